@@ -1,0 +1,16 @@
+//! A real Postgres for every test in milliseconds, and proof, before release, that your schema and data
+//! layer do what you think.
+#![forbid(clippy::dbg_macro)]
+
+pub mod digest;
+pub mod env;
+pub mod error;
+pub mod finding;
+pub mod ident;
+pub mod notice;
+pub mod postgres;
+pub mod process;
+pub mod secret;
+pub mod wait;
+
+pub use error::{Error, ErrorKind, Result};

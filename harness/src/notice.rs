@@ -1,0 +1,21 @@
+//! What the harness tells people outside its command line: the only file, besides `cli`, that prints.
+
+/// Says where a kept database is. Goes to standard error, where a failed test's output is shown.
+#[expect(clippy::print_stderr, reason = "this is the file that may print")]
+pub(crate) fn kept(database: &str, test: &str, url: &str) {
+    eprintln!(
+        "pgharness: kept database `{database}` of `{test}`\n  psql \"{url}\"\n  or, when its server has gone: pgharness psql {database}"
+    );
+}
+
+/// Says that a test did not run for want of something, and how to make that a failure.
+#[expect(clippy::print_stderr, reason = "this is the file that may print")]
+pub fn skipped(what: &str, reason: &str) {
+    eprintln!("pgharness: skipped, {reason} (PGHARNESS_REQUIRE={what} makes this a failure)");
+}
+
+/// Says something that the user should know and that stops nothing.
+#[expect(clippy::print_stderr, reason = "this is the file that may print")]
+pub(crate) fn warn(message: &str) {
+    eprintln!("pgharness: {message}");
+}

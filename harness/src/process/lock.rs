@@ -1,0 +1,74 @@
+//! Advisory file locks: held by an open file, so that they end with their holder, SIGKILL included.
+
+use crate::error::{Attempt, ErrorKind, Result};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// An exclusive lock on a file; released when dropped or when its process ends in any way.
+#[derive(Debug)]
+pub struct FileLock {
+    path: PathBuf,
+    _held: Flock<File>,
+}
+
+impl FileLock {
+    /// Waits for the lock on `path`, whose file is created when missing. Blocks the thread.
+    ///
+    /// # Errors
+    /// The file cannot be created or opened.
+    pub fn wait(path: &Path) -> Result<FileLock> {
+        let mut file = open(path)?;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusive) {
+                Ok(held) => return Ok(FileLock { path: path.to_owned(), _held: held }),
+                Err((again, nix::errno::Errno::EINTR)) => file = again,
+                Err((_, errno)) => {
+                    return Err(errno)
+                        .attempt(ErrorKind::Environment, || format!("failed to lock `{}`", path.display()));
+                }
+            }
+        }
+    }
+
+    /// Takes the lock if nobody holds it. `None`: somebody does.
+    ///
+    /// # Errors
+    /// The file cannot be created or opened.
+    pub fn try_take(path: &Path) -> Result<Option<FileLock>> {
+        Ok(Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock)
+            .ok()
+            .map(|held| FileLock { path: path.to_owned(), _held: held }))
+    }
+
+    /// The locked file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .attempt(ErrorKind::Environment, || format!("failed to open the lock file `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_excludes_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = FileLock::wait(&path).unwrap();
+        assert!(FileLock::try_take(&path).unwrap().is_none());
+        drop(held);
+        assert!(FileLock::try_take(&path).unwrap().is_some());
+    }
+}

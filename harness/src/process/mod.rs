@@ -1,0 +1,15 @@
+//! Starting, waiting for and ending other programs: the only room that starts processes.
+//!
+//! Three rules hold for every child. Its standard streams are files or null, never pipes of ours: a
+//! grandchild that inherits one could otherwise keep a reader waiting, or make a test runner report a
+//! leak. It is the leader of a process group of its own, so that it ends with all its descendants. And it
+//! inherits no descriptor of ours: cargo's jobserver pipes would otherwise live on in a server.
+
+mod lock;
+mod program;
+mod user;
+
+pub use lock::FileLock;
+pub use program::{Finished, Program, Running};
+pub use user::User;
+pub(crate) use user::{effective_uid, home_dir};
