@@ -94,6 +94,16 @@ impl Error {
 
     /// This error, its causes and its advice, a line each: for the edge, where it is printed once.
     pub fn report(&self) -> String {
+        let mut text = self.report_without_help();
+        if let Some(help) = self.help() {
+            text.push_str("\n  help: ");
+            text.push_str(&help.replace('\n', "\n        "));
+        }
+        text
+    }
+
+    /// This error and its causes, a line each.
+    pub(crate) fn report_without_help(&self) -> String {
         let mut text = self.0.message.clone();
         let mut cause = StdError::source(self);
         while let Some(error) = cause {
@@ -104,10 +114,6 @@ impl Error {
                 text.push_str(&line.replace('\n', "\n    "));
             }
             cause = error.source();
-        }
-        if let Some(help) = self.help() {
-            text.push_str("\n  help: ");
-            text.push_str(&help.replace('\n', "\n        "));
         }
         text
     }

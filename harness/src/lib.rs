@@ -2,15 +2,24 @@
 //! layer do what you think.
 #![forbid(clippy::dbg_macro)]
 
+pub mod database;
 pub mod digest;
 pub mod env;
 pub mod error;
 pub mod finding;
 pub mod ident;
+pub mod migration;
 pub mod notice;
 pub mod postgres;
 pub mod process;
 pub mod secret;
+pub mod server;
 pub mod wait;
 
+#[doc(hidden)]
+pub use database::Declared;
+pub use database::{Isolation, Template, TestDb};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "macros")]
+pub use pgharness_macros::test;
+pub use sqlx;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A password. `Debug` and `Display` show stars.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {

@@ -1,4 +1,4 @@
 //! Integration tests: one target, so that they link once and share one server.
 
+mod database;
 mod floors;
-mod support;

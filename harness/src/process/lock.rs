@@ -42,6 +42,13 @@ impl FileLock {
             .map(|held| FileLock { path: path.to_owned(), _held: held }))
     }
 
+    /// The same lock, after its file was renamed.
+    #[must_use]
+    pub fn renamed(mut self, path: PathBuf) -> FileLock {
+        self.path = path;
+        self
+    }
+
     /// The locked file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -315,10 +315,19 @@ impl Running {
         }
     }
 
-    /// Lets it live on without us; somebody else ends it.
+    /// Lets it live on without us; somebody else ends it. While we live a thread waits for its end: without that
+    /// it would stay as a zombie.
     pub fn leave(mut self) {
-        // A status of its own making: the drop then neither kills nor waits.
-        self.ended = Some(ExitStatus::default());
+        let ended = self.ended.replace(ExitStatus::default()).is_some();
+        if ended {
+            return;
+        }
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        // Without a thread the zombie stays until we end, which harms nobody.
+        let _ = std::thread::Builder::new()
+            .name("pgharness-reaper".into())
+            .stack_size(64 << 10)
+            .spawn(move || nix::sys::wait::waitpid(pid, None));
     }
 }
 

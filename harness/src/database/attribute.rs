@@ -1,0 +1,59 @@
+//! What `#[pgharness::test]` expands to a call of.
+
+use super::template::Template;
+use super::test_db::TestDb;
+use crate::error::Result;
+use std::fmt::Debug;
+
+/// How a test function ended, whatever it returns.
+#[doc(hidden)]
+pub trait TestOutcome {
+    /// What the test returned as an error, if it did.
+    fn failure(self) -> Option<String>;
+}
+
+impl TestOutcome for () {
+    fn failure(self) -> Option<String> {
+        None
+    }
+}
+
+impl<T: TestOutcome, E: Debug> TestOutcome for Result<T, E> {
+    fn failure(self) -> Option<String> {
+        match self {
+            Ok(inner) => inner.failure(),
+            Err(error) => Some(format!("{error:?}")),
+        }
+    }
+}
+
+#[doc(hidden)]
+pub fn outcome(outcome: impl TestOutcome) -> Option<String> {
+    outcome.failure()
+}
+
+/// Runs the body of a test on a runtime of its own, with a database.
+///
+/// # Panics
+/// The database cannot be had, or the test failed: that is how a test runner is told. The panic comes while the
+/// database is held, so that it is kept.
+#[doc(hidden)]
+#[track_caller]
+#[expect(clippy::panic, reason = "the documented test sugar")]
+pub fn run_test(name: &str, template: &Template, body: impl AsyncFnOnce(&TestDb) -> Result<Option<String>>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("failed to make a runtime: {error}"),
+    };
+    runtime.block_on(async {
+        let db = match template.get_for(name).await {
+            Ok(db) => db,
+            Err(error) => panic!("{error:?}"),
+        };
+        match body(&db).await {
+            Ok(None) => {}
+            Ok(Some(failure)) => panic!("{failure}"),
+            Err(error) => panic!("{error:?}"),
+        }
+    });
+}

@@ -1,0 +1,229 @@
+//! Building a template: under another name, by one process, and published by a rename.
+
+use super::host::{Work, drop_database};
+use super::name::{DIGEST_DIGITS, DatabaseName};
+use super::replay::Replay;
+use super::shared_objects::SharedObjects;
+use super::sweep::{last_use, use_comment};
+use super::template::Prepared;
+use crate::digest::Hasher;
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::ident::{quote_ident, quote_literal};
+use crate::process::FileLock;
+use crate::server::Server;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A template that is there.
+#[derive(Clone, Debug)]
+pub(super) struct Built {
+    pub(super) digest: String,
+    pub(super) replay: Replay,
+    pub(super) size_mib: u64,
+}
+
+/// A template's last use is written down when the last note is older than this.
+const USE_NOTE_SECONDS: u64 = 3600;
+
+/// Finds the template on the server, or builds it.
+pub(super) async fn find_or_build(work: &Work, prepared: &Arc<Prepared>) -> Result<Built> {
+    let server = work.server();
+    if !prepared.has_own_server() && remembers_own_server(&server, prepared) {
+        prepared.want_own_server();
+        return Err(needs_own_server());
+    }
+    let mut control = work.connect().await?;
+    let version: String =
+        sqlx::query_scalar("select current_setting('server_version_num')").fetch_one(&mut control).await?;
+    let digest = Hasher::new("template")
+        .field("sources", prepared.source_digest().bytes())
+        .field("server", version)
+        .finish()
+        .short(DIGEST_DIGITS);
+    let name = DatabaseName::Template { digest: digest.clone() }.to_string();
+    // The fast path takes no lock: a name that exists is complete.
+    if !exists(&mut control, &name).await? {
+        let lock = BuildLock::take(&server, &mut control, &digest).await?;
+        if !exists(&mut control, &name).await? {
+            build(work, prepared, &mut control, &name).await?;
+        }
+        lock.release(&mut control).await?;
+    }
+    note_use(&mut control, &name).await?;
+    let replay = Replay::read(&mut control, &name).await?;
+    let bytes: i64 =
+        sqlx::query_scalar("select pg_database_size($1::name)").bind(&name).fetch_one(&mut control).await?;
+    let _ = control.close().await;
+    let size_mib = u64::try_from(bytes).unwrap_or_default() >> 20;
+    Ok(Built { digest, replay, size_mib: size_mib + 1 })
+}
+
+fn needs_own_server() -> Error {
+    Error::server("the template changes roles or other objects that all databases of a server share")
+        .with_help("it gets a server of its own")
+}
+
+async fn exists(control: &mut PgConnection, name: &str) -> Result<bool> {
+    Ok(sqlx::query_scalar(
+        "select exists (select from pg_database where datname = $1 and datconnlimit <> -2)",
+    )
+    .bind(name)
+    .fetch_one(control)
+    .await?)
+}
+
+async fn note_use(control: &mut PgConnection, name: &str) -> Result<()> {
+    let comment: Option<String> = sqlx::query_scalar(
+        "select shobj_description(oid, 'pg_database') from pg_database where datname = $1",
+    )
+    .bind(name)
+    .fetch_one(&mut *control)
+    .await?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    if now.saturating_sub(last_use(&comment.unwrap_or_default())) > USE_NOTE_SECONDS {
+        let sql = format!("comment on database {} is {}", quote_ident(name), quote_literal(&use_comment()));
+        control.execute(AssertSqlSafe(sql)).await?;
+    }
+    Ok(())
+}
+
+async fn build(work: &Work, prepared: &Arc<Prepared>, control: &mut PgConnection, name: &str) -> Result<()> {
+    let server = work.server();
+    let new =
+        DatabaseName::Building { owner: work.lease.owner().clone(), number: work.next_number() }.to_string();
+    // On a server that is not ours nobody else's roles are our business, and there is no other server to go to.
+    let watches = server.base().is_some() && !prepared.has_own_server();
+    let before = if watches { Some(SharedObjects::read(control).await?) } else { None };
+    let sql = format!("create database {} template template0 strategy file_copy", quote_ident(&new));
+    control
+        .execute(AssertSqlSafe(sql))
+        .await
+        .attempt(ErrorKind::Database, || format!("failed to create the database of a template, `{new}`"))?;
+    let cooked = prepared.recipe.cook(&server, &new).await;
+    let is_shared_changed = match &before {
+        Some(before) => leaves_traces(control, &server, before, &new).await?,
+        None => false,
+    };
+    if is_shared_changed {
+        remember_own_server(&server, prepared)?;
+        prepared.want_own_server();
+        return Err(needs_own_server());
+    }
+    let finished = match cooked {
+        Ok(()) => finish(control, &server, &new, name).await,
+        Err(error) => Err(error),
+    };
+    if finished.is_err() {
+        // The error that counts is the first one; a database that stays is swept later.
+        let _ = drop_database(control, &new).await;
+    }
+    finished
+}
+
+/// Whether shared objects were changed; then the new database is dropped, and the changes are undone as far as
+/// that can be. What cannot be undone ends with this server's data.
+async fn leaves_traces(
+    control: &mut PgConnection,
+    server: &Server,
+    before: &SharedObjects,
+    new: &str,
+) -> Result<bool> {
+    let after = SharedObjects::read(control).await?;
+    if after == *before {
+        return Ok(false);
+    }
+    drop_database(control, new).await?;
+    let undone = after.drop_roles_since(before, control).await.is_ok();
+    if !undone || SharedObjects::read(control).await? != *before {
+        server.spoil();
+    }
+    Ok(true)
+}
+
+/// Makes the new database fit for cloning, and publishes it.
+async fn finish(control: &mut PgConnection, server: &Server, new: &str, name: &str) -> Result<()> {
+    let options = server.endpoint().options(new);
+    let mut connection = crate::server::connect(&options).await?;
+    // With an asynchronous commit just before, VACUUM could not mark pages all-visible, and plans would differ.
+    connection.execute("set synchronous_commit = on").await?;
+    connection.execute("vacuum (freeze, analyze)").await?;
+    let _ = connection.close().await;
+    // One more session: it leaves the relation cache file, which makes every clone's first connection faster.
+    let mut connection = crate::server::connect(&options).await?;
+    connection.execute("select 1").await?;
+    let _ = connection.close().await;
+    let own = if server.base().is_some() { "is_template true" } else { "" };
+    let new = quote_ident(new);
+    for sql in [
+        format!("comment on database {new} is {}", quote_literal(&use_comment())),
+        format!("alter database {new} with allow_connections false {own}"),
+        format!("alter database {new} rename to {}", quote_ident(name)),
+    ] {
+        control
+            .execute(AssertSqlSafe(sql))
+            .await
+            .attempt(ErrorKind::Database, || format!("failed to publish template `{name}`"))?;
+    }
+    Ok(())
+}
+
+/// Where it is remembered that a template changes shared objects, so that later runs need not find out.
+fn own_server_note(server: &Server, prepared: &Prepared) -> Option<PathBuf> {
+    Some(server.state_dir()?.join("own-server").join(prepared.source_digest().short(DIGEST_DIGITS)))
+}
+
+fn remembers_own_server(server: &Server, prepared: &Prepared) -> bool {
+    own_server_note(server, prepared).is_some_and(|note| note.exists())
+}
+
+fn remember_own_server(server: &Server, prepared: &Prepared) -> Result<()> {
+    let Some(note) = own_server_note(server, prepared) else { return Ok(()) };
+    note.parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(&note, ""))
+        .attempt(ErrorKind::Environment, || format!("failed to write `{}`", note.display()))
+}
+
+/// The right to build one template: a file's lock on a server of this machine, else a session's advisory lock
+/// on `control`.
+enum BuildLock {
+    File(FileLock),
+    Session(i64),
+}
+
+impl BuildLock {
+    async fn take(server: &Server, control: &mut PgConnection, digest: &str) -> Result<BuildLock> {
+        match server.state_dir() {
+            Some(dir) => {
+                let path = dir.join(format!("build-{digest}.lock"));
+                let (sender, receiver) = tokio::sync::oneshot::channel();
+                // On a plain thread, since the wait blocks; it ends with the build of another process.
+                std::thread::spawn(move || drop(sender.send(FileLock::wait(&path))));
+                let lock = receiver
+                    .await
+                    .map_err(|_| Error::server("the thread that waited for a lock ended"))??;
+                Ok(BuildLock::File(lock))
+            }
+            None => {
+                let key = u64::from_str_radix(digest, 16).unwrap_or_default().cast_signed();
+                sqlx::query("select pg_advisory_lock($1)").bind(key).execute(control).await?;
+                Ok(BuildLock::Session(key))
+            }
+        }
+    }
+
+    async fn release(self, control: &mut PgConnection) -> Result<()> {
+        match self {
+            BuildLock::File(lock) => {
+                // Only one more builder can have opened it; that one finds the template there.
+                let _ = std::fs::remove_file(lock.path());
+            }
+            BuildLock::Session(key) => {
+                sqlx::query("select pg_advisory_unlock($1)").bind(key).execute(control).await?;
+            }
+        }
+        Ok(())
+    }
+}

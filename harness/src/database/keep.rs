@@ -1,0 +1,95 @@
+//! Databases that are kept after their test, so that one can look into them.
+
+use crate::env;
+use crate::error::{Error, Result};
+use crate::ident::{quote_ident, quote_literal};
+use serde::{Deserialize, Serialize};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use std::time::SystemTime;
+
+/// Which databases are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Those of tests that panicked.
+    #[default]
+    Failed,
+    /// All.
+    Always,
+    /// None.
+    Never,
+}
+
+/// So many kept databases stay on a server; beyond that the oldest go.
+pub(crate) const KEPT_MAX: usize = 20;
+
+impl Keep {
+    /// What `PGHARNESS_KEEP` says.
+    ///
+    /// # Errors
+    /// It has a value that it cannot have.
+    pub(crate) fn from_env() -> Result<Keep> {
+        match env::KEEP.text().as_deref() {
+            None | Some("failed") => Ok(Keep::Failed),
+            Some("always") => Ok(Keep::Always),
+            Some("never") => Ok(Keep::Never),
+            Some(other) => Err(Error::usage(format!("unknown value `{other}` of {}", env::KEEP.name))
+                .with_help("known ones: failed, always, never")),
+        }
+    }
+}
+
+/// The comment on a database in use: whose it is, and whether it is kept. It is written with the claim, so
+/// that a kept database needs no rename, which would wait for its sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The test that it was made for.
+    pub test: String,
+    /// When it was kept, in seconds since 1970; `None`: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+}
+
+impl Kept {
+    /// Reads the comment of a database.
+    pub(crate) fn parse(comment: &str) -> Option<Kept> {
+        serde_json::from_str(comment.strip_prefix("pgharness ")?).ok()
+    }
+
+    /// The statement that writes the comment.
+    pub(crate) fn sql(&self, database: &str) -> String {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        format!(
+            "comment on database {} is {}",
+            quote_ident(database),
+            quote_literal(&format!("pgharness {json}"))
+        )
+    }
+
+    /// Marks `database` as kept from now on.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub(crate) async fn mark(control: &mut PgConnection, database: &str, test: &str) -> Result<()> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let kept = Kept { test: test.to_owned(), since: Some(now) };
+        control.execute(AssertSqlSafe(kept.sql(database))).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_comment_is_read_back() {
+        let kept = Kept { test: "it::works 'as' it should".into(), since: Some(7) };
+        let sql = kept.sql("d");
+        assert_eq!(
+            sql,
+            "comment on database \"d\" is 'pgharness {\"test\":\"it::works ''as'' it should\",\"since\":7}'"
+        );
+        assert_eq!(Kept::parse("pgharness {\"test\":\"it::works 'as' it should\",\"since\":7}"), Some(kept));
+        assert_eq!(Kept::parse("the billing database"), None);
+    }
+}

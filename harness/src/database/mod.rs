@@ -1,0 +1,34 @@
+//! An isolated, migrated, seeded database for every test.
+//!
+//! A [`Template`] is built once per content and server, then cloned. The state of a database is in its name
+//! (see `name`): there is no table to keep in step, and a process that dies at any moment leaves nothing that
+//! the next one cannot judge.
+
+mod attribute;
+mod build;
+mod cluster;
+mod host;
+mod isolation;
+mod keep;
+mod macros;
+mod name;
+mod recipe;
+mod replay;
+mod scratch;
+mod shared_objects;
+mod stock;
+mod sweep;
+mod template;
+mod test_db;
+
+pub use isolation::Isolation;
+pub use keep::{Keep, Kept};
+pub use recipe::Recipe;
+pub use scratch::Scratch;
+pub use template::{Template, TemplateBuilder};
+pub use test_db::TestDb;
+
+#[doc(hidden)]
+pub use attribute::{TestOutcome, outcome, run_test};
+#[doc(hidden)]
+pub use template::Declared;

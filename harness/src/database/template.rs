@@ -1,0 +1,348 @@
+//! Templates: what a database is made from, declared once and built once.
+
+use super::cluster;
+use super::host::{Host, Request};
+use super::isolation::Isolation;
+use super::recipe::{Ingredients, Recipe};
+use super::test_db::TestDb;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::server::{Server, ServerConfig};
+use once_cell::sync::OnceCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A migrated and seeded database that every test gets a clone of. It is built when it is first needed, by one
+/// process for all, and built again when anything that shaped it changes: migrations, fixtures, the server.
+///
+/// ```
+/// use pgharness::{Template, template};
+///
+/// static APP: Template = template! {};
+///
+/// # fn main() -> pgharness::Result<()> {
+/// let db = APP.get_blocking()?;
+/// assert!(db.url().starts_with("postgresql://"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Template {
+    origin: Origin,
+    prepared: OnceCell<Arc<Prepared>>,
+}
+
+#[derive(Debug)]
+enum Origin {
+    Declared(Declared),
+    Built(TemplateBuilder),
+}
+
+/// What `template!` writes down.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Declared {
+    pub manifest_dir: &'static str,
+    pub migrations: Option<&'static str>,
+    /// The folder `migrations`, if the package has one.
+    pub migrations_if_there: bool,
+    pub fixtures: &'static [&'static str],
+    pub bootstrap: &'static [&'static str],
+    pub extensions: &'static [&'static str],
+    pub migrator_role: Option<&'static str>,
+    pub isolation: Isolation,
+}
+
+impl Declared {
+    /// Nothing but the package's folder.
+    #[doc(hidden)]
+    pub const fn new(manifest_dir: &'static str) -> Self {
+        Declared {
+            manifest_dir,
+            migrations: None,
+            migrations_if_there: false,
+            fixtures: &[],
+            bootstrap: &[],
+            extensions: &[],
+            migrator_role: None,
+            isolation: Isolation::Database,
+        }
+    }
+}
+
+/// Describes a template by value, for programs that know their folders only when they run.
+#[derive(Clone, Debug)]
+pub struct TemplateBuilder {
+    root: PathBuf,
+    ingredients: Ingredients,
+    isolation: Isolation,
+    server: Option<ServerConfig>,
+}
+
+/// A template's files as they were when it was first used, and the server that it belongs to.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(super) recipe: Recipe,
+    pub(super) isolation: Isolation,
+    server: ServerConfig,
+    source_digest: Digest,
+    wants_own_server: AtomicBool,
+}
+
+impl Prepared {
+    /// The digest of everything but the server.
+    pub(super) fn source_digest(&self) -> &Digest {
+        &self.source_digest
+    }
+
+    /// Where databases of this template live: on the workspace's common server, or on one of its own if it
+    /// changes what databases share.
+    pub(super) fn server_config(&self) -> ServerConfig {
+        if self.wants_own_server.load(Ordering::Acquire) {
+            self.server.in_realm(self.source_digest.short(16))
+        } else {
+            self.server.clone()
+        }
+    }
+
+    /// Remembers that this template changes what databases share.
+    pub(super) fn want_own_server(&self) {
+        self.wants_own_server.store(true, Ordering::Release);
+    }
+
+    /// Whether it lives on a server of its own.
+    pub(super) fn has_own_server(&self) -> bool {
+        self.wants_own_server.load(Ordering::Acquire)
+    }
+}
+
+impl Template {
+    /// For the macro `template!`.
+    #[doc(hidden)]
+    pub const fn declared(declared: Declared) -> Self {
+        Template { origin: Origin::Declared(declared), prepared: OnceCell::new() }
+    }
+
+    /// Describes a template whose paths are relative to `root`.
+    pub fn builder(root: impl Into<PathBuf>) -> TemplateBuilder {
+        TemplateBuilder {
+            root: root.into(),
+            ingredients: Ingredients::default(),
+            isolation: Isolation::Database,
+            server: None,
+        }
+    }
+
+    /// An isolated database: a clone of this template, the test's own until the handle is dropped. The first
+    /// call starts a server and builds the template if need be; others take about a millisecond while clones
+    /// are ready.
+    ///
+    /// # Errors
+    /// There is no server and none can be started, the template cannot be built (a migration or a fixture
+    /// fails), or there is no room.
+    pub async fn get(&self) -> Result<TestDb> {
+        self.get_for(&test_name()).await
+    }
+
+    /// As [`get`](Template::get), for the test called `test`.
+    ///
+    /// # Errors
+    /// As [`get`](Template::get).
+    pub async fn get_for(&self, test: &str) -> Result<TestDb> {
+        let prepared = self.prepared()?;
+        if prepared.isolation == Isolation::Cluster {
+            return cluster::start(prepared, test).await;
+        }
+        let ask = async || {
+            let host = Host::of(&prepared.server_config())?;
+            host.ask(|reply| Request::Get { template: prepared.clone(), test: test.to_owned(), reply }).await
+        };
+        let claimed = match ask().await {
+            Err(_) if self.moved_out(prepared) => ask().await?,
+            other => other?,
+        };
+        TestDb::claimed(claimed, test)
+    }
+
+    /// As [`get`](Template::get), for tests without a runtime. Blocks the thread.
+    ///
+    /// # Errors
+    /// As [`get`](Template::get).
+    pub fn get_blocking(&self) -> Result<TestDb> {
+        let test = test_name();
+        let prepared = self.prepared()?;
+        if prepared.isolation == Isolation::Cluster {
+            return cluster::start_blocking(prepared, &test);
+        }
+        let ask = || {
+            let host = Host::of(&prepared.server_config())?;
+            host.ask_blocking(|reply| Request::Get { template: prepared.clone(), test: test.clone(), reply })
+        };
+        let claimed = match ask() {
+            Err(_) if self.moved_out(prepared) => ask()?,
+            other => other?,
+        };
+        TestDb::claimed(claimed, &test)
+    }
+
+    /// Builds the template without handing out a clone; gives the server and the template's name on it, which
+    /// accepts no connections.
+    ///
+    /// # Errors
+    /// As [`get`](Template::get).
+    pub async fn build(&self) -> Result<(Server, String)> {
+        let prepared = self.prepared()?;
+        let ask = async || {
+            let host = Host::of(&prepared.server_config())?;
+            host.ask(|reply| Request::Build { template: prepared.clone(), reply }).await
+        };
+        match ask().await {
+            Err(_) if self.moved_out(prepared) => ask().await,
+            other => other,
+        }
+    }
+
+    /// The server that databases of this template live on.
+    ///
+    /// # Errors
+    /// There is none and none can be started.
+    pub async fn server(&self) -> Result<Server> {
+        let host = Host::of(&self.prepared()?.server_config())?;
+        host.ask(|reply| Request::Server { reply }).await
+    }
+
+    /// Whether the template was on the common server when it was asked for, and has been found out since.
+    fn moved_out(&self, prepared: &Prepared) -> bool {
+        prepared.has_own_server()
+    }
+
+    fn prepared(&self) -> Result<&Arc<Prepared>> {
+        self.prepared.get_or_try_init(|| match &self.origin {
+            Origin::Built(builder) => builder.prepare(),
+            Origin::Declared(declared) => {
+                let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+                let mut builder = Template::builder(declared.manifest_dir)
+                    .with_fixtures(own(declared.fixtures))
+                    .with_bootstrap(own(declared.bootstrap))
+                    .with_extensions(own(declared.extensions))
+                    .with_isolation(declared.isolation);
+                if let Some(dir) = declared.migrations {
+                    builder = builder.with_migrations(dir);
+                }
+                if declared.migrations_if_there && builder.root.join("migrations").is_dir() {
+                    builder = builder.with_migrations("migrations");
+                }
+                if let Some(role) = declared.migrator_role {
+                    builder = builder.with_migrator_role(role);
+                }
+                builder.prepare()
+            }
+        })
+    }
+}
+
+impl TemplateBuilder {
+    /// Applies the migrations in this folder, whose format is detected.
+    #[must_use]
+    pub fn with_migrations(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.ingredients.migrations = Some(dir.into());
+        self
+    }
+
+    /// Applies migrations with a command, which gets `DATABASE_URL`; the folder from
+    /// [`with_migrations`](Self::with_migrations) is then what the template's digest covers.
+    #[must_use]
+    pub fn with_migration_command(mut self, command: impl Into<String>) -> Self {
+        self.ingredients.migration_command = Some(command.into());
+        self
+    }
+
+    /// Reads the migrations in this format instead of detecting it.
+    #[must_use]
+    pub fn with_migration_format(mut self, format: crate::migration::Format) -> Self {
+        self.ingredients.migration_format = format;
+        self
+    }
+
+    /// Keeps the built-in runner's history in this table.
+    #[must_use]
+    pub fn with_history(mut self, table: impl Into<String>) -> Self {
+        self.ingredients.history = Some(table.into());
+        self
+    }
+
+    /// Runs migrations as this role; the bootstrap creates it.
+    #[must_use]
+    pub fn with_migrator_role(mut self, role: impl Into<String>) -> Self {
+        self.ingredients.migrator_role = Some(role.into());
+        self
+    }
+
+    /// Loads these files of SQL, in this order; `*` in a name stands for anything.
+    #[must_use]
+    pub fn with_fixtures<S: Into<String>>(mut self, patterns: impl IntoIterator<Item = S>) -> Self {
+        self.ingredients.fixtures = patterns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Runs these files as superuser before any migration: roles and the like. A template with a bootstrap gets
+    /// a server of its own, since roles are shared by all databases of a server.
+    #[must_use]
+    pub fn with_bootstrap<P: Into<PathBuf>>(mut self, files: impl IntoIterator<Item = P>) -> Self {
+        self.ingredients.bootstrap = files.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Creates these extensions as superuser before any migration.
+    #[must_use]
+    pub fn with_extensions<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.ingredients.extensions = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// What a test has to itself.
+    #[must_use]
+    pub fn with_isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
+
+    /// Uses this server instead of what the environment says.
+    #[must_use]
+    pub fn with_server(mut self, server: ServerConfig) -> Self {
+        self.server = Some(server);
+        self
+    }
+
+    /// The template.
+    pub fn build(self) -> Template {
+        Template { origin: Origin::Built(self), prepared: OnceCell::new() }
+    }
+
+    fn prepare(&self) -> Result<Arc<Prepared>> {
+        if !self.root.is_dir() {
+            return Err(Error::usage(format!("there is no folder `{}`", self.root.display())).with_help(
+                "paths of a template are relative to its package's folder at the time of its build",
+            ));
+        }
+        let recipe = Recipe::read(&self.root, &self.ingredients)?;
+        let server = match &self.server {
+            Some(server) => server.clone(),
+            None => ServerConfig::from_env(&self.root)?,
+        };
+        let source_digest = recipe.digest(&server)?;
+        let wants_own_server = AtomicBool::new(recipe.has_bootstrap() && server.can_have_realms());
+        Ok(Arc::new(Prepared { recipe, isolation: self.isolation, server, source_digest, wants_own_server }))
+    }
+
+    /// The folder that paths are relative to.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// The name of the running test: the test runner names its threads so.
+fn test_name() -> String {
+    std::thread::current().name().unwrap_or("a thread without a name").to_owned()
+}

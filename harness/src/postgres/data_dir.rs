@@ -1,0 +1,153 @@
+//! Data directories: `initdb` once per installation, then copies.
+
+use super::{Cache, Installation};
+use crate::digest::Hasher;
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::process::{FileLock, Program, User};
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The superuser of every server that the harness makes.
+pub(crate) const SUPERUSER: &str = "postgres";
+
+/// Sockets lie in a private directory, so whoever reaches them is us: no password there. TCP always asks for
+/// one, and as long as no role has a password it lets nobody in.
+const HBA: &str = "\
+local all all trust
+local replication all trust
+host all all 127.0.0.1/32 scram-sha-256
+host all all ::1/128 scram-sha-256
+";
+
+/// A data directory of a stopped server.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+}
+
+/// What a data directory's control file says of its last server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterState {
+    /// It was stopped cleanly.
+    ShutDown,
+    /// It runs, or it was ended by force.
+    Other,
+}
+
+impl DataDir {
+    /// The prepared directory for `installation`: made by `initdb` when it is first asked for, by one process,
+    /// then read by all. It is never started itself, only copied.
+    ///
+    /// The key is the installation's identity and the arguments. It is wrong if a library that `initdb` loads
+    /// is replaced beneath an unchanged `postgres`, which changes no data directory in practice.
+    ///
+    /// # Errors
+    /// The cache cannot be written, or `initdb` fails.
+    pub fn prepared(installation: &Installation, cache: &Cache) -> Result<DataDir> {
+        let key = Hasher::new("initdb")
+            .field("installation", installation.identity().bytes())
+            .field("arguments", ARGUMENTS.join(" "))
+            .field("ctype", CTYPE)
+            .field("hba", HBA)
+            .finish()
+            .short(16);
+        let shelf = cache.server_dir("initdb")?;
+        let path = shelf.join(&key);
+        if path.join("PG_VERSION").exists() {
+            return Ok(DataDir { path });
+        }
+        let _alone = FileLock::wait(&cache.private_dir("locks")?.join(format!("initdb-{key}")))?;
+        if path.join("PG_VERSION").exists() {
+            return Ok(DataDir { path });
+        }
+        let unfinished = shelf.join(format!("{key}.new"));
+        remove(&unfinished)?;
+        initdb(installation, &unfinished)?;
+        fs::rename(&unfinished, &path)
+            .attempt(ErrorKind::Environment, || format!("failed to publish `{}`", path.display()))?;
+        Ok(DataDir { path })
+    }
+
+    /// The data directory at `path`.
+    pub fn at(path: PathBuf) -> DataDir {
+        DataDir { path }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How its last server ended, by its control file.
+    ///
+    /// # Errors
+    /// The control file cannot be read.
+    pub fn state(&self) -> Result<ClusterState> {
+        // After the system identifier (8 bytes) and two version numbers (4 each) comes the state; that head has
+        // not moved since 8.3, so that every version can tell a foreign directory from its own.
+        const STATE_OFFSET: u64 = 16;
+        const SHUT_DOWN: i32 = 1;
+        let file = self.path.join("global/pg_control");
+        let mut bytes = [0; 4];
+        fs::File::open(&file)
+            .and_then(|mut control| {
+                control.seek(SeekFrom::Start(STATE_OFFSET))?;
+                control.read_exact(&mut bytes)
+            })
+            .attempt(ErrorKind::Environment, || format!("failed to read `{}`", file.display()))?;
+        Ok(if i32::from_ne_bytes(bytes) == SHUT_DOWN { ClusterState::ShutDown } else { ClusterState::Other })
+    }
+}
+
+const ARGUMENTS: &[&str] = &[
+    "--username",
+    SUPERUSER,
+    "--auth=trust",
+    "--no-sync",
+    "--no-instructions",
+    "--encoding=UTF8",
+    // C, so that order and messages are the same on every machine.
+    "--locale=C",
+    // The smallest segments: a clone and a stop then write less.
+    "--wal-segsize=1",
+];
+
+/// Letters beyond ASCII are letters too, where the system knows this locale.
+const CTYPE: &str = "--lc-ctype=C.UTF-8";
+
+fn initdb(installation: &Installation, data: &Path) -> Result<()> {
+    let run = |ctype: Option<&str>| {
+        Program::new(installation.program("initdb"))
+            .with_plain_environment()
+            .args(ARGUMENTS)
+            .args(ctype)
+            .arg("--pgdata")
+            .arg(data)
+            .current_dir("/")
+            .as_user(User::for_server())
+            .deadline(Duration::from_secs(120))
+            .ends_with_us()
+            .run()
+    };
+    let mut finished = run(Some(CTYPE))?;
+    if !finished.status.success() && finished.complaint().contains("locale") {
+        remove(data)?;
+        finished = run(None)?;
+    }
+    finished.check(ErrorKind::Environment, || {
+        format!("failed to prepare a data directory with `{}`", installation.program("initdb").display())
+    })?;
+    let hba = data.join("pg_hba.conf");
+    fs::write(&hba, HBA).attempt(ErrorKind::Environment, || format!("failed to write `{}`", hba.display()))
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::environment(format!("failed to remove `{}`", dir.display())).with_source(error))
+        }
+        _ => Ok(()),
+    }
+}

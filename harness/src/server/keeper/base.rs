@@ -1,0 +1,128 @@
+//! Where the parts of a keeper lie, and how one enters.
+
+use crate::digest::{Digest, Hasher};
+use crate::error::{Attempt, ErrorKind, Result};
+use crate::postgres::Cache;
+use crate::process::effective_uid;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The state directory of one shared server, and the tag that its base directories carry.
+#[derive(Clone, Debug)]
+pub(in crate::server) struct Home {
+    /// Private to us: the lock, the state file, the leases of owners.
+    pub(in crate::server) state_dir: PathBuf,
+    tag: String,
+}
+
+impl Home {
+    /// The home of the server with this key.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    pub(in crate::server) fn open(cache: &Cache, key: &Digest) -> Result<Home> {
+        let state_dir = cache.private_dir(&format!("servers/{}", key.short(16)))?;
+        // The place is part of the tag: two caches never take one another's bases for their own.
+        let tag = Hasher::new("home")
+            .field("state", state_dir.as_os_str().as_encoded_bytes())
+            .field("user", effective_uid().to_string())
+            .finish()
+            .short(10);
+        Ok(Home { state_dir, tag })
+    }
+
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.state_dir.join("lock")
+    }
+
+    pub(super) fn state_file(&self) -> PathBuf {
+        self.state_dir.join("state")
+    }
+
+    /// Names of base directories start with this.
+    pub(super) fn base_prefix(&self) -> String {
+        format!("{BASE}{}-", self.tag)
+    }
+
+    /// Names of parked base directories start with this.
+    pub(super) fn parked_prefix(&self) -> String {
+        format!("{PARKED}{}-", self.tag)
+    }
+}
+
+pub(super) const BASE: &str = "pgh-";
+pub(super) const PARKED: &str = "pgp-";
+
+/// A participation: as long as this is held, the keeper keeps its server.
+#[derive(Debug)]
+pub(in crate::server) struct Door {
+    _held: File,
+    pub(in crate::server) base: PathBuf,
+}
+
+/// What an attempt to enter showed.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// We are in.
+    In(Door),
+    /// There is no keeper.
+    NoKeeper,
+    /// It retires.
+    Retiring,
+}
+
+/// Enters the server at `base`, without blocking.
+pub(super) fn enter(base: &Path) -> Entry {
+    // Without a reader a FIFO cannot be opened like this. CLOEXEC is the default of the standard library.
+    let held = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(base.join("door"));
+    let Ok(mut held) = held else { return Entry::NoKeeper };
+    // The line restarts the grace period; a full FIFO has told the keeper enough.
+    let _ = held.write_all(b"enter\n");
+    // Only now: see the order of steps above.
+    if base.join("open").exists() {
+        Entry::In(Door { _held: held, base: base.to_owned() })
+    } else {
+        Entry::Retiring
+    }
+}
+
+/// Asks the keeper to start a crashed private server again on its data.
+///
+/// # Errors
+/// The keeper is gone.
+pub(in crate::server) fn request_restart(base: &Path) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(base.join("door"))
+        .and_then(|mut door| door.write_all(b"restart\n"))
+        .attempt(ErrorKind::Server, || {
+            format!("failed to ask the keeper of `{}` for a restart", base.display())
+        })
+}
+
+/// What the state file says: the base and the port of the published server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Published {
+    pub(super) base: PathBuf,
+    pub(super) port: u16,
+}
+
+impl Published {
+    pub(super) fn read(home: &Home) -> Option<Published> {
+        let text = std::fs::read_to_string(home.state_file()).ok()?;
+        let (base, port) = text.trim_end().split_once('\n')?;
+        Some(Published { base: base.into(), port: port.parse().ok()? })
+    }
+
+    /// Publishes by rename: a reader sees the old state or the new, never half of one.
+    pub(super) fn write(&self, home: &Home) -> Result<()> {
+        let state = home.state_file();
+        let new = state.with_extension("new");
+        std::fs::write(&new, format!("{}\n{}\n", self.base.display(), self.port))
+            .and_then(|()| std::fs::rename(&new, &state))
+            .attempt(ErrorKind::Environment, || format!("failed to write `{}`", state.display()))
+    }
+}

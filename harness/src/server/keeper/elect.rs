@@ -1,0 +1,145 @@
+//! Electing the one process that starts the server; everybody else enters.
+
+use super::base::{Entry, Home, Published, enter};
+use super::launch::{Attached, Launch, Park, Source};
+use super::{reclaim, roots};
+use crate::env;
+use crate::error::Result;
+use crate::postgres::{Cache, ClusterState, DataDir, Installation, Settings};
+use crate::process::FileLock;
+use crate::wait::{self, Look};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A parked data directory is worth its memory for this long.
+pub(super) const PARKED_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A larger data directory is not parked.
+const PARKED_MIB_MAX: u64 = 1024;
+/// A keeper that stops cleanly is waited for so long: its templates are worth more than that.
+const PARKING_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Enters the shared server of `home`, starting it when there is none. Blocks; not to be called within a
+/// runtime.
+///
+/// # Errors
+/// No server could be started.
+pub(in crate::server) fn attach(
+    home: &Home,
+    installation: &Installation,
+    settings: &Settings,
+    cache: &Cache,
+) -> Result<Attached> {
+    if let Some(attached) = enter_published(home) {
+        return Ok(attached);
+    }
+    let _elected = FileLock::wait(&home.lock_file())?;
+    match enter_published(home) {
+        Some(attached) => Ok(attached),
+        None => start(home, installation, settings, cache),
+    }
+}
+
+/// As [`attach`], for one who found the server at `dead` refusing connections.
+///
+/// # Errors
+/// As [`attach`].
+pub(in crate::server) fn replace(
+    home: &Home,
+    installation: &Installation,
+    settings: &Settings,
+    cache: &Cache,
+    dead: &Path,
+) -> Result<Attached> {
+    let _elected = FileLock::wait(&home.lock_file())?;
+    if Published::read(home).is_some_and(|published| published.base == dead) {
+        // Somebody else may have replaced it already: then the state names another base and stays.
+        let _ = fs::remove_file(home.state_file());
+    }
+    match enter_published(home) {
+        Some(attached) => Ok(attached),
+        None => start(home, installation, settings, cache),
+    }
+}
+
+fn enter_published(home: &Home) -> Option<Attached> {
+    let published = Published::read(home)?;
+    match enter(&published.base) {
+        Entry::In(door) => Some(Attached { door, port: published.port }),
+        Entry::NoKeeper | Entry::Retiring => None,
+    }
+}
+
+/// Starts a server and publishes it; only under the lock.
+fn start(home: &Home, installation: &Installation, settings: &Settings, cache: &Cache) -> Result<Attached> {
+    let candidates = roots::candidates(cache)?;
+    reclaim::reclaim(home, &candidates);
+    wait_for_parking(home, &candidates);
+    let parked = take_parked(home, &candidates);
+    let (root, source) = match parked {
+        Some(parked) => (parked.parent().unwrap_or(Path::new("/tmp")).to_owned(), Source::Parked(parked)),
+        None => {
+            let prepared = DataDir::prepared(installation, cache)?;
+            (roots::choose(cache)?, Source::Copy(prepared.path().to_owned()))
+        }
+    };
+    let park = Park::As { prefix: root.join(home.parked_prefix()), mib_max: PARKED_MIB_MAX };
+    let grace = Duration::from_millis(env::GRACE_MS.number()?.unwrap_or(3000));
+    let launched = Launch { home, installation, settings, root, source, park, grace }.start()?;
+    let published = Published { base: launched.door.base.clone(), port: launched.port };
+    published.write(home)?;
+    Ok(launched)
+}
+
+/// Entries of the candidates whose names start with `prefix`.
+pub(super) fn entries(candidates: &[PathBuf], prefix: &str) -> Vec<PathBuf> {
+    candidates
+        .iter()
+        .filter_map(|root| fs::read_dir(root).ok())
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// A keeper of ours that is stopping right now will park its data in a moment.
+fn wait_for_parking(home: &Home, candidates: &[PathBuf]) {
+    let waited = wait::until("the last server's data to be parked", PARKING_DEADLINE, || {
+        let stopping = entries(candidates, &home.base_prefix()).into_iter().any(|base| {
+            base.join("stopping").exists() && !base.join("spoiled").exists() && reclaim::has_keeper(&base)
+        });
+        Ok(if stopping { Look::NotYet("stopping".into()) } else { Look::Ready(()) })
+    });
+    // A keeper that takes longer parks too late, and its data is removed by the next starter.
+    let _ = waited;
+}
+
+/// The newest parked base of this home that can be used; others are removed.
+fn take_parked(home: &Home, candidates: &[PathBuf]) -> Option<PathBuf> {
+    let mut parked = entries(candidates, &home.parked_prefix());
+    parked.sort_by_key(|base| std::cmp::Reverse(modified(base)));
+    let mut taken = None;
+    for base in parked {
+        if taken.is_none() && is_usable(&base) {
+            taken = Some(base);
+        } else {
+            let _ = fs::remove_dir_all(base);
+        }
+    }
+    taken
+}
+
+/// Data that was not synced to a disk is not to be trusted after a restart of the machine.
+fn is_usable(base: &Path) -> bool {
+    let boot_then = fs::read_to_string(base.join("boot")).unwrap_or_default();
+    let boot_now = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let has_room = base.parent().is_some_and(|root| roots::objection(root).is_none());
+    boot_then == boot_now
+        && has_room
+        && DataDir::at(base.join("data")).state().is_ok_and(|state| state == ClusterState::ShutDown)
+}
+
+pub(super) fn modified(path: &Path) -> SystemTime {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}

@@ -1,0 +1,122 @@
+# Keeps one server alive for as long as any process holds the door, and cleans up behind it.
+#
+# Two shells: the guard (this one, parent of the server) and the reader (blocks on the door). Either may be
+# killed; the guard replaces a reader, and a reader outlives its guard. In the base directory lie: `door`, the
+# FIFO that participants hold open for writing; `open`, there for as long as newcomers may enter; `up`, once
+# the server was started; `ended`, its exit status; `stopping`, once nobody is left; `spoiled`, if the data
+# must not be used again.
+#
+# $1 base, $2 directory of the binaries, $3 grace in tenths of a second, $4 data directory to start from,
+# $5 copy | move, $6 prefix of the name under which a cleanly stopped base is parked, or -, $7 its size limit
+# in KiB; what follows are arguments for postgres.
+umask 077
+base=$1 bin=$2 grace=$3 source=$4 take=$5 park=$6 park_kib_max=$7
+shift 7
+name=${base##*/}
+# The kernel should rather end our server than somebody else's when memory is short.
+echo 600 2>/dev/null >/proc/self/oom_score_adj
+mkdir "$base" && cd "$base" || exit 1
+: >open
+# Opened for reading and writing first: opening a FIFO for reading alone waits for a writer.
+mkfifo door && exec 3<>door && exec 4<door && exec 3>&- || { cd / && rm -rf "$base"; exit 1; }
+
+# The processes of this server: by the data directory in a command line, or by the cluster's name in a title.
+members() {
+  if [ -r /proc/self/cmdline ]; then
+    for entry in /proc/[0-9]*; do
+      line=
+      read -r line <"$entry/cmdline"
+      case $line in *"$base/data"* | "postgres: $name: "*) echo "${entry#/proc/}" ;; esac
+    done 2>/dev/null
+  else
+    ps -axo pid=,args= | while read -r pid line; do
+      case $line in *"$base/data"* | "postgres: $name: "*) echo "$pid" ;; esac
+    done
+  fi
+}
+
+launch() {
+  { "$bin/postgres" -D "$base/data" -k "$base" -c cluster_name="$name" "$@" </dev/null >>log 2>&1; echo $? >ended; } 4<&- 2>/dev/null &
+}
+
+# Ends what is left of the server by force. The shared memory segment is read first: after the postmaster's
+# own end nobody knows it any more.
+end_by_force() {
+  postmaster= segment=
+  [ -f data/postmaster.pid ] && postmaster=$(sed -n 1p data/postmaster.pid) && segment=$(sed -n 7p data/postmaster.pid)
+  tries=0
+  while list=$(members) && [ -n "$list" ] && [ $tries -lt 400 ]; do
+    tries=$((tries + 1))
+    case " $(echo $list) " in
+      *" $postmaster "*)
+        # SIGQUIT lets it give its segment back; SIGKILL is for one that does not react.
+        if [ $tries = 1 ]; then kill -QUIT $postmaster; elif [ $tries -gt 200 ]; then kill -KILL $list; fi ;;
+      *) kill -KILL $list ;;
+    esac 2>/dev/null
+    sleep 0.02
+  done
+  [ -n "$segment" ] && ipcrm -m "${segment##* }" 2>/dev/null
+}
+
+# Stops the server cleanly and parks its data for the next run. Fails where that cannot be.
+park() {
+  [ "$park" != - ] && [ ! -e spoiled ] && [ -f data/postmaster.pid ] || return 1
+  kill -INT "$(sed -n 1p data/postmaster.pid)" 2>/dev/null || return 1
+  tries=0
+  while [ -e data/postmaster.pid ] || [ -n "$(members)" ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 500 ] || return 1
+    sleep 0.02
+  done
+  [ ! -e spoiled ] && [ "$(du -sk data | cut -f 1)" -le "$park_kib_max" ] || return 1
+  cat /proc/sys/kernel/random/boot_id >boot 2>/dev/null || : >boot
+  rm -f door up ended .s.PGSQL.*
+  # A name of its own: two keepers that park at once do not meet.
+  mv "$base" "$park${name##*-}" 2>/dev/null
+}
+
+stop() {
+  : >stopping
+  park && return
+  end_by_force
+  cd /
+  tries=0
+  until rm -rf "$base" 2>/dev/null && [ ! -e "$base" ] || [ $tries -gt 50 ]; do tries=$((tries + 1)); sleep 0.05; done
+}
+
+serve() {
+  idle=0
+  while :; do
+    if read -r request <&4; then
+      idle=0
+      # A private server that crashed is started again on its data, to recover.
+      [ "$request" = restart ] && { end_by_force; rm -f ended data/postmaster.pid; launch "$@"; }
+      continue
+    fi
+    # End of file: nobody holds the door.
+    [ -e open ] || break
+    [ $idle -ge "$grace" ] && { [ -e up ] || ! kill -0 $$ 2>/dev/null; } && break
+    idle=$((idle + 1))
+    sleep 0.1
+  done
+  # First no longer open, only then a last look at the door: a newcomer looks at `open` after opening the
+  # door, so either it sees that this server retires, or it is served here to its end.
+  rm -f open
+  while read -r request <&4; do :; done
+  stop
+}
+
+serve "$@" </dev/null >/dev/null 2>&1 &
+reader=$!
+if [ "$take" = move ]; then
+  mv "$source/data" "$base/data" && rm -rf "$source"
+else
+  cp -R "$source" "$base/data"
+fi 2>>log && rm -f data/postmaster.pid data/postmaster.opts && launch "$@" || echo copy >ended
+: >up
+while :; do
+  wait $reader
+  [ -d "$base" ] || exit 0
+  serve "$@" </dev/null >/dev/null 2>&1 &
+  reader=$!
+done

@@ -1,0 +1,121 @@
+//! Choosing the file system for a data directory: memory where it has room, else a disk.
+
+use crate::env;
+use crate::error::{Error, Result};
+use crate::postgres::Cache;
+use nix::sys::statvfs::statvfs;
+use std::path::{Path, PathBuf};
+
+/// A fresh data directory has 40 MiB; a template and a few clones want the rest.
+const ROOM_MIB_MIN: u64 = 256;
+/// What must stay available to everything else when a data directory lies in memory.
+const MEMORY_MIB_MIN: u64 = 768;
+/// The length of a socket's path is bounded by the kernel: 104 bytes on macOS, 108 on Linux, with the end.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+/// What follows the root in a socket's path: `/pgh-0123456789-01234567/.s.PGSQL.65535`.
+const SOCKET_TAIL_BYTES: usize = 40;
+
+/// Where base directories may lie, best first.
+pub(super) fn candidates(cache: &Cache) -> Result<Vec<PathBuf>> {
+    if let Some(roots) = env::DATA_ROOTS.text() {
+        return Ok(roots.split(':').filter(|root| !root.is_empty()).map(PathBuf::from).collect());
+    }
+    let mut roots = Vec::new();
+    if cfg!(target_os = "linux") {
+        roots.push(PathBuf::from("/dev/shm"));
+    }
+    roots.push(cache.server_dir("run")?);
+    // Not TMPDIR: on macOS its path is too long for a socket.
+    roots.push(PathBuf::from("/tmp"));
+    Ok(roots)
+}
+
+/// The first candidate with room.
+///
+/// # Errors
+/// None has; the error says of each why.
+pub(in crate::server) fn choose(cache: &Cache) -> Result<PathBuf> {
+    let mut refused = Vec::new();
+    for root in candidates(cache)? {
+        match objection(&root) {
+            None => return Ok(root),
+            Some(reason) => refused.push(format!("`{}`: {reason}", root.display())),
+        }
+    }
+    Err(Error::environment(format!("found no place for a data directory: {}", refused.join("; ")))
+        .with_help(format!("free some room, or name folders with room in {}", env::DATA_ROOTS.name)))
+}
+
+/// Why a data directory cannot lie below `root`.
+pub(super) fn objection(root: &Path) -> Option<String> {
+    let length = root.as_os_str().len() + SOCKET_TAIL_BYTES;
+    if length > SOCKET_PATH_BYTES_MAX {
+        return Some(format!(
+            "its path is too long for a unix socket ({length} bytes with the socket's name, {SOCKET_PATH_BYTES_MAX} allowed)"
+        ));
+    }
+    if !root.is_dir() {
+        return Some("no such folder".into());
+    }
+    let free_mib = match free_mib(root) {
+        Some(free_mib) => free_mib,
+        None => return Some("its free space cannot be read".into()),
+    };
+    if free_mib < ROOM_MIB_MIN {
+        return Some(format!("{free_mib} MiB free, {ROOM_MIB_MIN} needed"));
+    }
+    if is_memory(root) {
+        let available_mib = memory_available_mib().unwrap_or(u64::MAX);
+        if available_mib < MEMORY_MIB_MIN {
+            return Some(format!("{available_mib} MiB of memory available, {MEMORY_MIB_MIN} needed"));
+        }
+    }
+    None
+}
+
+/// Free space below `path`, in MiB.
+pub(in crate::server) fn free_mib(path: &Path) -> Option<u64> {
+    let stat = statvfs(path).ok()?;
+    Some((stat.blocks_available() as u64).saturating_mul(stat.fragment_size() as u64) >> 20)
+}
+
+/// Whether files below `path` lie in memory.
+pub(in crate::server) fn is_memory(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        nix::sys::statfs::statfs(path)
+            .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// Memory that can be taken without harm, in MiB, where the system tells.
+pub(in crate::server) fn memory_available_mib() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib >> 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_refused_with_its_length() {
+        let root = PathBuf::from(format!("/{}", "a".repeat(80)));
+        let reason = objection(&root).unwrap();
+        assert_eq!(
+            reason,
+            "its path is too long for a unix socket (121 bytes with the socket's name, 103 allowed)"
+        );
+    }
+
+    #[test]
+    fn a_missing_folder_is_refused() {
+        assert_eq!(objection(Path::new("/nowhere")).unwrap(), "no such folder");
+    }
+}

@@ -1,0 +1,183 @@
+//! What a live process holds on a server; gone the moment the process is, SIGKILL included.
+
+use crate::error::{Attempt, ErrorKind, Result};
+use crate::process::FileLock;
+use sqlx::PgConnection;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The name of an owner of databases: 16 hexadecimal digits, random, never used twice.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerId(String);
+
+impl OwnerId {
+    /// A new owner.
+    pub fn random() -> OwnerId {
+        use std::hash::BuildHasher;
+        let random = std::collections::hash_map::RandomState::new().hash_one((
+            std::process::id(),
+            std::time::SystemTime::now(),
+            std::thread::current().id(),
+        ));
+        OwnerId(format!("{random:016x}"))
+    }
+
+    /// Reads an owner's name back.
+    pub fn parse(text: &str) -> Option<OwnerId> {
+        let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (text.len() == 16 && text.bytes().all(is_hex)).then(|| OwnerId(text.to_owned()))
+    }
+
+    /// The key of this owner's advisory lock.
+    fn key(&self) -> i64 {
+        u64::from_str_radix(&self.0, 16).unwrap_or_default().cast_signed()
+    }
+}
+
+impl fmt::Display for OwnerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How owners of a server prove that they live.
+#[derive(Clone, Debug)]
+pub enum Leases {
+    /// By a locked file each: it survives a crash of the server.
+    Files(PathBuf),
+    /// By a session's advisory lock in the maintenance database: for servers that several machines share.
+    Sessions,
+}
+
+/// After a start of the server all sessions' locks are gone: so long nobody is taken for dead, and who lives
+/// takes its lease again.
+const SESSION_GRACE_SECONDS: f64 = 60.0;
+
+/// A lease that is held.
+#[derive(Debug)]
+pub struct Lease {
+    owner: OwnerId,
+    /// With files: the lock. With sessions the connection holds it.
+    _file: Option<FileLock>,
+}
+
+impl Lease {
+    /// Whose it is.
+    pub fn owner(&self) -> &OwnerId {
+        &self.owner
+    }
+}
+
+/// A dead owner's lease in our hands: nobody else decides about its databases meanwhile.
+#[derive(Debug)]
+pub enum Seized {
+    /// A lock file that nobody held, or none at all.
+    File(Option<FileLock>),
+    /// An advisory lock of the session that seized it.
+    Session(OwnerId),
+}
+
+impl Leases {
+    /// Takes the lease of a new owner. With sessions it lasts as long as `control` does.
+    ///
+    /// # Errors
+    /// The lock file cannot be made, or the server refuses.
+    pub async fn take(&self, control: &mut PgConnection) -> Result<Lease> {
+        let owner = OwnerId::random();
+        match self {
+            Leases::Files(dir) => {
+                let file = take_file(dir, &owner)?;
+                Ok(Lease { owner, _file: Some(file) })
+            }
+            Leases::Sessions => {
+                hold_session_lock(control, &owner).await?;
+                Ok(Lease { owner, _file: None })
+            }
+        }
+    }
+
+    /// Takes a lease again on a new control connection.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn renew(&self, lease: &Lease, control: &mut PgConnection) -> Result<()> {
+        match self {
+            Leases::Files(_) => Ok(()),
+            Leases::Sessions => hold_session_lock(control, &lease.owner).await,
+        }
+    }
+
+    /// Seizes the lease of `owner` if it provably lives no more.
+    ///
+    /// # Errors
+    /// The lock file cannot be opened, or the server refuses.
+    pub async fn seize(&self, control: &mut PgConnection, owner: &OwnerId) -> Result<Option<Seized>> {
+        match self {
+            Leases::Files(dir) => {
+                let path = dir.join(owner.to_string());
+                if !path.exists() {
+                    return Ok(Some(Seized::File(None)));
+                }
+                Ok(FileLock::try_take(&path)?.map(|lock| Seized::File(Some(lock))))
+            }
+            Leases::Sessions => {
+                let free: bool = sqlx::query_scalar(
+                    "select extract(epoch from now() - pg_postmaster_start_time()) > $2 and pg_try_advisory_lock($1)",
+                )
+                .bind(owner.key())
+                .bind(SESSION_GRACE_SECONDS)
+                .fetch_one(control)
+                .await?;
+                Ok(free.then(|| Seized::Session(owner.clone())))
+            }
+        }
+    }
+
+    /// Lets go of a seized lease, once nothing of its owner is left.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn bury(&self, control: &mut PgConnection, seized: Seized) -> Result<()> {
+        match seized {
+            Seized::File(Some(lock)) => {
+                // Removed while it is held: a file without a holder never comes to life again.
+                let _ = fs::remove_file(lock.path());
+            }
+            Seized::File(None) => {}
+            Seized::Session(owner) => {
+                sqlx::query("select pg_advisory_unlock($1)").bind(owner.key()).execute(control).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file appears under its name only when its lock is held: without this a sweeper could meet it between.
+fn take_file(dir: &Path, owner: &OwnerId) -> Result<FileLock> {
+    fs::create_dir_all(dir)
+        .attempt(ErrorKind::Environment, || format!("failed to create `{}`", dir.display()))?;
+    let (new, path) = (dir.join(format!("{owner}.new")), dir.join(owner.to_string()));
+    let lock = FileLock::wait(&new)?;
+    fs::rename(&new, &path)
+        .attempt(ErrorKind::Environment, || format!("failed to write `{}`", path.display()))?;
+    Ok(lock.renamed(path))
+}
+
+async fn hold_session_lock(control: &mut PgConnection, owner: &OwnerId) -> Result<()> {
+    sqlx::query("select pg_advisory_lock($1)").bind(owner.key()).execute(control).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_read_back() {
+        let owner = OwnerId::random();
+        assert_eq!(OwnerId::parse(&owner.to_string()), Some(owner));
+        assert_eq!(OwnerId::parse("0123"), None);
+        assert_eq!(OwnerId::parse("0123456789ABCDEF"), None);
+    }
+}

@@ -1,0 +1,23 @@
+//! A running Postgres, however it came to be.
+
+mod backend;
+mod capabilities;
+mod connect;
+mod embedded;
+mod endpoint;
+mod external;
+mod handle;
+mod image;
+mod keeper;
+mod lease;
+mod space;
+
+pub use backend::{Backend, Image, ServerConfig, Source as ServerSource};
+pub use capabilities::{Capabilities, Capability};
+pub(crate) use connect::connect;
+pub use embedded::Embedded;
+pub use endpoint::Endpoint;
+pub use external::External;
+pub use handle::Server;
+pub use lease::{Lease, Leases, OwnerId, Seized};
+pub use space::Space;

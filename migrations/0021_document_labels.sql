@@ -1,0 +1,54 @@
+-- Documents get labels, in the tables of tenants to come and in every tenant schema that exists.
+set local role app_owner;
+set local lock_timeout = '5s';
+
+create or replace procedure tenants.create_tables(target_schema name)
+language plpgsql
+set search_path = ''
+as $procedure$
+begin
+    execute format($table$
+        create table %I.documents (
+            id uuid primary key default gen_random_uuid(),
+            title text not null,
+            body text not null default '',
+            created_at timestamptz not null default now(),
+            updated_at timestamptz not null default now(),
+            labels text[] not null default '{}'
+        )
+    $table$, target_schema);
+    execute format('create index on %I.documents (updated_at desc)', target_schema);
+    execute format('create index on %I.documents using gin (labels)', target_schema);
+    execute format($table$
+        create table %1$I.document_revisions (
+            document_id uuid not null references %1$I.documents (id) on delete cascade,
+            revision integer not null check (revision > 0),
+            body text not null,
+            created_at timestamptz not null default now(),
+            primary key (document_id, revision)
+        )
+    $table$, target_schema);
+    execute format($table$
+        create table %I.settings (
+            name text primary key,
+            value jsonb not null,
+            updated_at timestamptz not null default now()
+        )
+    $table$, target_schema);
+end
+$procedure$;
+
+-- Onboarding inserts here first. Holding it off keeps a tenant from coming in with the old tables after the loop below.
+lock table tenants.tenant_schemas in share mode;
+
+do $migrate$
+declare
+    target_schema name;
+begin
+    for target_schema in select schema_name from tenants.tenant_schemas order by schema_name loop
+        -- A constant default is kept in the catalog, and so the table is not rewritten.
+        execute format('alter table %I.documents add column labels text[] not null default ''{}''', target_schema);
+        execute format('create index on %I.documents using gin (labels)', target_schema);
+    end loop;
+end
+$migrate$;

@@ -1,0 +1,208 @@
+//! Databases: isolation, what a clone keeps, keeping, servers of one's own.
+
+use pgharness::{Isolation, Template, TestDb, template};
+use sqlx::{AssertSqlSafe, Executor, Row};
+
+static EMPTY: Template = template! {};
+
+fn with_bootstrap(sql: &str) -> (tempfile::TempDir, Template) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bootstrap.sql"), sql).unwrap();
+    let template = Template::builder(dir.path()).with_bootstrap(["bootstrap.sql"]).build();
+    (dir, template)
+}
+
+async fn count(db: &TestDb, sql: &str) -> i64 {
+    let mut connection = db.connection().await.unwrap();
+    connection.fetch_one(AssertSqlSafe(sql.to_owned())).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn two_tests_do_not_see_one_another() {
+    let (one, two) = (EMPTY.get().await.unwrap(), EMPTY.get().await.unwrap());
+    assert_ne!(one.name(), two.name());
+    one.connection().await.unwrap().execute("create table t (); ").await.unwrap();
+    let tables = "select count(*) from pg_class where relname = 't'";
+    assert_eq!((count(&one, tables).await, count(&two, tables).await), (1, 0));
+}
+
+#[test]
+fn a_test_without_a_runtime_gets_a_database() {
+    let db = EMPTY.get_blocking().unwrap();
+    assert!(db.url().starts_with("postgresql:///pgh_c_"), "{}", db.url());
+}
+
+#[tokio::test]
+async fn a_server_of_ones_own_has_the_template_and_its_own_roles() {
+    let (_dir, template) = with_bootstrap("create role alone; create table seeded as select 7 as n");
+    let _ = &template;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("b.sql"), "create role alone; create table seeded as select 7 as n")
+        .unwrap();
+    let template =
+        Template::builder(dir.path()).with_bootstrap(["b.sql"]).with_isolation(Isolation::Cluster).build();
+    for _ in 0..2 {
+        let db = template.get().await.unwrap();
+        assert_eq!(count(&db, "select n::bigint from seeded").await, 7);
+        db.connection().await.unwrap().execute("drop role alone").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_url_over_tcp_asks_for_its_password() {
+    use sqlx::ConnectOptions;
+    use std::str::FromStr;
+    let db = EMPTY.get().await.unwrap();
+    let url = db.url_tcp().await.unwrap();
+    let options = sqlx::postgres::PgConnectOptions::from_str(&url).unwrap();
+    assert_eq!(options.get_host(), "127.0.0.1");
+    options.clone().connect().await.unwrap();
+    let refused = options.password("wrong").connect().await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().unwrap(), "28P01");
+}
+
+#[pgharness::test]
+async fn the_attribute_hands_out_a_pool(pool: sqlx::PgPool) {
+    pool.execute("create table t ()").await.unwrap();
+}
+
+#[pgharness::test(template = EMPTY)]
+async fn the_attribute_takes_a_template(
+    db: TestDb,
+    one: sqlx::pool::PoolConnection<sqlx::Postgres>,
+) -> pgharness::Result<()> {
+    drop(one);
+    assert!(db.name().starts_with("pgh_c_"));
+    Ok(())
+}
+
+#[pgharness::test(isolation = "cluster")]
+async fn the_attribute_gives_a_server_of_ones_own(db: &TestDb) -> pgharness::Result<()> {
+    assert_eq!(db.name(), "app");
+    db.connection().await?.execute("create role lonely").await?;
+    Ok(())
+}
+
+/// Databases of the server that this process uses, by what `sql` says about them.
+async fn databases(db: &TestDb, condition: &str) -> i64 {
+    count(db, &format!("select count(*) from pg_database where {condition}")).await
+}
+
+#[tokio::test]
+async fn a_database_goes_with_its_handle() {
+    let witness = EMPTY.get().await.unwrap();
+    let name = EMPTY.get().await.unwrap().name().to_owned();
+    pgharness::wait::until_async("the drop", std::time::Duration::from_secs(10), async || {
+        let left = databases(&witness, &format!("datname = '{name}'")).await;
+        Ok(if left == 0 {
+            pgharness::wait::Look::Ready(())
+        } else {
+            pgharness::wait::Look::NotYet("there".into())
+        })
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_keeps_the_database_and_says_where() {
+    let witness = EMPTY.get().await.unwrap();
+    let db = EMPTY.get().await.unwrap();
+    let name = db.name().to_owned();
+    let panicked = std::thread::spawn(move || {
+        let _db = db;
+        panic!("on purpose");
+    })
+    .join();
+    assert!(panicked.is_err());
+    let comment: String = sqlx::query_scalar(
+        "select shobj_description(oid, 'pg_database') from pg_database where datname = $1",
+    )
+    .bind(&name)
+    .fetch_one(&mut witness.connection().await.unwrap())
+    .await
+    .unwrap();
+    assert!(comment.contains("\"since\":"), "{comment}");
+    assert!(comment.contains("a_panic_keeps_the_database"), "{comment}");
+}
+
+#[tokio::test]
+async fn a_clone_equals_its_template() {
+    let dir = tempfile::tempdir().unwrap();
+    let bootstrap = "
+        create role reader login;
+        do $$ begin
+            execute format('alter database %I set search_path to app, \"Odd one\", public', current_database());
+            execute format('alter database %I set work_mem to ''7MB''', current_database());
+            execute format('alter database %I set app.greeting to ''it''''s, \"here\"''', current_database());
+            execute format('alter role reader in database %I set statement_timeout to ''9s''', current_database());
+            execute format('revoke all on database %I from public', current_database());
+            execute format('grant connect on database %I to reader with grant option', current_database());
+        end $$;";
+    std::fs::write(dir.path().join("b.sql"), bootstrap).unwrap();
+    let template = Template::builder(dir.path()).with_bootstrap(["b.sql"]).build();
+    let (server, name) = template.build().await.unwrap();
+    let facts = "
+        select jsonb_pretty(jsonb_build_object(
+            'acl', (select array_agg(a::text order by a::text) from unnest(datacl) a),
+            'settings', (select jsonb_agg(jsonb_build_array(setrole::regrole, setconfig) order by setrole)
+                         from pg_db_role_setting where setdatabase = d.oid)))
+        from pg_database d where datname = $1";
+    let mut control = server.connect("postgres").await.unwrap();
+    let of_template: String = sqlx::query_scalar(facts).bind(&name).fetch_one(&mut control).await.unwrap();
+    assert!(of_template.contains("work_mem=7MB"), "{of_template}");
+    // One that is made for this test, and one that was made ahead.
+    for _ in 0..2 {
+        let clone = template.get().await.unwrap();
+        let of_clone: String =
+            sqlx::query_scalar(facts).bind(clone.name()).fetch_one(&mut control).await.unwrap();
+        assert_eq!(of_clone, of_template);
+        let mut reader = clone.connect_as("reader").await.unwrap();
+        let path: String = sqlx::query_scalar("show search_path").fetch_one(&mut reader).await.unwrap();
+        assert_eq!(path, "app, \"Odd one\", public");
+    }
+}
+
+#[tokio::test]
+async fn a_template_that_creates_roles_is_found_out_and_gets_a_server_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("seed.sql"), "create role stowaway").unwrap();
+    let template = Template::builder(dir.path()).with_fixtures(["seed.sql"]).build();
+    let db = template.get().await.unwrap();
+    let common = EMPTY.get().await.unwrap();
+    assert_ne!(db.server().base(), common.server().base());
+    let roles = "select count(*) from pg_roles where rolname = 'stowaway'";
+    assert_eq!((count(&db, roles).await, count(&common, roles).await), (1, 0));
+}
+
+#[tokio::test]
+async fn scratch_work_is_rolled_back() {
+    let db = EMPTY.get().await.unwrap();
+    for _ in 0..3 {
+        let mut scratch = db.scratch().await.unwrap();
+        scratch.execute("create table t ()").await.unwrap();
+        scratch.rollback().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_private_server_on_the_durable_profile_keeps_what_it_acknowledged() {
+    use pgharness::postgres::{Profile, Settings};
+    use pgharness::server::ServerConfig;
+    let config = ServerConfig::from_env(std::path::Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let server = tokio::task::spawn_blocking(move || {
+        config.backend().unwrap().start_private(None, &Settings::of(Profile::Durable)).unwrap()
+    })
+    .await
+    .unwrap();
+    let mut connection = server.connect("postgres").await.unwrap();
+    connection.execute("create table ledger (n int)").await.unwrap();
+    connection.execute("insert into ledger select generate_series(1, 500)").await.unwrap();
+    let pid = i32::try_from(server.postmaster_pid().unwrap()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    server.restart().await.unwrap();
+    let mut connection = server.connect("postgres").await.unwrap();
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from ledger").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(rows, 500);
+}
