@@ -37,7 +37,7 @@ grant usage on schema tenants to daemon;
 grant usage on schema maintenance to daemon;
 grant usage on schema archive to auditor;
 
--- The tenant that the current transaction works for, set with `set local app.tenant_id = '…'`.
+-- The tenant that the current transaction works for, set with `set local app.tenant_id = '<uuid>'`.
 --
 -- It fails closed. Unset gives null, and so does the empty string that a setting is left with once SET LOCAL has ended:
 -- null equals no tenant. Anything that is no uuid raises, because it is a mistake that should be noticed.

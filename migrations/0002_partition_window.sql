@@ -36,12 +36,14 @@ begin
     where pg_class.oid = parent;
 
     for lower_bound in
-        select pg_catalog.generate_series(oldest, pg_catalog.date_trunc('month', as_of) + pg_catalog.make_interval(months => ahead), '1 month')
+        select pg_catalog.generate_series(
+            oldest, pg_catalog.date_trunc('month', as_of) + pg_catalog.make_interval(months => ahead), '1 month'
+        )
     loop
         partition_name := parent_name || pg_catalog.to_char(lower_bound, '"_"YYYY"_"MM');
         continue when pg_catalog.to_regclass(format('%I.%I', parent_schema, partition_name)) is not null;
 
-        -- ATTACH takes a weaker lock on the parent than CREATE TABLE … PARTITION OF, and the table is isolated before it
+        -- ATTACH takes a weaker lock on the parent than CREATE TABLE ... PARTITION OF, and the table is isolated before it
         -- can be reached: a partition does not inherit the row-level security of its parent.
         execute format('create table %I.%I (like %s including all)', parent_schema, partition_name, parent);
         child := format('%I.%I', parent_schema, partition_name)::regclass;

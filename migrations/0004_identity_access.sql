@@ -139,7 +139,8 @@ $procedure$;
 grant execute on procedure identity.purge_sessions(interval, integer) to daemon;
 
 grant select on identity.ref_access_levels to web_app, task_runner, daemon;
-grant select, insert, update on identity.grants, identity.sessions, identity.admin_tokens, identity.step_up_challenges, identity.key_references
+grant select, insert, update
+    on identity.grants, identity.sessions, identity.admin_tokens, identity.step_up_challenges, identity.key_references
     to web_app;
 grant select on identity.grants to task_runner;
 grant select, delete on identity.sessions to daemon;

@@ -105,7 +105,8 @@ create table workflow.progress_snapshots (
     primary key (tenant_id, execution_id, step),
     foreign key (tenant_id, execution_id) references workflow.executions (tenant_id, id) on delete cascade
 );
-comment on table workflow.progress_snapshots is 'How far an execution had come. Numbered within the execution, so a reader can tell what it has missed.';
+comment on table workflow.progress_snapshots is
+    'How far an execution had come. Numbered within the execution, so a reader can tell what it has missed.';
 call identity.isolate_by_tenant('workflow.progress_snapshots');
 
 -- The server computes the digest: a proof whose writer could choose it would prove nothing.

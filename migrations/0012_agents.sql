@@ -64,8 +64,10 @@ create table agents.gateway_bindings (
     foreign key (tenant_id, agent_session_id) references agents.agent_sessions (tenant_id, id),
     foreign key (tenant_id, resource_id) references identity.resources (tenant_id, id)
 );
-comment on table agents.gateway_bindings is 'Through which gateway a session reaches a resource. One at a time, so that traffic has one place to be stopped.';
-create unique index gateway_bindings_in_use_key on agents.gateway_bindings (tenant_id, agent_session_id, resource_id) where released_at is null;
+comment on table agents.gateway_bindings is
+    'Through which gateway a session reaches a resource. One at a time, so that traffic has one place to be stopped.';
+create unique index gateway_bindings_in_use_key
+    on agents.gateway_bindings (tenant_id, agent_session_id, resource_id) where released_at is null;
 create index on agents.gateway_bindings (tenant_id, agent_session_id);
 create index on agents.gateway_bindings (tenant_id, resource_id);
 call identity.isolate_by_tenant('agents.gateway_bindings');

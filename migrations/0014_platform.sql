@@ -70,7 +70,8 @@ create table platform.ownership_snapshots (
     created_at timestamptz not null default now(),
     primary key (tenant_id, id)
 );
-comment on table platform.ownership_snapshots is 'The graph of who owned what at one moment. Snapshots are compared with one another and never edited.';
+comment on table platform.ownership_snapshots is
+    'The graph of who owned what at one moment. Snapshots are compared with one another and never edited.';
 create index on platform.ownership_snapshots (tenant_id, created_at desc);
 call identity.isolate_by_tenant('platform.ownership_snapshots');
 

@@ -1,6 +1,6 @@
 -- pgharness:phase contract
--- Removes what the last release that needed it took with it: jobs carry JSON since the release before the previous one,
--- and every execution has its priority. Contract steps run only once no older release is left to roll back to.
+-- Removes what no release still in service uses: the text payload of jobs, which payload replaced, and the backfill that
+-- has run. A contract step is applied only when nobody will roll back to a release that needs what it drops.
 set local role app_owner;
 set local lock_timeout = '5s';
 

@@ -3,7 +3,7 @@
 -- set: app.tenant_id = :tenant
 -- param tenant: from identity.tenants.id
 -- param ledger: from trading.ledgers.id
--- budget: blocks 120, rows_scanned_per_row 600
+-- budget: blocks 40, rows_scanned_per_row 500
 -- Nowhere is a balance stored: it is the sum of the postings, so that it cannot disagree with them.
 select ledger_accounts.name, coalesce(sum(ledger_postings.amount), 0) as balance
 from trading.ledger_accounts

@@ -4,7 +4,7 @@
 -- param tenant: from identity.tenants.id
 -- param queue: text = 'default'
 -- param runner: text = 'runner-1'
--- budget: blocks 40, rows_scanned_per_row 4
+-- budget: blocks 45, rows_scanned_per_row 4
 -- SKIP LOCKED, so that runners that come at the same time take different jobs and none of them waits.
 update workflow.jobs
 set state = 'running',

@@ -3,7 +3,7 @@
 -- set: app.tenant_id = :tenant
 -- param tenant: from identity.tenants.id
 -- param execution: from workflow.executions.id
--- budget: blocks 40, rows_scanned_per_row 3
+-- budget: blocks 45, rows_scanned_per_row 6
 -- One execution with all its tasks, in one statement instead of one per task.
 select
     executions.state,

@@ -4,7 +4,7 @@
 -- param tenant: from identity.tenants.id
 -- param key: text = 'request-' || gen_random_uuid()
 -- param request: text = 'the canonical form of the request'
--- budget: blocks 30, rows_scanned_per_row 1
+-- budget: blocks 20, rows_scanned_per_row 1
 -- A row comes back to whoever may go on: the first to ask, or the first after a holder's lease has ended.
 -- Everybody else gets none, and then reads whether there is an answer already or somebody still works on it.
 insert into messaging.idempotency_keys as held (tenant_id, operation, key, request_hash, leased_until)

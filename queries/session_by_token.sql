@@ -3,7 +3,7 @@
 -- set: app.tenant_id = :tenant
 -- param tenant: from identity.tenants.id
 -- param token_hash: from identity.sessions.token_hash
--- budget: blocks 15, rows_scanned_per_row 2
+-- budget: blocks 12, rows_scanned_per_row 3
 -- Runs at the beginning of every request.
 select sessions.id, sessions.operator_id, operators.role, sessions.expires_at
 from identity.sessions

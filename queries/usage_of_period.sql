@@ -3,7 +3,7 @@
 -- set: app.tenant_id = :tenant
 -- param tenant: from identity.tenants.id
 -- param since: timestamptz = now() - interval '30 days'
--- budget: blocks 60, rows_scanned_per_row 500
+-- budget: blocks 30, rows_scanned_per_row 400
 -- Sums the period from the index alone: it carries the quantity.
 select metering.meter, sum(metering.quantity) as used
 from billing.metering

@@ -1,7 +1,8 @@
 -- Roles and everything else that needs a superuser, run once per database before any migration.
 --
 -- Roles belong to the cluster and not to a database, so no migration creates one: two databases on one server
--- share them, and a second database finds them there already. Running this file again changes nothing.
+-- share them, and a second database finds them there already. Running this file again changes nothing. It is sent as one
+-- script, and so runs as one transaction. No role has a password: how services authenticate is not for a schema to say.
 
 do $roles$
 declare

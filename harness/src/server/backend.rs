@@ -140,6 +140,9 @@ impl ServerConfig {
         match &self.source {
             Source::Embedded => Ok(Box::new(Embedded::open(self)?)),
             Source::External { url } => Ok(Box::new(External::new(url.clone())?)),
+            #[cfg(feature = "container")]
+            Source::Container { image } => Ok(Box::new(super::Container::new(self, image.clone()))),
+            #[cfg(not(feature = "container"))]
             Source::Container { .. } => Err(Error::usage("the container backend is not compiled in")
                 .with_help("enable the feature `container` of `pgharness`")),
         }

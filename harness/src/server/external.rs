@@ -38,7 +38,7 @@ impl Backend for External {
     fn attach(&self) -> Result<Server> {
         let endpoint = Endpoint::url(self.options.clone(), self.url.clone());
         let capabilities = block_on(inspect(&endpoint))??;
-        Ok(Server::remote(endpoint, capabilities, None))
+        Ok(Server::remote(endpoint, capabilities))
     }
 
     fn replace(&self, _dead: &Server) -> Result<Server> {

@@ -24,8 +24,6 @@ struct Inner {
     capabilities: Capabilities,
     leases: Leases,
     local: Option<Local>,
-    /// Whatever else must be held so that the server lives: a container.
-    _hold: Option<Box<dyn std::fmt::Debug + Send + Sync>>,
 }
 
 /// A server from binaries on this machine.
@@ -41,15 +39,11 @@ pub(super) struct Local {
 impl Server {
     pub(super) fn local(capabilities: Capabilities, leases: Leases, local: Local) -> Server {
         let endpoint = Endpoint::socket(local.door.base.clone(), local.port);
-        Server(Arc::new(Inner { endpoint, capabilities, leases, local: Some(local), _hold: None }))
+        Server(Arc::new(Inner { endpoint, capabilities, leases, local: Some(local) }))
     }
 
-    pub(super) fn remote(
-        endpoint: Endpoint,
-        capabilities: Capabilities,
-        hold: Option<Box<dyn std::fmt::Debug + Send + Sync>>,
-    ) -> Server {
-        Server(Arc::new(Inner { endpoint, capabilities, leases: Leases::Sessions, local: None, _hold: hold }))
+    pub(super) fn remote(endpoint: Endpoint, capabilities: Capabilities) -> Server {
+        Server(Arc::new(Inner { endpoint, capabilities, leases: Leases::Sessions, local: None }))
     }
 
     /// Where it is reached.
@@ -220,7 +214,7 @@ impl Server {
 }
 
 /// 128 bits of the system's randomness.
-fn random_password() -> Result<String> {
+pub(super) fn random_password() -> Result<String> {
     use std::io::Read;
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")

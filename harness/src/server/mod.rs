@@ -3,6 +3,8 @@
 mod backend;
 mod capabilities;
 mod connect;
+#[cfg(feature = "container")]
+mod container;
 mod embedded;
 mod endpoint;
 mod external;
@@ -15,6 +17,8 @@ mod space;
 pub use backend::{Backend, Image, ServerConfig, Source as ServerSource};
 pub use capabilities::{Capabilities, Capability};
 pub(crate) use connect::connect;
+#[cfg(feature = "container")]
+pub use container::Container;
 pub use embedded::Embedded;
 pub use endpoint::Endpoint;
 pub use external::External;
