@@ -1,5 +1,20 @@
 //! Postgres on this machine: finding or fetching an installation, preparing data directories, settings.
 
 mod cache;
+mod client_tool;
+mod dump;
+mod extension;
+mod installation;
+mod place;
+#[cfg(feature = "download")]
+mod provision;
+mod request;
+mod search;
+mod store;
+mod version;
 
 pub use cache::Cache;
+pub use dump::{Format, Target, dump, psql, restore};
+pub use installation::Installation;
+pub use request::{Request, Source};
+pub use version::{NEWEST_FETCHED, OLDEST_SUPPORTED, Version};
