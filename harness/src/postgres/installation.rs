@@ -283,16 +283,17 @@ fn in_cache(request: &Request, wanted: Wanted, search: &mut Search) -> Option<In
     }
 }
 
+#[cfg(feature = "download")]
 fn fetched(request: &Request, wanted: Wanted, search: &mut Search) -> Option<Installation> {
     if request.is_offline() {
         search.note("download", format_args!("forbidden by {}", env::OFFLINE.name));
         return None;
     }
-    #[cfg(feature = "download")]
-    return super::provision::provision(request, request.sources(), wanted, search);
-    #[cfg(not(feature = "download"))]
-    {
-        search.note("download", "not in this build: it lacks the feature `download`");
-        None
-    }
+    super::provision::provision(request, request.sources(), wanted, search)
+}
+
+#[cfg(not(feature = "download"))]
+fn fetched(_request: &Request, _wanted: Wanted, search: &mut Search) -> Option<Installation> {
+    search.note("download", "not in this build: it lacks the feature `download`");
+    None
 }

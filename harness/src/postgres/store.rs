@@ -234,3 +234,86 @@ impl Store {
         Ok(target)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_closed_directory_lets_its_owner_through_and_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        let owner = dir.path().metadata().unwrap();
+        let user = |uid, gid| User { name: "test".into(), uid, gid };
+        let (me, other) = (user(owner.uid(), owner.gid()), user(owner.uid() + 1, owner.gid() + 1));
+        let kin = user(owner.uid() + 1, owner.gid());
+        let check = |mode: u32, expect: [bool; 3]| {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!([&me, &kin, &other].map(|user| can_enter(user, &inner)), expect, "{mode:o}");
+        };
+        check(0o700, [true, false, false]);
+        check(0o750, [true, true, false]);
+        check(0o755, [true, true, true]);
+    }
+
+    #[test]
+    fn an_opened_tree_can_be_read_and_what_ran_still_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, file) = (dir.path().join("program"), dir.path().join("file"));
+        for (path, mode) in [(&program, 0o700), (&file, 0o600)] {
+            fs::write(path, "").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        // A link that leads nowhere is no obstacle.
+        std::os::unix::fs::symlink("/nowhere", dir.path().join("link")).unwrap();
+        open_tree(dir.path()).unwrap();
+        assert_eq!([dir.path(), &program, &file].map(mode), [0o755, 0o755, 0o644]);
+    }
+
+    #[test]
+    fn what_is_unfinished_copied_or_without_a_manifest_is_not_found() {
+        let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+        let request = Request::plain(Cache::at(dir.path().join("cache")).unwrap());
+        let store = Store::lock(&request).unwrap();
+        for (name, manifest) in [
+            ("npm-18.4", Some("18.4 bin\n")),
+            ("wheel-0.6.0", Some("16.14 a b/bin\n18.4 c/bin\nbroken\n")),
+            ("copy-16.4-abc", Some("16.4 bin\n")),
+            (".new-abc", Some("16.4 bin\n")),
+            ("npm-17.0", None),
+        ] {
+            fs::create_dir(store.dir.join(name)).unwrap();
+            if let Some(manifest) = manifest {
+                fs::write(store.dir.join(name).join(MANIFEST), manifest).unwrap();
+            }
+        }
+        let found: Vec<_> = fetched(&request)
+            .unwrap()
+            .iter()
+            .map(|entry| entry.bin.strip_prefix(&store.dir).unwrap().display().to_string())
+            .collect();
+        assert_eq!(found, ["npm-18.4/bin", "wheel-0.6.0/c/bin", "wheel-0.6.0/a b/bin"]);
+    }
+
+    #[test]
+    fn an_entry_takes_the_place_of_one_that_would_not_do() {
+        let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+        let request = Request::plain(Cache::at(dir.path().join("cache")).unwrap());
+        let store = Store::lock(&request).unwrap();
+        for content in ["old", "new"] {
+            let scratch = store.scratch().unwrap();
+            let tree = scratch.path().join("tree");
+            fs::create_dir(&tree).unwrap();
+            fs::write(tree.join("file"), content).unwrap();
+            let entry = store.publish(&tree, "npm-16.4").unwrap();
+            assert_eq!(fs::read_to_string(entry.join("file")).unwrap(), content);
+        }
+        let names: Vec<_> = store.dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "the entry and the lock, no more: {names:?}");
+    }
+}

