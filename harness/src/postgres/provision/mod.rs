@@ -69,7 +69,7 @@ fn attempt(
     }
     let mut failed = Search::default();
     for source in sources {
-        notice::warn(&format!("fetching Postgres {wanted} ({source}), since none is installed"));
+        notice::warn(&format!("fetching Postgres {wanted} ({source})"));
         match fetch(*source, request, wanted, &store) {
             Ok(found) => {
                 let _ = fs::remove_file(&failure);
