@@ -43,7 +43,7 @@ variables! {
     OFFLINE = "PGHARNESS_OFFLINE", "0",
         "`1` forbids every download";
     MIRROR = "PGHARNESS_MIRROR", "the upstream archives",
-        "base URL of a mirror of the release archives";
+        "base URL of a mirror of the release archives, with `releases.json` and, of each version, `16.4.0/postgresql-16.4.0-<target>.tar.gz` and its `.sha256`";
     GRACE_MS = "PGHARNESS_GRACE_MS", "3000",
         "how long a server waits for another participant after the last one left, in milliseconds";
     KEEP = "PGHARNESS_KEEP", "failed",

@@ -3,3 +3,5 @@
 mod backends;
 mod database;
 mod floors;
+mod installation;
+mod support;

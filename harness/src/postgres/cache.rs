@@ -26,7 +26,7 @@ impl Cache {
             return Cache::at(root);
         }
         if effective_uid() == 0 {
-            return Cache::at(PathBuf::from("/var/cache/pgharness"));
+            return Cache::system();
         }
         let user_cache =
             env::CACHE_HOME.path().or_else(|| Some(env::HOME.path().or_else(home_dir)?.join(".cache")));
@@ -35,6 +35,14 @@ impl Cache {
             // `nobody` and many service users have a home that does not exist, or that is not theirs.
             _ => Cache::private_in_tmp(),
         }
+    }
+
+    /// The cache in the system's folder: root's.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub(super) fn system() -> Result<Cache> {
+        Cache::at(PathBuf::from("/var/cache/pgharness"))
     }
 
     /// The cache at a folder of the caller's choice.
@@ -75,6 +83,16 @@ impl Cache {
     pub fn private_dir(&self, name: &str) -> Result<PathBuf> {
         let dir = self.root.join(name);
         create_dir(&dir, 0o700)?;
+        Ok(dir)
+    }
+
+    /// A folder within it that is ours to write, and that the user that the server runs as can read.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub fn shared_dir(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.root.join(name);
+        create_dir(&dir, if effective_uid() == 0 { 0o755 } else { 0o700 })?;
         Ok(dir)
     }
 

