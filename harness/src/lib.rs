@@ -6,10 +6,13 @@ pub mod digest;
 pub mod env;
 pub mod error;
 pub mod finding;
+pub mod fixture;
 pub mod ident;
+pub mod migration;
 pub mod notice;
 pub mod postgres;
 pub mod process;
+pub mod script;
 pub mod secret;
 pub mod wait;
 
