@@ -103,7 +103,8 @@ impl Error {
                 text.push_str("\n  caused by: ");
                 text.push_str(&line.replace('\n', "\n    "));
             }
-            cause = error.source();
+            // Below a server's answer sqlx has the same answer again.
+            cause = answer(error).map_or_else(|| error.source(), |_| None);
         }
         if let Some(help) = self.help() {
             text.push_str("\n  help: ");
@@ -113,14 +114,18 @@ impl Error {
     }
 }
 
+/// The server's answer, if that is what an error is.
+fn answer<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn sqlx::error::DatabaseError> {
+    match error.downcast_ref::<sqlx::Error>() {
+        Some(sqlx::Error::Database(answer)) => Some(&**answer),
+        _ => None,
+    }
+}
+
 /// A cause's line. Of a server's answer sqlx 0.9 shows the line of the server's own source file, which reads like
 /// a line of the statement: it is left out, and the SQLSTATE given.
 fn cause_line(cause: &(dyn StdError + 'static)) -> String {
-    let answer = match cause.downcast_ref::<sqlx::Error>() {
-        Some(sqlx::Error::Database(answer)) => Some(&**answer),
-        _ => cause.downcast_ref::<sqlx::postgres::PgDatabaseError>().map(|answer| answer as _),
-    };
-    match answer.map(|answer: &dyn sqlx::error::DatabaseError| (answer.message(), answer.code())) {
+    match answer(cause).map(|answer| (answer.message(), answer.code())) {
         Some((message, Some(code))) => format!("{message} (SQLSTATE {code})"),
         Some((message, None)) => message.to_owned(),
         None => cause.to_string(),

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Session;
-use crate::wait::{self, Look};
+use crate::wait::Patience;
 use sqlx::Row;
 use std::time::Duration;
 
@@ -30,26 +30,19 @@ impl MigrationLock {
     pub(super) async fn take(session: &mut Session, timeout: Duration) -> Result<MigrationLock> {
         let database = session.database().to_owned();
         let ask = format!("select pg_catalog.pg_try_advisory_lock({KEY}), pg_catalog.pg_backend_pid()");
-        let mut held_by_others = false;
-        let taken = wait::until_async("the lock", timeout, async || {
+        let patience = Patience::new("the migration lock", timeout);
+        loop {
             let row = session.row(&ask).await?;
-            held_by_others = !row.try_get::<bool, _>(0)?;
-            Ok(if held_by_others {
-                Look::NotYet(holder(session).await?)
-            } else {
-                Look::Ready(MigrationLock { backend: row.try_get(1)? })
-            })
-        })
-        .await;
-        match taken {
-            Err(error) if held_by_others && error.kind() == ErrorKind::Server => {
-                let who = holder(session).await?;
+            if row.try_get::<bool, _>(0)? {
+                return Ok(MigrationLock { backend: row.try_get(1)? });
+            }
+            let who = holder(session).await?;
+            if patience.not_yet(&who).await.is_err() {
                 let message =
                     format!("another runner migrates database `{database}` for more than {timeout:?}: {who}");
-                Err(Error::new(ErrorKind::Migration, message)
-                    .with_help("wait for it, or end it (`select pg_terminate_backend(pid)`) if it hangs"))
+                return Err(Error::new(ErrorKind::Migration, message)
+                    .with_help("wait for it, or end it (`select pg_terminate_backend(pid)`) if it hangs"));
             }
-            other => other,
         }
     }
 

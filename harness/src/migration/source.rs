@@ -4,7 +4,7 @@ use super::format::{Format, Listing};
 use super::name::NameProblem;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
-use crate::script::{DatabaseCommand, Purpose, Script};
+use crate::script::{CommandLine, Purpose, Script};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,7 +90,7 @@ pub struct Migrations(Source);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     Files { dir: PathBuf, format: Format, migrations: Vec<Migration>, problems: Vec<NameProblem> },
-    Command(DatabaseCommand),
+    Command(CommandLine),
 }
 
 impl Migrations {
@@ -123,7 +123,7 @@ impl Migrations {
     /// A tool of the project's own: the command line `line`, run in `dir` by `sh` with `DATABASE_URL` and libpq's
     /// `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGPASSWORD` in its environment.
     pub fn command(line: impl Into<String>, dir: impl Into<PathBuf>) -> Migrations {
-        Migrations(Source::Command(DatabaseCommand::new(line, dir)))
+        Migrations(Source::Command(CommandLine::new(line, dir)))
     }
 
     /// Ends a [`command`](Migrations::command) that has not ended by then; ten minutes if not set.
@@ -177,7 +177,7 @@ impl Migrations {
         }
     }
 
-    pub(super) fn as_command(&self) -> Option<&DatabaseCommand> {
+    pub(super) fn as_command(&self) -> Option<&CommandLine> {
         match &self.0 {
             Source::Command(command) => Some(command),
             Source::Files { .. } => None,

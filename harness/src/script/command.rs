@@ -5,7 +5,7 @@ use super::target;
 use crate::digest::Hasher;
 use crate::error::{Attempt, Error, Result};
 use crate::process::Program;
-use crate::wait::{self, Look};
+use crate::wait::Patience;
 use sqlx::postgres::PgConnectOptions;
 use std::fs;
 use std::io::{Read, Seek};
@@ -20,15 +20,15 @@ const MADE: &[&str] = &["target", "node_modules", "__pycache__", "venv"];
 
 /// A command line that is run with a database's URL in its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DatabaseCommand {
+pub(crate) struct CommandLine {
     line: String,
     dir: PathBuf,
     deadline: Duration,
 }
 
-impl DatabaseCommand {
+impl CommandLine {
     pub(crate) fn new(line: impl Into<String>, dir: impl Into<PathBuf>) -> Self {
-        DatabaseCommand { line: line.into(), dir: dir.into(), deadline: Duration::from_secs(600) }
+        CommandLine { line: line.into(), dir: dir.into(), deadline: Duration::from_secs(600) }
     }
 
     #[must_use]
@@ -64,13 +64,17 @@ impl DatabaseCommand {
             program = program.env(name, value);
         }
         let mut running = program.start()?;
-        let ended = wait::until_async(&what, self.deadline, async || {
-            Ok(match running.try_status()? {
-                Some(status) => Look::Ready(status),
-                None => Look::NotYet("still running".into()),
-            })
-        })
-        .await;
+        let patience = Patience::new(what.as_str(), self.deadline);
+        let ended = loop {
+            match running.try_status()? {
+                Some(status) => break Ok(status),
+                None => {
+                    if let Err(error) = patience.not_yet("still running").await {
+                        break Err(error);
+                    }
+                }
+            }
+        };
         let status = match ended {
             Ok(status) if status.success() => return Ok(()),
             Ok(status) => status.to_string(),
@@ -160,7 +164,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let digest = || {
             let mut hasher = Hasher::new("test");
-            DatabaseCommand::new("true", dir.path()).add_to(&mut hasher, Purpose::Migration).unwrap();
+            CommandLine::new("true", dir.path()).add_to(&mut hasher, Purpose::Migration).unwrap();
             hasher.finish()
         };
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
