@@ -107,15 +107,34 @@ impl Error {
         let mut text = self.0.message.clone();
         let mut cause = StdError::source(self);
         while let Some(error) = cause {
-            let line = error.to_string();
-            // Some libraries repeat their cause's text in their own.
-            if !text.ends_with(&line) {
+            let line = cause_line(error);
+            // Some libraries repeat their cause's text in their own, and some of our errors quote the server.
+            if !text.contains(&line) {
                 text.push_str("\n  caused by: ");
                 text.push_str(&line.replace('\n', "\n    "));
             }
-            cause = error.source();
+            // Below a server's answer sqlx has the same answer again.
+            cause = answer(error).map_or_else(|| error.source(), |_| None);
         }
         text
+    }
+}
+
+/// The server's answer, if that is what an error is.
+fn answer<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a dyn sqlx::error::DatabaseError> {
+    match error.downcast_ref::<sqlx::Error>() {
+        Some(sqlx::Error::Database(answer)) => Some(&**answer),
+        _ => None,
+    }
+}
+
+/// A cause's line. Of a server's answer sqlx 0.9 shows the line of the server's own source file, which reads like
+/// a line of the statement: it is left out, and the SQLSTATE given.
+fn cause_line(cause: &(dyn StdError + 'static)) -> String {
+    match answer(cause).map(|answer| (answer.message(), answer.code())) {
+        Some((message, Some(code))) => format!("{message} (SQLSTATE {code})"),
+        Some((message, None)) => message.to_owned(),
+        None => cause.to_string(),
     }
 }
 

@@ -63,6 +63,34 @@ pub async fn until_async<T>(
     }
 }
 
+/// A wait whose looks the caller takes in a loop of its own. Unlike that of [`until_async`], whose async closure
+/// rustc 1.95 cannot prove to be `Send` for every lifetime, a future with such a loop can be spawned.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    what: String,
+    deadline: Duration,
+    started: Instant,
+}
+
+impl Patience {
+    /// Patience until `deadline` from now for `what`.
+    pub(crate) fn new(what: impl Into<String>, deadline: Duration) -> Self {
+        Patience { what: what.into(), deadline, started: Instant::now() }
+    }
+
+    /// Pauses after a look that showed "not yet".
+    ///
+    /// # Errors
+    /// The deadline has passed; the error names what was waited for and `status`.
+    pub(crate) async fn not_yet(&self, status: &str) -> Result<()> {
+        if self.started.elapsed() >= self.deadline {
+            return Err(timed_out(&self.what, self.deadline, status));
+        }
+        pass(pause(self.started.elapsed())).await;
+        Ok(())
+    }
+}
+
 /// Blocks the thread for a while: a back-off between attempts, never a substitute for a condition.
 #[expect(clippy::disallowed_methods, reason = "this is the file that may sleep")]
 pub(crate) fn block(time: Duration) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["error", "ident", "digest", "wait", "env", "secret", "finding", "notice"]),
     (1, &["process", "runtime"]),
-    (2, &["postgres"]),
+    (2, &["postgres", "script"]),
     (3, &["server", "catalog", "wire"]),
     (4, &["migration", "fixture", "statement"]),
     (5, &["database"]),

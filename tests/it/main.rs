@@ -2,6 +2,8 @@
 
 mod backends;
 mod database;
+mod fixture;
 mod floors;
 mod installation;
+mod migration;
 mod support;

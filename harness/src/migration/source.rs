@@ -1,0 +1,283 @@
+//! The ordered source of migrations.
+
+use super::format::{Format, Listing};
+use super::name::NameProblem;
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, ErrorKind, Result};
+use crate::script::{CommandLine, Purpose, Script};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What tells a migration from all others of its source, and orders them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// A number.
+    Number(i64),
+    /// A name.
+    Name(String),
+}
+
+/// As the history has it.
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Version::Number(number) => number.fmt(f),
+            Version::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// One step of a schema's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Migration {
+    /// Its version.
+    pub version: Version,
+    /// What it does.
+    pub script: Script,
+    /// The checksum of its file; line ends and a byte order mark do not matter.
+    pub checksum: Digest,
+    /// Whether it runs in one transaction; else its statements are sent one by one.
+    pub transactional: bool,
+    /// What undoes it.
+    pub down: Option<Script>,
+    /// What its comments say to the harness: `phase contract` of a line `-- pgharness:phase contract`.
+    pub tags: Vec<String>,
+}
+
+impl Migration {
+    pub(super) fn new(version: Version, script: Script, transactional: bool, down: Option<Script>) -> Self {
+        let tags = comments(script.text())
+            .filter_map(|comment| comment.strip_prefix("pgharness:"))
+            .map(|tag| tag.trim().to_owned())
+            .collect();
+        let checksum = script.checksum();
+        Migration { version, script, checksum, transactional, down, tags }
+    }
+
+    /// The name of its file.
+    pub fn name(&self) -> &str {
+        self.script.name()
+    }
+
+    /// Where its file is.
+    pub fn path(&self) -> &Path {
+        self.script.path()
+    }
+
+    /// Its SQL.
+    pub fn sql(&self) -> &str {
+        self.script.text()
+    }
+
+    /// Whether a line of it is the comment `tag`, such as `-- pgharness:phase contract`.
+    pub fn has_comment(&self, tag: &str) -> bool {
+        let tag = tag.trim().trim_start_matches("--").trim();
+        comments(self.sql()).any(|comment| comment == tag)
+    }
+}
+
+/// The lines of a text that are comments, without the dashes, trimmed.
+fn comments(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.trim().strip_prefix("--")).map(str::trim)
+}
+
+/// The ordered source of migrations: files, or a command that applies its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrations(Source);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Files { dir: PathBuf, format: Format, migrations: Vec<Migration>, problems: Vec<NameProblem> },
+    Command(CommandLine),
+}
+
+impl Migrations {
+    /// Reads the folder `dir`, laid out as `format` says.
+    ///
+    /// # Errors
+    /// The folder or a file cannot be read; [`Format::Auto`] finds no format, or several; a name is unsafe (see
+    /// [`problems`]).
+    pub fn load(dir: impl AsRef<Path>, format: Format) -> Result<Migrations> {
+        let dir = dir.as_ref();
+        let listing = Listing::read(dir)?;
+        let format = format.resolve(&listing)?;
+        let reading = format.read(&listing)?;
+        let fatal: Vec<String> =
+            reading.problems.iter().filter(|problem| problem.fatal).map(NameProblem::to_string).collect();
+        if !fatal.is_empty() {
+            let dir = dir.display();
+            let message = format!("the migrations in `{dir}` have unsafe names: {}", fatal.join("; "));
+            return Err(Error::new(ErrorKind::Migration, message));
+        }
+        let dir = dir.to_owned();
+        Ok(Migrations(Source::Files {
+            dir,
+            format,
+            migrations: reading.migrations,
+            problems: reading.problems,
+        }))
+    }
+
+    /// A tool of the project's own: the command line `line`, run in `dir` by `sh` with `DATABASE_URL` and libpq's
+    /// `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGPASSWORD` in its environment.
+    pub fn command(line: impl Into<String>, dir: impl Into<PathBuf>) -> Migrations {
+        Migrations(Source::Command(CommandLine::new(line, dir)))
+    }
+
+    /// Ends a [`command`](Migrations::command) that has not ended by then; ten minutes if not set.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Migrations {
+        match self.0 {
+            Source::Command(command) => Migrations(Source::Command(command.with_deadline(deadline))),
+            files @ Source::Files { .. } => Migrations(files),
+        }
+    }
+
+    /// The migrations in order; none of a [`command`](Migrations::command), which knows its own.
+    pub fn iter(&self) -> std::slice::Iter<'_, Migration> {
+        match &self.0 {
+            Source::Files { migrations, .. } => migrations.iter(),
+            Source::Command(_) => [].iter(),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.iter().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The folder, or the one that the command runs in.
+    pub fn dir(&self) -> &Path {
+        match &self.0 {
+            Source::Files { dir, .. } => dir,
+            Source::Command(command) => command.dir(),
+        }
+    }
+
+    /// The format that was read; `None` of a command.
+    pub fn format(&self) -> Option<Format> {
+        match &self.0 {
+            Source::Files { format, .. } => Some(*format),
+            Source::Command(_) => None,
+        }
+    }
+
+    /// The hazards of names and first lines, which did not keep the folder from being read.
+    pub fn problems(&self) -> &[NameProblem] {
+        match &self.0 {
+            Source::Files { problems, .. } => problems,
+            Source::Command(_) => &[],
+        }
+    }
+
+    pub(super) fn as_command(&self) -> Option<&CommandLine> {
+        match &self.0 {
+            Source::Command(command) => Some(command),
+            Source::Files { .. } => None,
+        }
+    }
+
+    /// Adds all that shapes the schema: names, order and texts; of a command, its line and every file below its
+    /// folder but those in hidden folders and in those that programs fill (`target`, `node_modules`,
+    /// `__pycache__`, `venv`).
+    ///
+    /// # Errors
+    /// A file below a command's folder cannot be read.
+    pub fn add_to(&self, hasher: &mut Hasher) -> Result<()> {
+        match &self.0 {
+            Source::Command(command) => command.add_to(hasher, Purpose::Migration),
+            Source::Files { format, migrations, .. } => {
+                hasher.add("migration format", format.name());
+                for migration in migrations {
+                    hasher.add("migration", migration.version.to_string());
+                    hasher.add("name", migration.name());
+                    // The text as it is, not the checksum: an end of line within a string is data.
+                    hasher.add("sql", migration.sql());
+                    hasher.add("transactional", [u8::from(migration.transactional)]);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Migrations {
+    type Item = &'a Migration;
+    type IntoIter = std::slice::Iter<'a, Migration>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// What is unsafe about the names in `dir`, fatal or not, in the order of the names.
+///
+/// # Errors
+/// The folder or a file cannot be read, or [`Format::Auto`] finds no format, or several.
+pub fn problems(dir: impl AsRef<Path>, format: Format) -> Result<Vec<NameProblem>> {
+    Ok(format.read(&Listing::read(dir.as_ref())?)?.problems)
+}
+
+/// Reads a file of the folder.
+pub(super) fn read_script(listing: &Listing, name: &str) -> Result<Script> {
+    Script::read(&listing.path(name), name, Purpose::Migration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn migration(text: &str) -> Migration {
+        Migration::new(Version::Number(1), Script::new("a.sql", "a.sql", text), true, None)
+    }
+
+    #[test]
+    fn tags_are_read_from_comments() {
+        let migration =
+            migration("-- pgharness:phase contract\nselect 1; -- not this\n  --pgharness: slow \n");
+        assert_eq!(migration.tags, ["phase contract", "slow"]);
+        assert!(migration.has_comment("-- pgharness:phase contract"));
+        assert!(!migration.has_comment("-- pgharness:phase"));
+        assert!(!migration.has_comment("not this"));
+    }
+
+    #[test]
+    fn whatever_shapes_the_schema_shapes_the_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let digest = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let mut hasher = Hasher::new("test");
+            Migrations::load(dir.path(), Format::Sqlx).unwrap().add_to(&mut hasher).unwrap();
+            std::fs::remove_file(path).unwrap();
+            hasher.finish()
+        };
+        let one = digest("1_a.sql", "select 1;");
+        assert_eq!(one, digest("1_a.sql", "select 1;"));
+        assert_ne!(one, digest("1_b.sql", "select 1;"));
+        assert_ne!(one, digest("2_a.sql", "select 1;"));
+        assert_ne!(one, digest("1_a.sql", "select 2;"));
+        assert_ne!(one, digest("1_a.sql", "-- no-transaction\nselect 1;"));
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let error = Migrations::load("/nowhere", Format::Auto).unwrap_err();
+        assert_eq!(error.to_string(), "failed to read the migrations folder `/nowhere`");
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf8_is_named_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("1_a.sql"), b"select 1;\nselect '\xff';").unwrap();
+        let error = Migrations::load(dir.path(), Format::Sqlx).unwrap_err();
+        assert!(error.to_string().ends_with("1_a.sql` is not UTF-8 at line 2"), "{error}");
+    }
+}

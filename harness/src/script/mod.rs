@@ -1,0 +1,18 @@
+//! What runs against a database from outside the crate's own SQL: files of SQL, whose errors point into the
+//! file, and commands, which get the database's URL in their environment. Migrations and fixtures are both.
+
+mod command;
+mod failure;
+mod file;
+mod lexer;
+mod place;
+mod session;
+mod statements;
+mod target;
+
+pub(crate) use command::CommandLine;
+pub(crate) use failure::Purpose;
+pub use file::Script;
+pub(crate) use session::Session;
+pub use statements::{Statement, split};
+pub use target::database_url;

@@ -1,0 +1,216 @@
+//! A connection that runs scripts: each one with the session's settings as they were at the start, and each
+//! failure told with its place in the file.
+
+use super::failure::{Purpose, failed, refused};
+use super::file::Script;
+use super::statements::split;
+use super::target::database_name;
+use crate::error::{Error, ErrorKind, Result};
+use futures_util::TryStreamExt;
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Either, PgConnection, Row};
+use std::time::Duration;
+
+/// Puts back what a script may have changed in its session, but for the advisory locks: those of `DISCARD ALL`
+/// would go with it. Works within a transaction too.
+const RESET: &str = "reset session authorization; reset role; reset all;";
+
+/// What else a script may leave in its session; outside a transaction.
+const DISCARD: &str =
+    "close all; unlisten *; deallocate all; discard temp; discard sequences; discard plans;";
+
+/// Has the server look, while a statement runs, whether we are still there. Without it a statement whose client
+/// has gone runs to its end, and holds its locks until then.
+const WATCH: &str = "set client_connection_check_interval = '250ms';";
+
+/// A connection for scripts. Dropped without [`close`](Session::close) it just ends, and the server frees what
+/// it held.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: PgConnection,
+    database: String,
+    /// Whether the server's platform can look for a lost client.
+    watches: bool,
+}
+
+/// The transaction that a script ran in, not yet committed.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    id: String,
+}
+
+impl Session {
+    /// Connects; the session names itself `application` where `options` name nothing.
+    ///
+    /// # Errors
+    /// The server refuses, or is not there.
+    pub(crate) async fn connect(options: &PgConnectOptions, application: &str) -> Result<Session> {
+        // No prepared statement outlives its use: a script may discard them, a pooler may lose them.
+        let mut own = options.clone().statement_cache_capacity(0).disable_statement_logging();
+        if own.get_application_name().is_none() {
+            own = own.application_name(application);
+        }
+        let database = database_name(options).to_owned();
+        let connection = PgConnection::connect_with(&own).await.map_err(|cause| {
+            let server = match options.get_socket() {
+                Some(folder) => format!("{}/.s.PGSQL.{}", folder.display(), options.get_port()),
+                None => format!("{}:{}", options.get_host(), options.get_port()),
+            };
+            let user = options.get_username();
+            let message = format!("failed to connect to database `{database}` at `{server}` as `{user}`");
+            Error::new(ErrorKind::Database, message).with_source(cause)
+        })?;
+        let mut session = Session { connection, database, watches: false };
+        session.watches = session.run(WATCH).await.is_ok();
+        Ok(session)
+    }
+
+    /// The name of the database.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The connection, for queries of the harness's own.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Runs SQL of the harness's own.
+    pub(crate) async fn run(&mut self, sql: &str) -> sqlx::Result<()> {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Asks a question of the harness's own that one row answers.
+    pub(crate) async fn row(&mut self, sql: &str) -> sqlx::Result<PgRow> {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_one(&mut self.connection).await
+    }
+
+    /// Makes the session fit for the harness's own statements: nothing is left of a script's settings, and
+    /// nothing waits for a lock longer than `lock_timeout`.
+    pub(crate) async fn take_back(&mut self, lock_timeout: Duration) -> sqlx::Result<()> {
+        let lock_timeout = format!("set lock_timeout = {};", lock_timeout.as_millis().max(1));
+        self.run(&format!("{RESET} {} {lock_timeout}", self.watch())).await
+    }
+
+    fn watch(&self) -> &'static str {
+        if self.watches { WATCH } else { "" }
+    }
+
+    /// Runs a script in a transaction, which stays open: what belongs to it can be recorded before
+    /// [`commit`](Session::commit).
+    ///
+    /// # Errors
+    /// The script cannot be run so, the server refuses a statement of it, or it ended the transaction itself.
+    pub(crate) async fn load(&mut self, script: &Script, purpose: Purpose) -> Result<Transaction> {
+        let text = script.for_one_transaction(purpose)?;
+        let begin = format!("{RESET} {DISCARD} {} begin", self.watch());
+        self.run(&begin).await?;
+        let id: String = self.row("select pg_catalog.pg_current_xact_id()::text").await?.try_get(0)?;
+        let mut completed = 0;
+        let outcome = {
+            let mut answers = sqlx::raw_sql(AssertSqlSafe(text.clone())).fetch_many(&mut self.connection);
+            loop {
+                match answers.try_next().await {
+                    Ok(Some(Either::Left(_))) => completed += 1,
+                    Ok(Some(Either::Right(_))) => {}
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            }
+        };
+        if let Err(error) = outcome {
+            // The server answers once a statement: those before the failing one have been counted.
+            let statement = split(&text).get(completed).map(|statement| statement.offset);
+            return Err(failed(script, purpose, error, 0, statement));
+        }
+        let transaction = Transaction { id };
+        if !self.is_in(&transaction).await? {
+            return Err(refused(script, purpose, None, "ended the transaction that it ran in").with_help(
+                "what it did before that is committed, though not recorded: put it right by hand, and take \
+                 BEGIN, COMMIT and ROLLBACK out of the file",
+            ));
+        }
+        Ok(transaction)
+    }
+
+    /// Whether `transaction` is still the current one.
+    async fn is_in(&mut self, transaction: &Transaction) -> sqlx::Result<bool> {
+        let row = self.row("select pg_catalog.pg_current_xact_id_if_assigned()::text").await?;
+        Ok(row.try_get::<Option<String>, _>(0)?.as_deref() == Some(transaction.id.as_str()))
+    }
+
+    /// Commits what a script did.
+    ///
+    /// # Errors
+    /// The server refuses: a constraint that is checked at the end does not hold.
+    pub(crate) async fn commit(
+        &mut self,
+        _transaction: Transaction,
+        script: &Script,
+        purpose: Purpose,
+    ) -> Result<()> {
+        self.run("commit").await.map_err(|error| {
+            failed(script, purpose, error, 0, None)
+                .with_help("it was refused at the commit, where deferred constraints are checked")
+        })
+    }
+
+    /// Runs a script's statements one by one, each in a transaction of its own.
+    ///
+    /// # Errors
+    /// The script cannot be run so, or the server refuses a statement of it; what came before stays applied, and
+    /// the advice says so. Or it leaves a transaction open.
+    pub(crate) async fn run_apart(&mut self, script: &Script, purpose: Purpose) -> Result<()> {
+        let statements = script.one_by_one(purpose)?;
+        self.run(&format!("{RESET} {DISCARD} {}", self.watch())).await?;
+        for (applied, statement) in statements.iter().enumerate() {
+            if let Err(error) = self.run(statement.text).await {
+                let error = failed(script, purpose, error, statement.offset, Some(statement.offset));
+                let advice = self.advice_half_way(applied, statements.len()).await;
+                let help = [error.help().map(str::to_owned), advice].into_iter().flatten();
+                let help = help.collect::<Vec<_>>().join("\n");
+                return Err(if help.is_empty() { error } else { error.with_help(help) });
+            }
+        }
+        // In a transaction of its own a statement's time is the transaction's.
+        let row = self.row("select pg_catalog.now() = pg_catalog.statement_timestamp()").await?;
+        if !row.try_get::<bool, _>(0)? {
+            return Err(refused(script, purpose, None, "leaves a transaction open")
+                .with_help("add the missing COMMIT, or remove the BEGIN"));
+        }
+        Ok(())
+    }
+
+    /// What to do after a failure between statements that are applied one by one.
+    async fn advice_half_way(&mut self, applied: usize, all: usize) -> Option<String> {
+        let mut lines = Vec::new();
+        if applied > 0 {
+            lines.push(format!(
+                "the first {applied} of its {all} statements are applied and stay: the next run begins at the first \
+                 one again, so each must bear a repetition (`IF NOT EXISTS`), or be undone by hand"
+            ));
+        }
+        let invalid = "select coalesce(string_agg(indexrelid::regclass::text, ', '), '') \
+                       from pg_catalog.pg_index where not indisvalid";
+        if let Ok(row) = self.row(invalid).await
+            && let Ok(names) = row.try_get::<String, _>(0)
+            && !names.is_empty()
+        {
+            lines.push(format!(
+                "an INVALID index is left, which `IF NOT EXISTS` would skip: drop it first: {names}"
+            ));
+        }
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    /// Undoes the open transaction, if there is one. A connection that is lost has undone it already.
+    pub(crate) async fn roll_back(&mut self) {
+        let _ = self.run("rollback").await;
+    }
+
+    /// Ends the session in good order. A connection that is lost has ended already.
+    pub(crate) async fn close(self) {
+        let _ = self.connection.close().await;
+    }
+}
