@@ -2,6 +2,7 @@
 //! layer do what you think.
 #![forbid(clippy::dbg_macro)]
 
+pub mod catalog;
 pub mod digest;
 pub mod env;
 pub mod error;
