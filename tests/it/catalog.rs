@@ -7,7 +7,7 @@ use pgharness::ident::QualifiedName;
 use pgharness::process::Program;
 use rstest::rstest;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::io::Write;
 
 const ROLES: &str = include_str!("catalog/roles.sql");
@@ -15,6 +15,8 @@ const ROLES: &str = include_str!("catalog/roles.sql");
 const BASE: &str = include_str!("catalog/base.sql");
 /// At least one of everything that the model holds.
 const ZOO: &str = include_str!("catalog/zoo.sql");
+/// What servers of different versions deparse differently.
+const DEPARSED: &str = include_str!("catalog/deparsed.sql");
 
 async fn database(scripts: &[&'static str]) -> (PgConnectOptions, PgConnection) {
     let options = support::empty_database().await;
@@ -210,9 +212,47 @@ async fn the_kinds_that_the_zoo_cannot_hold_are_read_too() {
     );
 }
 
+/// The snapshots were compared on 15, 16 and 18 when they were written.
+#[rstest]
+#[case(ZOO, include_str!("catalog/zoo.snapshot"))]
+#[case(DEPARSED, include_str!("catalog/deparsed.snapshot"))]
 #[tokio::test]
-async fn a_dump_restores_to_the_same_catalog() {
-    let (from, mut connection) = database(&[ZOO]).await;
+async fn every_version_gives_one_snapshot(#[case] script: &'static str, #[case] expect: &str) {
+    let (_, mut connection) = database(&[script]).await;
+    let catalog = read(&mut connection).await;
+    assert_eq!(shown(&Snapshot::parse(expect).unwrap(), &catalog), [""; 0]);
+    assert_eq!(Snapshot::render(&catalog), expect);
+}
+
+#[tokio::test]
+async fn the_locale_does_not_matter() {
+    let (options, mut connection) = database(&[ZOO]).await;
+    let expect = read(&mut connection).await;
+    let has_icu: bool =
+        sqlx::query_scalar("select exists (select from pg_collation where collprovider = 'i')")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    if !has_icu {
+        println!("skipped: the server knows no ICU locales");
+        return;
+    }
+    let name = format!("{}_icu", options.get_database().unwrap());
+    let sql = format!("create database {name} template template0 locale_provider icu icu_locale 'en'");
+    connection.execute(AssertSqlSafe(sql)).await.unwrap();
+    let mut other = PgConnection::connect_with(&options.clone().database(&name)).await.unwrap();
+    sqlx::raw_sql(ZOO).execute(&mut other).await.unwrap();
+    assert_eq!(shown(&expect, &read(&mut other).await), [""; 0]);
+    other.close().await.unwrap();
+    connection.execute(AssertSqlSafe(format!("drop database {name}"))).await.unwrap();
+}
+
+#[rstest]
+#[case(ZOO)]
+#[case(DEPARSED)]
+#[tokio::test]
+async fn a_dump_restores_to_the_same_catalog(#[case] schema: &'static str) {
+    let (from, mut connection) = database(&[schema]).await;
     let before = read(&mut connection).await;
     let (to, mut restored) = database(&[]).await;
     let mut script = tempfile::tempfile().unwrap();

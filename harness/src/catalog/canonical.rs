@@ -98,14 +98,18 @@ fn without_only_relation(text: &str) -> Option<String> {
     let end =
         find(&["WHERE", "GROUP", "HAVING", "WINDOW", "ORDER", "LIMIT", "OFFSET", "FETCH", "FOR", ";"], from)
             .unwrap_or(tokens.len());
-    let has_several = (from..end).any(|at| {
-        (is_outer(at) && tokens[at] == ",")
-            || (levels[at].queries == 0 && matches!(tokens[at], "JOIN" | "TABLESAMPLE" | "ROWS"))
-    });
+    let has_several = (from..end)
+        .any(|at| (is_outer(at) && tokens[at] == ",") || (levels[at].queries == 0 && tokens[at] == "JOIN"));
     if has_several {
         return None;
     }
-    let relation = (from + 1..end).rev().find(|at| is_outer(*at) && is_name(tokens[*at]))?;
+    let name_end = find(&["TABLESAMPLE"], from).unwrap_or(end).min(end);
+    let relation = (from + 1..name_end).rev().find(|at| is_outer(*at) && is_name(tokens[*at]))?;
+    let order = find(&["ORDER"], end).unwrap_or(tokens.len());
+    // `ORDER BY name` would mean the output column of that name, if there is one.
+    let is_output = |name: &str| {
+        (0..from).any(|at| is_outer(at) && tokens[at] == "AS" && tokens.get(at + 2) == Some(&name))
+    };
     let relation = tokens[relation];
     let mut shown = String::with_capacity(text.len());
     let mut at = 0;
@@ -118,7 +122,11 @@ fn without_only_relation(text: &str) -> Option<String> {
             && tokens.get(at + 2).is_some_and(|name| is_name(name))
             // A schema may have the relation's name: of a function, a type or a collation.
             && tokens.get(at + 3) != Some(&"(")
-            && !before.is_some_and(|token| matches!(*token, "." | ":" | "COLLATE"));
+            && !before.is_some_and(|token| matches!(*token, "." | ":" | "COLLATE"))
+            && !(at > order
+                && is_outer(at)
+                && before.is_some_and(|token| matches!(*token, "BY" | ","))
+                && is_output(tokens[at + 2]));
         if is_prefix {
             at += 2;
         } else {
@@ -248,6 +256,18 @@ mod tests {
         " SELECT i\n   FROM ( SELECT t.i\n           FROM s.t) q;"
     )]
     #[case(" SELECT now() AS now;", " SELECT now() AS now;")]
+    #[case(
+        " SELECT z.a,\n    z.b AS a2\n   FROM ROWS FROM(f(1), f(2)) z(a, b);",
+        " SELECT a,\n    b AS a2\n   FROM ROWS FROM(f(1), f(2)) z(a, b);"
+    )]
+    #[case(
+        " SELECT t.id\n   FROM s.t TABLESAMPLE bernoulli (10)\n  WHERE (t.id > 1);",
+        " SELECT id\n   FROM s.t TABLESAMPLE bernoulli (10)\n  WHERE (id > 1);"
+    )]
+    #[case(
+        " SELECT t.a AS b,\n    t.c\n   FROM s.t\n  ORDER BY t.b, t.c, (t.b + 1);",
+        " SELECT a AS b,\n    c\n   FROM s.t\n  ORDER BY t.b, c, (b + 1);"
+    )]
     fn the_only_relation_is_not_named_before_columns(#[case] text: &str, #[case] expect: &str) {
         assert_eq!(query(text, true), expect);
         assert_eq!(query(text, false), text);

@@ -19,10 +19,13 @@ pub(super) const HEADER: &str = "# pgharness schema snapshot, format 1";
 #[derive(Debug)]
 pub struct Snapshot;
 
+/// An object of a catalog, borrowed.
+type Entry<'a> = (Kind, &'a str, &'a Facts);
+
 impl Snapshot {
     /// The catalog as text: the same catalog always gives the same text.
     pub fn render(catalog: &Catalog) -> String {
-        let mut parts: BTreeMap<(Kind, String), Vec<(Kind, &str, &Facts)>> = BTreeMap::new();
+        let mut parts: BTreeMap<(Kind, String), Vec<Entry<'_>>> = BTreeMap::new();
         let mut tops = Vec::new();
         for (kind, name, facts) in catalog.objects() {
             match root_of(catalog, kind, name, facts) {

@@ -137,7 +137,7 @@ create operator crm.<+> (leftarg = integer, rightarg = integer, function = crm.a
 create text search dictionary crm.simple_words (template = pg_catalog.simple, accept = false);
 create text search configuration crm.words (copy = pg_catalog.simple);
 alter text search configuration crm.words alter mapping for word, asciiword with crm.simple_words, pg_catalog.simple;
-create foreign data wrapper nothing options (debug 'true');
+create foreign data wrapper nothing options (a '1', "B" '2');
 create server elsewhere type 'x' version '1' foreign data wrapper nothing options (host 'nowhere');
 create user mapping for catalog_app server elsewhere options (password 'never to be shown');
 create foreign table crm.far (id integer options (column_name 'ID') not null) server elsewhere options (t 'x');

@@ -24,8 +24,8 @@ const COLUMNS: &str = r#"
                                        when 'm' then 'main' when 'x' then 'extended' end end as storage,
            case a.attcompression when 'p' then 'pglz' when 'l' then 'lz4' end as compression,
            case when a.attstattarget >= 0 then a.attstattarget::text end as "statistics target",
-           (select string_agg(entry, ', ' order by entry) from unnest(a.attoptions) entry) as options,
-           (select string_agg(entry, ', ' order by entry) from unnest(a.attfdwoptions) entry)
+           (select string_agg(entry, ', ' order by entry collate "C") from unnest(a.attoptions) entry) as options,
+           (select string_agg(entry, ', ' order by entry collate "C") from unnest(a.attfdwoptions) entry)
                as "foreign options",
            d.description as comment
     from pg_class c

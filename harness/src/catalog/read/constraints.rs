@@ -13,7 +13,7 @@ const OF_TABLES: &str = r#"
                as inherited,
            case when k.contype in ('p', 'u', 'x') and not x.indisvalid then 'invalid' end as "index",
            case when k.contype in ('p', 'u', 'x')
-                then (select string_agg(entry, ', ' order by entry) from unnest(i.reloptions) entry) end
+                then (select string_agg(entry, ', ' order by entry collate "C") from unnest(i.reloptions) entry) end
                as "index options",
            case when k.contype in ('p', 'u', 'x') then b.spcname::text end as "index tablespace",
            case when k.contype in ('p', 'u', 'x') then di.description end as "index comment",

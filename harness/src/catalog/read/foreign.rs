@@ -7,7 +7,7 @@ const WRAPPERS: &str = r#"
            array[w.fdwname]::text[] as at,
            nullif(w.fdwhandler, 0)::regproc::text as handler,
            nullif(w.fdwvalidator, 0)::regproc::text as validator,
-           (select string_agg(entry, ', ' order by entry) from unnest(w.fdwoptions) entry) as options,
+           (select string_agg(entry, ', ' order by entry collate "C") from unnest(w.fdwoptions) entry) as options,
            pg_get_userbyid(w.fdwowner)::text as owner,
            d.description as comment
     from pg_foreign_data_wrapper w
@@ -24,7 +24,7 @@ const SERVERS: &str = r#"
            w.fdwname::text as wrapper,
            s.srvtype as type,
            s.srvversion as version,
-           (select string_agg(entry, ', ' order by entry) from unnest(s.srvoptions) entry) as options,
+           (select string_agg(entry, ', ' order by entry collate "C") from unnest(s.srvoptions) entry) as options,
            pg_get_userbyid(s.srvowner)::text as owner,
            d.description as comment
     from pg_foreign_server s

@@ -22,7 +22,7 @@ const FUNCTIONS: &str = r#"
            case when p.proretset and p.prorows <> 1000 then p.prorows::text end as rows,
            nullif(p.prosupport::oid, 0)::regproc::text as support,
            (select string_agg(format_type(y, null), ', ') from unnest(p.protrftypes) y) as transforms,
-           (select string_agg(entry, e'\n' order by entry) from unnest(p.proconfig) entry) as settings,
+           (select string_agg(entry, e'\n' order by entry collate "C") from unnest(p.proconfig) entry) as settings,
            coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) as body,
            p.probin as library,
            d.description as comment

@@ -6,6 +6,9 @@ pub(super) const QUERIES: &[&str] = &[GRANTS, DEFAULTS];
 /// for what `initdb` made, what they were given at birth counts as the default. Of the information schema
 /// the server does not remember that: it is left out. `ALL` is what the owner has
 /// by default, so that it includes MAINTAIN where the server knows that (17). Who granted is left out.
+///
+/// What is left of `ALL` after a REVOKE is told as `ALL except`, or else it would differ by MAINTAIN. It is known
+/// by its REFERENCES and TRIGGER, which hardly anybody grants by name.
 const GRANTS: &str = r#"
     with object(kind, at, suffix, form, owner, acl, class, oid, part) as (
         select case c.relkind when 'S' then 'sequence' when 'v' then 'view' when 'm' then 'materialized view'
@@ -67,8 +70,8 @@ const GRANTS: &str = r#"
                || case g.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end as suffix,
            case when g.now is null then 'none'
                 when g.now @> v.owned and cardinality(v.owned) > 1 then 'ALL'
-                when g.grantee = o.owner and v.owned <> '{}'
-                then 'ALL except ' || (select string_agg(p, ', ' order by p)
+                when g.grantee = o.owner and v.owned <> '{}' or g.now @> '{REFERENCES,TRIGGER}'
+                then 'ALL except ' || (select string_agg(p, ', ' order by p collate "C")
                                        from unnest(v.owned) p where p <> all (g.now))
                 else array_to_string(g.now, ', ') end as privileges,
            case when g.grantable = g.now then 'each' else array_to_string(g.grantable, ', ') end as grantable
@@ -95,7 +98,7 @@ const GRANTS: &str = r#"
     where i.initprivs is distinct from o.acl
       and (g.now is distinct from g.initially or g.grantable is distinct from g.initially_grantable)"#;
 
-/// Those of a schema add to the default; those of all schemas take its place.
+/// Those of one schema add to the default; those of all schemas take its place.
 const DEFAULTS: &str = r#"
     select 'default privilege' as kind,
            array[]::text[] as at,
@@ -108,8 +111,8 @@ const DEFAULTS: &str = r#"
                || case g.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end as suffix,
            case when g.now is null then 'none'
                 when g.now @> v.owned and cardinality(v.owned) > 1 then 'ALL'
-                when g.grantee = d.defaclrole and d.defaclnamespace = 0
-                then 'ALL except ' || (select string_agg(p, ', ' order by p)
+                when g.grantee = d.defaclrole and d.defaclnamespace = 0 or g.now @> '{REFERENCES,TRIGGER}'
+                then 'ALL except ' || (select string_agg(p, ', ' order by p collate "C")
                                        from unnest(v.owned) p where p <> all (g.now))
                 else array_to_string(g.now, ', ') end as privileges,
            case when g.grantable = g.now then 'each' else array_to_string(g.grantable, ', ') end as grantable

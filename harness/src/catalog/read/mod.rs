@@ -6,6 +6,8 @@
 //! is no fact. A name may start with how its value is to be read: `name:` an array of the parts of one name,
 //! `list:` an array of names in a row, `expr:` a deparsed expression, `query:` a deparsed query.
 //!
+//! What is listed within a fact is sorted by `collate "C"`, so that the database's locale does not matter.
+//!
 //! The user's own objects are those with an OID from 16384 on: what `initdb` made lies below. `pg_t…` matches
 //! the schemas of temporary and of toast tables.
 

@@ -9,7 +9,7 @@ const POLICIES: &str = r#"
                          when 'd' then 'delete' else 'all' end as command,
            case when p.polpermissive then 'permissive' else 'restrictive' end as form,
            (select string_agg(case role when 0 then 'public' else pg_get_userbyid(role)::text end, ', '
-                              order by case role when 0 then 'public' else pg_get_userbyid(role)::text end)
+                              order by case role when 0 then 'public' else pg_get_userbyid(role)::text end collate "C")
             from unnest(p.polroles) role) as roles,
            pg_get_expr(p.polqual, p.polrelid) as "expr:using",
            pg_get_expr(p.polwithcheck, p.polrelid) as "expr:with check",

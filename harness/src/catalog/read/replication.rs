@@ -14,7 +14,7 @@ const PUBLICATIONS: &str = r#"
                               from pg_attribute a
                               where a.attrelid = r.prrelid and a.attnum = any (r.prattrs::int2[])) || ')', '')
                        || coalesce(' where ' || pg_get_expr(r.prqual, r.prrelid), ''),
-                   e'\n' order by r.prrelid::regclass::text)
+                   e'\n' order by r.prrelid::regclass::text collate "C")
                from pg_publication_rel r where r.prpubid = p.oid) end as tables,
            (select string_agg(quote_ident(n.nspname), ', ' order by n.nspname)
             from pg_publication_namespace s join pg_namespace n on n.oid = s.pnnspid

@@ -37,12 +37,12 @@ const TABLES: &str = r#"
             where x.indrelid = c.oid and x.indisclustered) as "clustered on",
            nullif(concat_ws(', ', case when c.relrowsecurity then 'enabled' end,
                                   case when c.relforcerowsecurity then 'forced' end), '') as "row security",
-           (select string_agg(entry, ', ' order by entry)
+           (select string_agg(entry, ', ' order by entry collate "C")
             from (select unnest(c.reloptions) as entry
                   union all select 'toast.' || unnest(t.reloptions)) o) as options,
            b.spcname::text as tablespace,
            s.srvname::text as server,
-           (select string_agg(entry, ', ' order by entry) from unnest(f.ftoptions) entry) as "foreign options",
+           (select string_agg(entry, ', ' order by entry collate "C") from unnest(f.ftoptions) entry) as "foreign options",
            d.description as comment
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace

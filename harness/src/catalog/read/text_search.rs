@@ -58,7 +58,7 @@ const CONFIGURATIONS: &str = r#"
     select 'text search configuration' as kind,
            array[n.nspname, c.cfgname]::text[] as at,
            array[pn.nspname, p.prsname]::text[] as "name:parser",
-           (select string_agg(line, e'\n' order by line)
+           (select string_agg(line, e'\n' order by line collate "C")
             from (select k.alias || ': ' || string_agg(m.mapdict::regdictionary::text, ', ' order by m.mapseqno)
                   from pg_ts_config_map m
                   join ts_token_type(p.oid) k on k.tokid = m.maptokentype

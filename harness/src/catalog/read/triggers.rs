@@ -27,7 +27,7 @@ const EVENT_TRIGGERS: &str = r#"
     select 'event trigger' as kind,
            array[g.evtname]::text[] as at,
            g.evtevent::text as event,
-           (select string_agg(tag, ', ' order by tag) from unnest(g.evttags) tag) as tags,
+           (select string_agg(tag, ', ' order by tag collate "C") from unnest(g.evttags) tag) as tags,
            g.evtfoid::regprocedure::text as function,
            case g.evtenabled when 'O' then 'origin' when 'D' then 'disabled'
                              when 'R' then 'replica' when 'A' then 'always' end as fires,

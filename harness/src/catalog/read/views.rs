@@ -7,7 +7,7 @@ const VIEWS: &str = r#"
            array[n.nspname, c.relname]::text[] as at,
            pg_get_userbyid(c.relowner)::text as owner,
            pg_get_viewdef(c.oid) as "query:definition",
-           (select string_agg(entry, ', ' order by entry) from unnest(c.reloptions) entry) as options,
+           (select string_agg(entry, ', ' order by entry collate "C") from unnest(c.reloptions) entry) as options,
            case when m.amname <> 'heap' then m.amname::text end as "access method",
            b.spcname::text as tablespace,
            d.description as comment
