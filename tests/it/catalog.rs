@@ -299,6 +299,15 @@ async fn the_session_is_left_as_it_was_and_does_not_matter() {
 }
 
 #[tokio::test]
+async fn a_transaction_of_the_caller_is_neither_joined_nor_ended() {
+    let (_, mut connection) = database(&[]).await;
+    sqlx::raw_sql("begin; create table mine ()").execute(&mut connection).await.unwrap();
+    let error = Catalog::read(&mut connection).await.unwrap_err();
+    assert_eq!(error.to_string(), "failed to begin reading the catalog: the connection is in a transaction");
+    sqlx::raw_sql("commit; select from mine").execute(&mut connection).await.unwrap();
+}
+
+#[tokio::test]
 async fn any_role_reads_the_same() {
     let (_, mut connection) = database(&[ZOO]).await;
     let expect = read(&mut connection).await;

@@ -124,6 +124,7 @@ impl Catalog {
         let failed = || "failed to begin reading the catalog".to_owned();
         // Before 16 a query over one relation was deparsed with the relation's name before each column.
         let is_qualified = connection.server_version_num().is_some_and(|version| version < 160_000);
+        refuse_transaction(connection).await?;
         let mut transaction = connection
             .begin_with("begin isolation level repeatable read, read only")
             .await
@@ -159,6 +160,20 @@ impl Catalog {
         })?;
         Ok(catalog.without(|_, name| options.ignores(name)).with_unmodelled(unmodelled))
     }
+}
+
+/// Refuses a connection that is in a transaction: sqlx 0.9 knows only of those that it began itself, would join
+/// another one and end it. Outside of a transaction a simple query begins its own with the statement.
+async fn refuse_transaction(connection: &mut PgConnection) -> Result<()> {
+    let row = sqlx::raw_sql("select now() <> statement_timestamp()")
+        .fetch_one(connection)
+        .await
+        .attempt(ErrorKind::Database, || "failed to begin reading the catalog".into())?;
+    if row.try_get(0)? {
+        return Err(Error::usage("failed to begin reading the catalog: the connection is in a transaction")
+            .with_help("end it first, or read with another connection"));
+    }
+    Ok(())
 }
 
 /// The object that a row tells.
