@@ -1,7 +1,14 @@
 //! A real Postgres for every test in milliseconds, and proof, before release, that your schema and data
 //! layer do what you think.
-#![forbid(clippy::dbg_macro)]
+#![deny(clippy::dbg_macro)]
 
+pub mod catalog;
+#[cfg(feature = "checks")]
+pub mod check;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "contracts")]
+pub mod contract;
 pub mod database;
 pub mod digest;
 pub mod env;
@@ -13,9 +20,15 @@ pub mod migration;
 pub mod notice;
 pub mod postgres;
 pub mod process;
+#[cfg(feature = "checks")]
+pub mod report;
+#[cfg(feature = "runtime")]
+pub mod runtime;
 pub mod script;
 pub mod secret;
 pub mod server;
+#[cfg(feature = "checks")]
+pub mod suite;
 pub mod wait;
 
 #[doc(hidden)]
