@@ -2,6 +2,10 @@
 //! layer do what you think.
 #![forbid(clippy::dbg_macro)]
 
+#[cfg(feature = "checks")]
+pub mod check;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod digest;
 pub mod env;
 pub mod error;
@@ -10,7 +14,11 @@ pub mod ident;
 pub mod notice;
 pub mod postgres;
 pub mod process;
+#[cfg(feature = "checks")]
+pub mod report;
 pub mod secret;
+#[cfg(feature = "checks")]
+pub mod suite;
 pub mod wait;
 
 pub use error::{Error, ErrorKind, Result};
