@@ -9,6 +9,7 @@ mod context;
 mod example;
 mod nearest;
 mod need;
+mod operations;
 mod pattern;
 mod project;
 mod registry;
