@@ -1,4 +1,5 @@
 //! Integration tests: one target, so that they link once and share one server.
 
 mod floors;
+mod report;
 mod support;

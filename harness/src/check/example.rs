@@ -28,7 +28,7 @@ impl Example {
 
 /// The named files of `fixtures/checks/<id>/`, compiled in.
 ///
-/// `harness/fixtures` is a link to the repository's `fixtures`, which packaging follows: the published crate
+/// `harness/fixtures/checks` is a link to the repository's folder, which packaging follows: the published crate
 /// holds the files themselves.
 #[macro_export]
 #[doc(hidden)]

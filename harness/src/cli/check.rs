@@ -1,8 +1,8 @@
 //! `pgharness check`: runs the battery.
 
-use super::{block_on, output};
+use super::{Answer, block_on};
 use crate::error::Result;
-use crate::report;
+use crate::report::{self, Colour};
 use crate::suite::{self, Config};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -37,20 +37,20 @@ enum Format {
     Json,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<u8> {
-    battery(&arguments.project, &arguments.only)
+pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
+    battery(&arguments.project, &arguments.only, colour)
 }
 
-/// Runs the checks that `only` names, or all, and prints the report; returns the exit code.
-pub(super) fn battery(project: &Project, only: &[String]) -> Result<u8> {
+/// Runs the checks that `only` names, or all.
+pub(super) fn battery(project: &Project, only: &[String], colour: Colour) -> Result<Answer> {
     let config = match &project.config {
         Some(path) => Config::load(path)?,
         None => Config::load_or_default(Path::new("."))?,
     };
     let report = block_on(suite::run(&config, only))?;
-    output::print(&match project.format {
-        Format::Text => report::text(&report, output::colour()),
+    let text = match project.format {
+        Format::Text => report::text(&report, colour),
         Format::Json => report::json(&report)?,
-    })?;
-    Ok(report.outcome.exit_code())
+    };
+    Ok(Answer { text, exit_code: report.outcome.exit_code() })
 }

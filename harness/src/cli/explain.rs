@@ -1,6 +1,6 @@
 //! `pgharness explain`: what a check proves, why it matters, what to do, with a good and a bad example.
 
-use super::output;
+use super::Answer;
 use crate::check::{
     Check, Example, Explanation, Kind, Need, Registry, UNUSED_ALLOWANCE, UNUSED_ALLOWANCE_EXPLANATION,
 };
@@ -21,15 +21,14 @@ pub(super) struct Arguments {
     id: Option<String>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<u8> {
+pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
     let registry = Registry::standard();
-    let colour = output::colour();
-    output::print(&match arguments.id.as_deref() {
+    let text = match arguments.id.as_deref() {
         None => list(&registry, colour),
         Some(UNUSED_ALLOWANCE) => Page::of_allowances().text(colour),
         Some(id) => Page::of(registry.find(id)?).text(colour),
-    })?;
-    Ok(0)
+    };
+    Ok(Answer { text, exit_code: 0 })
 }
 
 fn list(registry: &Registry, colour: Colour) -> String {

@@ -1,7 +1,8 @@
 //! `pgharness verify`: everything, one report.
 
-use super::check;
+use super::{Answer, check};
 use crate::error::Result;
+use crate::report::Colour;
 use clap::Args;
 
 /// Runs everything, for one report.
@@ -11,6 +12,6 @@ pub(super) struct Arguments {
     project: check::Project,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<u8> {
-    check::battery(&arguments.project, &[])
+pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
+    check::battery(&arguments.project, &[], colour)
 }
