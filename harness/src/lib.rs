@@ -1,6 +1,6 @@
 //! A real Postgres for every test in milliseconds, and proof, before release, that your schema and data
 //! layer do what you think.
-#![forbid(clippy::dbg_macro)]
+#![deny(clippy::dbg_macro)]
 
 #[cfg(feature = "checks")]
 pub mod check;

@@ -9,10 +9,9 @@ use std::fs;
 
 /// The transcript in `text`, as somebody would mark it with the mouse.
 fn transcript(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    let start = lines.iter().position(|line| line.contains("SET ROLE")).unwrap();
-    let end = lines.iter().rposition(|line| line.contains("RESET ROLE;")).unwrap();
-    lines[start..=end].iter().map(|line| format!("{line}\n")).collect()
+    let start = text.find("    SET ROLE").unwrap_or_default();
+    let (marked, _) = text[start..].rsplit_once("RESET ROLE;").unwrap_or_default();
+    format!("{marked}RESET ROLE;\n")
 }
 
 #[tokio::test]

@@ -82,7 +82,9 @@ impl Config {
     /// There is one, and it cannot be read or understood.
     pub fn load_or_default(dir: &Path) -> Result<Config> {
         let path = dir.join(FILE_NAME);
-        if path.is_file() { Config::load(&path) } else { Ok(Config::default_for(dir)) }
+        // So that messages say `pgharness.toml`, as people do.
+        let path = path.strip_prefix(".").unwrap_or(&path);
+        if path.is_file() { Config::load(path) } else { Ok(Config::default_for(dir)) }
     }
 
     fn parse(path: &Path, text: &str, registry: &Registry) -> Result<Config> {
