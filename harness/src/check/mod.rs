@@ -1,0 +1,78 @@
+//! Checks: one property of a schema each, with an id such as `tenancy.view-bypass`; they yield findings.
+//!
+//! One folder per family, one file per check, with its explanation and its tests. A check's examples are the
+//! files of `fixtures/checks/<id>/`: those that it must find fault with (`bad…`) and those that it must not
+//! (`good…`).
+
+mod allowance;
+mod context;
+mod example;
+mod nearest;
+mod need;
+mod operations;
+mod pattern;
+mod project;
+mod registry;
+mod verdict;
+
+pub use allowance::{Allowance, Applied, Silenced, UNUSED_ALLOWANCE, UNUSED_ALLOWANCE_EXPLANATION, apply};
+pub use context::Context;
+pub use example::{Example, Kind};
+pub use nearest::nearest;
+pub use need::{Capability, Need};
+pub use pattern::matches;
+pub use project::{
+    Access, Every, Format, Migrations, OldRelease, Partitions, Privilege, Project, Retention, Role, Snapshot,
+    Structure, Tenancy, TenancyModel,
+};
+pub use registry::Registry;
+pub use verdict::Verdict;
+
+use crate::error::Result;
+use std::pin::Pin;
+
+/// A check at work.
+pub type Running<'a> = Pin<Box<dyn Future<Output = Result<Verdict>> + Send + 'a>>;
+
+/// One property of a schema.
+pub trait Check: Send + Sync {
+    /// Its id, `family.name`: frozen once shipped.
+    fn id(&self) -> &'static str;
+
+    /// What it looks for, in one line.
+    fn summary(&self) -> &'static str;
+
+    /// What `pgharness explain` prints of it.
+    fn explain(&self) -> Explanation;
+
+    /// What it cannot run without; where something lacks, it is skipped and the report says for want of what.
+    fn needs(&self) -> &'static [Need] {
+        &[]
+    }
+
+    /// Whether it is a discipline that a project chooses (`checks.opt_in`), and else does not run.
+    fn is_opt_in(&self) -> bool {
+        false
+    }
+
+    /// The files of `fixtures/checks/<id>/`, at least one good and one bad; see [`examples!`](crate::examples).
+    fn examples(&self) -> &'static [Example];
+
+    /// Looks, on databases of its own.
+    ///
+    /// # Errors
+    /// It could not look: the server was lost, a statement that is no part of the property failed. A
+    /// property that does not hold is a finding, never an error.
+    fn run<'a>(&'a self, context: &'a Context) -> Running<'a>;
+}
+
+/// What a check is about, for people: each part a paragraph or a few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What a pass proves, and what it does not.
+    pub proves: &'static str,
+    /// Why that matters: what goes wrong in production otherwise.
+    pub matters: &'static str,
+    /// What to do about a finding.
+    pub remedy: &'static str,
+}

@@ -1,0 +1,115 @@
+//! What a check cannot run without.
+
+use super::project::{Project, TenancyModel};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What the server, or the place where the harness runs, can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Capability {
+    /// A server that is this check's alone.
+    PrivateCluster,
+    /// Freezing and killing the server's processes.
+    Signals,
+    /// Creating roles.
+    CreateRole,
+    /// A superuser.
+    Superuser,
+    /// Connections by TCP.
+    Tcp,
+    /// Processes of our own beside the tests': several migrators at once.
+    Processes,
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Capability::PrivateCluster => "a server of its own",
+            Capability::Signals => "a server whose processes it may stop and kill",
+            Capability::CreateRole => "a role that may create roles",
+            Capability::Superuser => "a superuser",
+            Capability::Tcp => "connections by TCP",
+            Capability::Processes => "processes of its own",
+        })
+    }
+}
+
+/// Something that a check cannot run without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Need {
+    /// Something that the backend can do.
+    Can(Capability),
+    /// Tenants kept apart by row-level security.
+    RowTenancy,
+    /// Tenants kept apart by a schema each.
+    SchemaTenancy,
+    /// A procedure that creates a tenant.
+    Onboarding,
+    /// Declared roles.
+    Roles,
+    /// Tables declared append-only.
+    AppendOnly,
+    /// Tables declared immutable.
+    Immutable,
+    /// Declared privileges.
+    Matrix,
+    /// Declared tables.
+    ExpectedTables,
+    /// Declared partitioned tables.
+    Partitions,
+    /// Declared retention.
+    Retention,
+    /// A committed snapshot.
+    Snapshot,
+    /// A generator of the project's own model.
+    Model,
+    /// A previous release.
+    OldRelease,
+}
+
+impl Need {
+    /// Whether it is met.
+    pub fn is_met(self, project: &Project, capabilities: &BTreeSet<Capability>) -> bool {
+        let tenancy = |model| project.tenancy.as_ref().is_some_and(|tenancy| tenancy.model == model);
+        match self {
+            Need::Can(capability) => capabilities.contains(&capability),
+            Need::RowTenancy => tenancy(TenancyModel::Rls),
+            Need::SchemaTenancy => tenancy(TenancyModel::Schema),
+            Need::Onboarding => project.tenancy.as_ref().is_some_and(|tenancy| tenancy.onboard.is_some()),
+            Need::Roles => !project.roles.is_empty(),
+            Need::AppendOnly => !project.access.append_only.is_empty(),
+            Need::Immutable => !project.access.immutable.is_empty(),
+            Need::Matrix => !project.access.matrix.is_empty(),
+            Need::ExpectedTables => !project.structure.expected_tables.is_empty(),
+            Need::Partitions => !project.structure.partitions.is_empty(),
+            Need::Retention => !project.structure.retention.is_empty(),
+            Need::Snapshot => project.snapshot.file.is_some(),
+            Need::Model => project.snapshot.model.is_some(),
+            Need::OldRelease => project.old_release.is_some(),
+        }
+    }
+}
+
+/// As the object of "needs …".
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Need::Can(capability) => return capability.fmt(f),
+            Need::RowTenancy => "`tenancy.model = \"rls\"`",
+            Need::SchemaTenancy => "`tenancy.model = \"schema\"`",
+            Need::Onboarding => "`tenancy.onboard`",
+            Need::Roles => "`[roles]`",
+            Need::AppendOnly => "`access.append_only`",
+            Need::Immutable => "`access.immutable`",
+            Need::Matrix => "`[access.matrix]`",
+            Need::ExpectedTables => "`structure.expected_tables`",
+            Need::Partitions => "`[structure.partitions]`",
+            Need::Retention => "`[structure.retention]`",
+            Need::Snapshot => "`snapshot.file`",
+            Need::Model => "`snapshot.model`",
+            Need::OldRelease => "`checks.old_release`",
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! From what the file says to what a check reads.
+
+use super::{Config, files};
+use crate::check::{Project, Role};
+use crate::error::Result;
+use crate::secret::Secret;
+use std::path::PathBuf;
+
+impl Config {
+    /// What checks read: patterns expanded, `env:NAME` looked up.
+    ///
+    /// # Errors
+    /// A pattern of files finds none, or a variable is not set.
+    pub fn project(&self) -> Result<Project> {
+        let mut project = Project {
+            dir: self.dir().to_owned(),
+            file: self.file().map(Into::into),
+            migrations: self.migrations.clone(),
+            bootstrap: self.expand(&self.postgres.bootstrap, &["postgres", "bootstrap"])?,
+            extensions: self.postgres.extensions.clone(),
+            connections_max: self.postgres.connections_max,
+            fixtures: self.expand(&self.fixtures.files, &["fixtures", "files"])?,
+            snapshot: self.snapshot.clone(),
+            old_release: self.checks.old_release.clone(),
+            tenancy: self.tenancy.clone(),
+            access: self.access.clone(),
+            structure: self.structure.clone(),
+            ..Project::default()
+        };
+        for (name, keys) in &self.roles {
+            let look_up = |setting| self.look_up(setting, &["roles", name, "password"]);
+            let password = keys.password.as_ref().map(look_up).transpose()?.map(Secret::new);
+            let role = Role { password, pool_max: keys.pool_max, statement_timeout: keys.statement_timeout };
+            project.roles.insert(name.clone(), role);
+        }
+        Ok(project)
+    }
+
+    fn expand(&self, patterns: &[PathBuf], keys: &[&str]) -> Result<Vec<PathBuf>> {
+        files::expand(patterns).map_err(|error| self.error_at(keys, &error.to_string()))
+    }
+}
