@@ -10,6 +10,8 @@ pub mod ident;
 pub mod notice;
 pub mod postgres;
 pub mod process;
+#[cfg(feature = "runtime")]
+pub mod runtime;
 pub mod secret;
 pub mod wait;
 
