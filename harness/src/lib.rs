@@ -2,6 +2,8 @@
 //! layer do what you think.
 #![forbid(clippy::dbg_macro)]
 
+#[cfg(feature = "contracts")]
+pub mod contract;
 pub mod digest;
 pub mod env;
 pub mod error;

@@ -1,4 +1,6 @@
 //! Integration tests: one target, so that they link once and share one server.
 
+mod contract;
 mod floors;
+mod runtime;
 mod support;

@@ -12,4 +12,4 @@ mod transaction;
 pub use error::DataError;
 pub use pool::PoolSettings;
 pub use sqlstate::{Class, Retry};
-pub use transaction::{Isolation, Sqlstate, TransactionOptions, with_transaction};
+pub use transaction::{Isolation, Sqlstate, TransactionOptions, Tx, with_transaction};

@@ -3,13 +3,14 @@
 use super::sqlstate::{self, Retry};
 use crate::error::Error;
 use crate::wait;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgDatabaseError, PgSeverity};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, SqlSafeStr, Transaction};
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// The pause before the first retry is at most this long; it doubles with each further one.
 const PAUSE_FIRST: Duration = Duration::from_millis(2);
@@ -91,42 +92,115 @@ impl Sqlstate for super::DataError {
     }
 }
 
+/// A transaction lent to the closure of [`with_transaction`]: a connection that can neither be committed nor
+/// kept. `begin` on it makes a savepoint.
+#[derive(Debug)]
+pub struct Tx(OwnedMutexGuard<Transaction<'static, Postgres>>);
+
+impl Deref for Tx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}
+
 /// Runs `work` in one transaction: commits when it returns `Ok`, rolls back when it returns an error.
 ///
 /// When the server asks for the transaction to be run again (40001, 40P01, at COMMIT too), all of `work` is
 /// run again in a new one, after a jittered pause, at most `options.retries` times. So `work` must have no
-/// effect outside the database. `work` may open savepoints with `connection.begin()`.
+/// effect outside the database.
 ///
-/// If the future is dropped, or `work` panics, the connection is closed: no other borrower ever meets the
-/// transaction. (sqlx 0.9.0 forgets a `BEGIN` whose future was dropped before the answer came.) A statement
-/// that still runs then ends by the server's `statement_timeout`.
+/// If the future is dropped, or `work` panics, the transaction is rolled back before the connection has its
+/// next borrower. A statement that still runs then ends by the server's `statement_timeout`.
+///
+/// `work` takes its transaction by value: a closure that borrows it would make a future that cannot be
+/// spawned (the `Send` of an `AsyncFnMut`'s future cannot be asked for in Rust 1.95).
 ///
 /// # Errors
 /// What `work` returned; or that no connection could be had, the transaction could not be begun or could
 /// not be committed. A transaction in which a statement failed cannot be committed, even if `work` returned
 /// `Ok`: that is an error (25P02), although the server itself answers such a COMMIT with a friendly
 /// `ROLLBACK`. If the connection breaks during COMMIT, whether it happened is unknown.
-pub async fn with_transaction<T, E>(
+///
+/// # Examples
+/// ```no_run
+/// use pgharness::runtime::{TransactionOptions, with_transaction};
+///
+/// # async fn example(pool: sqlx::PgPool, id: i64) -> Result<(), sqlx::Error> {
+/// let left: i64 = with_transaction(&pool, TransactionOptions::serializable(), async |mut tx| {
+///     sqlx::query("update account set balance = balance - 1 where id = $1").bind(id).execute(&mut *tx).await?;
+///     sqlx::query_scalar("select balance from account where id = $1").bind(id).fetch_one(&mut *tx).await
+/// })
+/// .await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn with_transaction<T, E, F>(
     pool: &PgPool,
     options: TransactionOptions,
-    mut work: impl AsyncFnMut(&mut PgConnection) -> Result<T, E>,
+    mut work: impl FnMut(Tx) -> F,
 ) -> Result<T, E>
 where
+    F: Future<Output = Result<T, E>>,
     E: From<sqlx::Error> + Sqlstate,
 {
     let begin = options.begin();
     let mut retried = 0;
     loop {
-        // The connection is back in the pool before the pause.
-        let outcome = Borrowed::new(pool.acquire().await?).run(&begin, &mut work).await;
-        match outcome {
+        match attempt(pool, &begin, &mut work).await {
             Err(error) if retried < options.retries && asks_for_retry(&error) => {
+                // The connection is back in the pool meanwhile.
                 wait::pass(pause(retried)).await;
                 retried += 1;
             }
             outcome => return outcome,
         }
     }
+}
+
+async fn attempt<T, E, F>(pool: &PgPool, begin: &str, work: &mut impl FnMut(Tx) -> F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<sqlx::Error>,
+{
+    let transaction = Arc::new(Mutex::new(begun(pool, begin).await?));
+    let lent = Tx(transaction.clone().lock_owned().await);
+    let outcome = work(lent).await;
+    let Some(mut transaction) = Arc::into_inner(transaction).map(Mutex::into_inner) else {
+        // It is rolled back when whoever has it lets go.
+        return Err(sqlx::Error::Protocol("the closure of a transaction kept it".into()).into());
+    };
+    match outcome {
+        Ok(value) => {
+            // COMMIT of an aborted transaction is answered with `ROLLBACK`, and the driver drops the
+            // answer's tag. Any statement fails in an aborted transaction, so the smallest is asked first.
+            transaction.execute("select").await?;
+            transaction.commit().await?;
+            Ok(value)
+        }
+        Err(error) => {
+            // Dropped, it would be rolled back too, but only after we have said so.
+            drop(transaction.rollback().await);
+            Err(error)
+        }
+    }
+}
+
+/// BEGIN runs in a task of its own, which nobody cancels. When a future is dropped between BEGIN and its
+/// answer, sqlx 0.9.0 forgets that there is a transaction, and the next borrower of the connection is in it.
+/// A whole transaction that is dropped is rolled back.
+async fn begun(pool: &PgPool, begin: &str) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    // Outside the task: a borrower who gives up leaves the queue.
+    let connection = pool.acquire().await?;
+    let begin = AssertSqlSafe(begin.to_owned()).into_sql_str();
+    tokio::spawn(Transaction::begin(connection, Some(begin))).await.map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 
 fn asks_for_retry(error: &impl Sqlstate) -> bool {
@@ -139,67 +213,6 @@ fn pause(retried: u32) -> Duration {
     // A fresh hasher's keys are random, and this needs no more than that.
     let random = RandomState::new().hash_one(retried) as u32;
     longest.mul_f64(f64::from(random) / f64::from(u32::MAX))
-}
-
-/// A borrowed connection that goes back to the pool only when its transaction has provably ended.
-struct Borrowed {
-    connection: PoolConnection<Postgres>,
-    ended: bool,
-}
-
-impl Borrowed {
-    fn new(connection: PoolConnection<Postgres>) -> Self {
-        // True until BEGIN is on its way.
-        Borrowed { connection, ended: true }
-    }
-
-    async fn run<T, E: From<sqlx::Error>>(
-        mut self,
-        begin: &str,
-        work: &mut impl AsyncFnMut(&mut PgConnection) -> Result<T, E>,
-    ) -> Result<T, E> {
-        self.ended = false;
-        // The driver's own transaction, not a bare BEGIN, so that `begin` inside `work` is a savepoint.
-        let mut transaction = self.connection.begin_with(AssertSqlSafe(begin.to_owned())).await?;
-        let value = match work(&mut transaction).await {
-            Ok(value) => value,
-            Err(error) => {
-                self.ended = transaction.rollback().await.is_ok();
-                return Err(error);
-            }
-        };
-        // COMMIT of an aborted transaction is answered with `ROLLBACK`, and the driver drops the answer's
-        // tag. Any statement fails in an aborted transaction, so the smallest one is asked first.
-        if let Err(error) = transaction.execute("select").await {
-            self.ended = transaction.rollback().await.is_ok();
-            return Err(error.into());
-        }
-        match transaction.commit().await {
-            Ok(()) => {
-                self.ended = true;
-                Ok(value)
-            }
-            Err(error) => {
-                // An answer to COMMIT, be it no, ends the transaction. Silence does not.
-                self.ended = is_answer(&error);
-                Err(error.into())
-            }
-        }
-    }
-}
-
-/// Whether the session lives on after this error.
-fn is_answer(error: &sqlx::Error) -> bool {
-    let answer = error.as_database_error().and_then(|answer| answer.try_downcast_ref::<PgDatabaseError>());
-    answer.is_some_and(|answer| answer.severity() == PgSeverity::Error)
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.connection.close_on_drop();
-        }
-    }
 }
 
 #[cfg(test)]
