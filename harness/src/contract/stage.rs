@@ -16,8 +16,18 @@ const MARK: &str = "made by a pgharness contract; dropped when it ends";
 /// Any number, the same for all: one contract at a time on one database.
 const LOCK: i64 = 0x7067_6863_6f6e_7472;
 
+/// The other sessions of this database that are inside a transaction. Of an aborted one the server shows no
+/// start, only the state.
+pub(super) const INSIDE: &str = "from pg_stat_activity where datname = current_database() \
+                                 and pid <> pg_backend_pid() and backend_type = 'client backend' \
+                                 and (xact_start is not null or state like 'idle in transaction%')";
+
+/// How long a session may stay inside its transaction after its borrower let go: a rollback is on its way, or
+/// it never comes.
+const LEAVING: Duration = Duration::from_secs(2);
+
 /// How long an observable state may take to come.
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) struct Stage {
     options: PgConnectOptions,
@@ -94,14 +104,12 @@ impl Stage {
 
     /// Waits until no other session of this database is inside a transaction. `Some` says what is left.
     pub(super) async fn leftovers(&mut self) -> Result<Option<String>> {
-        const LEFT: &str = "select string_agg(format('pid %s %s', pid, state), ', ') from pg_stat_activity \
-                            where datname = current_database() and pid <> pg_backend_pid() \
-                            and backend_type = 'client backend' and xact_start is not null";
+        let look = format!("select string_agg(format('pid %s %s', pid, state), ', ') {INSIDE}");
         let mut left = None;
-        let waited = wait::until_async("sessions to leave their transactions", DEADLINE, async || {
+        let waited = wait::until_async("sessions to leave their transactions", LEAVING, async || {
             // An error of the look must not pass for a leftover.
             left = None;
-            left = self.ask(LEFT).await?;
+            left = self.ask(&look).await?;
             Ok(match &left {
                 None => Look::Ready(()),
                 Some(left) => Look::NotYet(left.clone()),

@@ -110,7 +110,7 @@ impl From<&PgDatabaseError> for DataError {
     fn from(answer: &PgDatabaseError) -> Self {
         let code = answer.code();
         let trusted = code.starts_with("23")
-            && answer.file().is_some_and(|file| CONSTRAINT_REPORTERS.iter().any(|known| *known == file));
+            && answer.file().is_some_and(|file| CONSTRAINT_REPORTERS.contains(&file));
         let name = |field: Option<&str>| field.filter(|_| trusted).map(str::to_owned);
         DataError {
             class: sqlstate::class(code),

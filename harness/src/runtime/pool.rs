@@ -14,7 +14,8 @@ use std::time::Duration;
 const CLEAN_UP: &str = "close all; set session authorization default; reset all; unlisten *; \
                         select pg_advisory_unlock_all(); discard temp; discard sequences";
 
-/// Whether a transaction was begun by an earlier message. In an aborted one the question itself fails.
+/// Whether a transaction was begun by an earlier message; asked by the simple protocol, where one message is
+/// one transaction otherwise. In an aborted one the question itself fails.
 const IN_TRANSACTION: &str = "select transaction_timestamp() <> statement_timestamp()";
 
 /// How a service reaches its database. Every wait has a bound, and the server knows who is calling.

@@ -2,7 +2,7 @@
 
 use super::super::report::{Breach, ContractReport};
 use super::super::seam::{BoxFuture, Failure, Session, Transactions, Work};
-use super::super::stage::{SCHEMA, Stage};
+use super::super::stage::{INSIDE, SCHEMA, Stage};
 use crate::error::Result;
 use crate::finding::{Evidence, Severity};
 use crate::runtime::Isolation;
@@ -141,20 +141,11 @@ impl<'t> Trial<'t> {
         let Some(left) = self.stage.leftovers().await? else { return Ok(false) };
         self.leftovers.push(Evidence::as_role(
             &self.stage.role,
-            format!(
-                "select pid, state from pg_stat_activity where datname = current_database() and xact_start is \
-                 not null and pid <> pg_backend_pid() -- after {after}"
-            ),
+            format!("select pid, state {INSIDE} -- after {after}"),
             left,
         ));
         // The next property starts from a clean state, and its TRUNCATE must not wait for a lock.
-        self.stage
-            .ask(
-                "select count(pg_terminate_backend(pid, 1000)) from pg_stat_activity where datname = \
-                 current_database() and xact_start is not null and pid <> pg_backend_pid() \
-                 and backend_type = 'client backend'",
-            )
-            .await?;
+        self.stage.ask(&format!("select count(pg_terminate_backend(pid, 1000)) {INSIDE}")).await?;
         Ok(true)
     }
 
