@@ -54,6 +54,16 @@ variables! {
         "cap on the size of all databases of a server, in MiB";
     REQUIRE = "PGHARNESS_REQUIRE", "none",
         "comma-separated list of what must be there (`container`, `pgbouncer`, …): tests fail without it instead of being skipped";
+    DATABASE_URL = "DATABASE_URL", "none",
+        "URL of a service's database, for the reference data layer";
+    DATABASE_POOL_MAX = "DATABASE_POOL_MAX", "10",
+        "cap on a service's connections";
+    DATABASE_POOL_ACQUIRE_TIMEOUT_MS = "DATABASE_POOL_ACQUIRE_TIMEOUT_MS", "5000",
+        "how long a service waits for a free connection, in milliseconds";
+    DATABASE_POOL_STATEMENT_TIMEOUT_MS = "DATABASE_POOL_STATEMENT_TIMEOUT_MS", "30000",
+        "how long the server lets a service's statement run, in milliseconds";
+    DATABASE_POOL_APPLICATION_NAME = "DATABASE_POOL_APPLICATION_NAME", "pgharness",
+        "what `pg_stat_activity` shows of a service";
     CACHE_HOME = "XDG_CACHE_HOME", "~/.cache", "the user's cache folder";
     HOME = "HOME", "from the user database", "the user's home folder";
     SEARCH_PATH = "PATH", "none", "where programs are searched";
