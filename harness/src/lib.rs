@@ -1,6 +1,5 @@
 //! A real Postgres for every test in milliseconds, and proof, before release, that your schema and data
 //! layer do what you think.
-#![deny(clippy::dbg_macro)]
 
 pub mod catalog;
 #[cfg(feature = "checks")]

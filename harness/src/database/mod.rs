@@ -23,7 +23,6 @@ mod test_db;
 
 pub use isolation::Isolation;
 pub use keep::{Keep, Kept};
-pub use recipe::Recipe;
 pub use scratch::Scratch;
 pub use template::{Template, TemplateBuilder};
 pub use test_db::TestDb;

@@ -1,65 +1,140 @@
-//! What a template is made of, read from its files.
+//! What a template is made of, read from its files when it is first used.
+
 use crate::digest::{Digest, Hasher};
 use crate::error::{Attempt, ErrorKind, Result};
+use crate::fixture::Fixtures;
+use crate::ident::quote_ident;
+use crate::migration::{Format, Migrations, Runner};
+use crate::postgres::Installation;
 use crate::server::{Server, ServerConfig};
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, Executor};
 use std::path::{Path, PathBuf};
 
+/// Raised when the way templates are built changes: those of older harnesses are then built anew.
+const FORMAT: &str = "1";
+
+/// The parts of a template as they are declared.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ingredients {
     pub(super) migrations: Option<PathBuf>,
     pub(super) migration_command: Option<String>,
-    pub(super) migration_format: crate::migration::Format,
+    pub(super) migration_format: Format,
     pub(super) history: Option<String>,
     pub(super) migrator_role: Option<String>,
     pub(super) fixtures: Vec<String>,
+    pub(super) fixture_command: Option<String>,
     pub(super) bootstrap: Vec<PathBuf>,
     pub(super) extensions: Vec<String>,
 }
 
-/// TEMP
+/// The parts of a template as they were read.
 #[derive(Debug)]
-pub struct Recipe {
-    bootstrap: Vec<String>,
-    scripts: Vec<String>,
-    migrations: Vec<(String, String)>,
+pub(crate) struct Recipe {
+    bootstrap: Fixtures,
+    extensions: Vec<String>,
+    migrations: Option<Migrations>,
+    history: Option<String>,
+    migrator_role: Option<String>,
+    fixtures: Fixtures,
 }
+
 impl Recipe {
-    pub(super) fn read(root: &Path, i: &Ingredients) -> Result<Recipe> {
-        let read = |p: &Path| {
-            std::fs::read_to_string(p)
-                .attempt(ErrorKind::Fixture, || format!("failed to read `{}`", p.display()))
+    /// Reads the files below `root`.
+    ///
+    /// # Errors
+    /// A file is missing, a migration has an unsafe name, or a format is unknown.
+    pub(super) fn read(root: &Path, ingredients: &Ingredients) -> Result<Recipe> {
+        let patterns = ingredients.bootstrap.iter().map(|file| file.to_string_lossy().into_owned());
+        let dir = ingredients.migrations.as_deref().map(|dir| root.join(dir));
+        let migrations = match (&ingredients.migration_command, dir) {
+            (Some(line), dir) => Some(Migrations::command(line, dir.unwrap_or_else(|| root.to_owned()))),
+            (None, Some(dir)) => Some(Migrations::load(dir, ingredients.migration_format)?),
+            (None, None) => None,
         };
-        let bootstrap = i.bootstrap.iter().map(|p| read(&root.join(p))).collect::<Result<Vec<_>>>()?;
-        let mut migrations = vec![];
-        if let Some(d) = &i.migrations {
-            let mut v: Vec<_> = std::fs::read_dir(root.join(d))
-                .unwrap()
-                .map(|e| e.unwrap().path())
-                .filter(|p| p.extension().is_some_and(|e| e == "sql"))
-                .collect();
-            v.sort();
-            for p in v {
-                migrations.push((p.display().to_string(), read(&p)?));
-            }
+        let mut fixtures = Fixtures::load(root, &ingredients.fixtures)?;
+        if let Some(line) = &ingredients.fixture_command {
+            fixtures = fixtures.and_command(line, root);
         }
-        let scripts = i.fixtures.iter().map(|p| read(&root.join(p))).collect::<Result<Vec<_>>>()?;
-        Ok(Recipe { bootstrap, scripts, migrations })
+        Ok(Recipe {
+            bootstrap: Fixtures::load(root, patterns)?,
+            extensions: ingredients.extensions.clone(),
+            migrations,
+            history: ingredients.history.clone(),
+            migrator_role: ingredients.migrator_role.clone(),
+            fixtures,
+        })
     }
+
+    /// The digest of everything that shapes a database, but for the server's version. It is wrong if a migration
+    /// or a fixture depends on something outside its folder: the clock, another server, an environment variable.
     pub(super) fn digest(&self, server: &ServerConfig) -> Result<Digest> {
-        Ok(Hasher::new("t")
-            .field("a", format!("{self:?}"))
-            .field("s", server.settings.digest().bytes())
-            .finish())
+        let mut hasher = Hasher::new("recipe")
+            .field("format", FORMAT)
+            .field("settings", server.settings.digest().bytes())
+            .field("extensions", self.extensions.join("\n"))
+            .field("history", self.history.as_deref().unwrap_or_default())
+            .field("migrator", self.migrator_role.as_deref().unwrap_or_default());
+        self.bootstrap.add_to(&mut hasher)?;
+        hasher.add("end", "of the bootstrap");
+        if let Some(migrations) = &self.migrations {
+            migrations.add_to(&mut hasher)?;
+        }
+        hasher.add("end", "of the migrations");
+        self.fixtures.add_to(&mut hasher)?;
+        Ok(hasher.finish())
     }
+
+    /// Whether something runs that is meant to create roles.
     pub(super) fn has_bootstrap(&self) -> bool {
         !self.bootstrap.is_empty()
     }
-    pub(super) async fn cook(&self, server: &Server, db: &str) -> Result<()> {
-        let mut c = server.connect(db).await?;
-        for s in self.bootstrap.iter().chain(self.migrations.iter().map(|m| &m.1)).chain(&self.scripts) {
-            c.execute(AssertSqlSafe(s.clone())).await?;
+
+    /// Runs all of it against the empty database `name`.
+    ///
+    /// # Errors
+    /// A part fails; the error shows the place in the file, with what the server says.
+    pub(super) async fn cook(&self, server: &Server, name: &str) -> Result<()> {
+        let superuser = server.endpoint().options(name);
+        self.bootstrap.apply(&superuser).await?;
+        self.create_extensions(server, &superuser).await?;
+        if let Some(migrations) = &self.migrations {
+            let migrator = match &self.migrator_role {
+                Some(role) => superuser.clone().username(role),
+                None => superuser.clone(),
+            };
+            let mut runner = Runner::new(migrations);
+            if let Some(history) = &self.history {
+                runner = runner.with_history(history);
+            }
+            runner.apply(&migrator).await?;
         }
+        self.fixtures.apply(&superuser).await
+    }
+
+    async fn create_extensions(&self, server: &Server, superuser: &PgConnectOptions) -> Result<()> {
+        if self.extensions.is_empty() {
+            return Ok(());
+        }
+        if let Some(installation) = server.installation() {
+            require_extensions(installation, &self.extensions)?;
+        }
+        let mut connection = crate::server::connect(superuser).await?;
+        for extension in &self.extensions {
+            connection
+                .execute(AssertSqlSafe(format!(
+                    "create extension if not exists {} cascade",
+                    quote_ident(extension)
+                )))
+                .await
+                .attempt(ErrorKind::Environment, || format!("failed to create extension `{extension}`"))?;
+        }
+        let _ = connection.close().await;
         Ok(())
     }
+}
+
+fn require_extensions(installation: &Installation, names: &[String]) -> Result<()> {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    installation.require_extensions(&names)
 }

@@ -286,6 +286,13 @@ impl TemplateBuilder {
         self
     }
 
+    /// Seeds with a command, after the files of SQL; it gets `DATABASE_URL`.
+    #[must_use]
+    pub fn with_fixture_command(mut self, command: impl Into<String>) -> Self {
+        self.ingredients.fixture_command = Some(command.into());
+        self
+    }
+
     /// Runs these files as superuser before any migration: roles and the like. A template with a bootstrap gets
     /// a server of its own, since roles are shared by all databases of a server.
     #[must_use]

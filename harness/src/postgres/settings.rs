@@ -47,7 +47,6 @@ const LEAN: &[(&str, &str)] = &[
     ("full_page_writes", "off"),
     ("max_wal_senders", "0"),
     ("max_wal_size", "1GB"),
-    ("min_wal_size", "2MB"),
     ("synchronous_commit", "off"),
     ("wal_level", "minimal"),
 ];
