@@ -1,15 +1,23 @@
 //! Databases: isolation, what a clone keeps, keeping, servers of one's own.
 
+use pgharness::database::TemplateBuilder;
+use pgharness::server::ServerConfig;
 use pgharness::{Isolation, Template, TestDb, template};
 use sqlx::{AssertSqlSafe, Executor, Row};
+use std::path::Path;
 
 static EMPTY: Template = template! {};
 
-fn with_bootstrap(sql: &str) -> (tempfile::TempDir, Template) {
+fn with_bootstrap(sql: &str) -> (tempfile::TempDir, TemplateBuilder) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("bootstrap.sql"), sql).unwrap();
-    let template = Template::builder(dir.path()).with_bootstrap(["bootstrap.sql"]).build();
-    (dir, template)
+    let builder = Template::builder(dir.path()).with_bootstrap(["bootstrap.sql"]).with_server(here());
+    (dir, builder)
+}
+
+/// The server of this workspace, for templates whose files lie elsewhere.
+fn here() -> ServerConfig {
+    ServerConfig::from_env(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
 async fn count(db: &TestDb, sql: &str) -> i64 {
@@ -34,8 +42,6 @@ fn a_test_without_a_runtime_gets_a_database() {
 
 #[tokio::test]
 async fn a_server_of_ones_own_has_the_template_and_its_own_roles() {
-    let (_dir, template) = with_bootstrap("create role alone; create table seeded as select 7 as n");
-    let _ = &template;
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("b.sql"), "create role alone; create table seeded as select 7 as n")
         .unwrap();
@@ -128,7 +134,6 @@ async fn a_panic_keeps_the_database_and_says_where() {
 
 #[tokio::test]
 async fn a_clone_equals_its_template() {
-    let dir = tempfile::tempdir().unwrap();
     let bootstrap = "
         create role reader login;
         do $$ begin
@@ -139,8 +144,8 @@ async fn a_clone_equals_its_template() {
             execute format('revoke all on database %I from public', current_database());
             execute format('grant connect on database %I to reader with grant option', current_database());
         end $$;";
-    std::fs::write(dir.path().join("b.sql"), bootstrap).unwrap();
-    let template = Template::builder(dir.path()).with_bootstrap(["b.sql"]).build();
+    let (_dir, builder) = with_bootstrap(bootstrap);
+    let template = builder.build();
     let (server, name) = template.build().await.unwrap();
     let facts = "
         select jsonb_pretty(jsonb_build_object(
@@ -167,7 +172,7 @@ async fn a_clone_equals_its_template() {
 async fn a_template_that_creates_roles_is_found_out_and_gets_a_server_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("seed.sql"), "create role stowaway").unwrap();
-    let template = Template::builder(dir.path()).with_fixtures(["seed.sql"]).build();
+    let template = Template::builder(dir.path()).with_fixtures(["seed.sql"]).with_server(here()).build();
     let db = template.get().await.unwrap();
     let common = EMPTY.get().await.unwrap();
     assert_ne!(db.server().base(), common.server().base());
@@ -188,8 +193,7 @@ async fn scratch_work_is_rolled_back() {
 #[tokio::test]
 async fn a_private_server_on_the_durable_profile_keeps_what_it_acknowledged() {
     use pgharness::postgres::{Profile, Settings};
-    use pgharness::server::ServerConfig;
-    let config = ServerConfig::from_env(std::path::Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let config = here();
     let server = tokio::task::spawn_blocking(move || {
         config.backend().unwrap().start_private(None, &Settings::of(Profile::Durable)).unwrap()
     })
@@ -205,4 +209,18 @@ async fn a_private_server_on_the_durable_profile_keeps_what_it_acknowledged() {
     let rows: i64 =
         sqlx::query_scalar("select count(*) from ledger").fetch_one(&mut connection).await.unwrap();
     assert_eq!(rows, 500);
+}
+
+#[tokio::test]
+async fn templates_with_one_bootstrap_share_a_server_on_which_it_runs_once() {
+    // Not guarded: a second run on the same server would fail.
+    let bootstrap = "create role shared_by_two login; create table marked ()";
+    let ((_one, one), (_two, two)) = (with_bootstrap(bootstrap), with_bootstrap(bootstrap));
+    std::fs::write(two.root().join("more.sql"), "create table more ()").unwrap();
+    let (one, two) = (one.build(), two.with_fixtures(["more.sql"]).build());
+    let (one, two) = (one.get().await.unwrap(), two.get().await.unwrap());
+    assert_eq!(one.server().base(), two.server().base());
+    let tables = "select count(*) from pg_class where relname in ('marked', 'more')";
+    assert_eq!((count(&one, tables).await, count(&two, tables).await), (1, 2));
+    one.connect_as("shared_by_two").await.unwrap();
 }

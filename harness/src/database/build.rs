@@ -91,17 +91,17 @@ async fn note_use(control: &mut PgConnection, name: &str) -> Result<()> {
 
 async fn build(work: &Work, prepared: &Arc<Prepared>, control: &mut PgConnection, name: &str) -> Result<()> {
     let server = work.server();
-    let new =
-        DatabaseName::Building { owner: work.lease.owner().clone(), number: work.next_number() }.to_string();
+    let base = if prepared.recipe.has_bootstrap() {
+        Some(find_or_build_base(work, prepared, control).await?)
+    } else {
+        None
+    };
+    let new = work.building_name();
+    create(control, &new, base.as_deref()).await?;
     // On a server that is not ours nobody else's roles are our business, and there is no other server to go to.
     let watches = server.base().is_some() && !prepared.has_own_server();
     let before = if watches { Some(SharedObjects::read(control).await?) } else { None };
-    let sql = format!("create database {} template template0 strategy file_copy", quote_ident(&new));
-    control
-        .execute(AssertSqlSafe(sql))
-        .await
-        .attempt(ErrorKind::Database, || format!("failed to create the database of a template, `{new}`"))?;
-    let cooked = prepared.recipe.cook(&server, &new).await;
+    let filled = prepared.recipe.fill(&server, &new).await;
     let is_shared_changed = match &before {
         Some(before) => leaves_traces(control, &server, before, &new).await?,
         None => false,
@@ -111,7 +111,7 @@ async fn build(work: &Work, prepared: &Arc<Prepared>, control: &mut PgConnection
         prepared.want_own_server();
         return Err(needs_own_server());
     }
-    let finished = match cooked {
+    let finished = match filled {
         Ok(()) => finish(control, &server, &new, name).await,
         Err(error) => Err(error),
     };
@@ -120,6 +120,50 @@ async fn build(work: &Work, prepared: &Arc<Prepared>, control: &mut PgConnection
         let _ = drop_database(control, &new).await;
     }
     finished
+}
+
+/// Creates a database: empty, or equal to the base that a bootstrap left.
+async fn create(control: &mut PgConnection, new: &str, base: Option<&str>) -> Result<()> {
+    let template = base.unwrap_or("template0");
+    let create =
+        format!("create database {} template {} strategy file_copy", quote_ident(new), quote_ident(template));
+    let mut statements = vec![create];
+    if let Some(base) = base {
+        statements.extend(Replay::read(control, base).await?.sql(new));
+    }
+    for sql in statements {
+        control.execute(AssertSqlSafe(sql)).await.attempt(ErrorKind::Database, || {
+            format!("failed to create the database of a template, `{new}`")
+        })?;
+    }
+    Ok(())
+}
+
+/// The database that the bootstrap was run in, run now if it never was on this server.
+async fn find_or_build_base(work: &Work, prepared: &Prepared, control: &mut PgConnection) -> Result<String> {
+    let digest = prepared.bootstrap_digest().short(DIGEST_DIGITS);
+    let name = DatabaseName::Base { digest: digest.clone() }.to_string();
+    if exists(control, &name).await? {
+        return Ok(name);
+    }
+    let server = work.server();
+    let lock = BuildLock::take(&server, control, &digest).await?;
+    if !exists(control, &name).await? {
+        let new = work.building_name();
+        create(control, &new, None).await?;
+        let begun = match prepared.recipe.begin(&server, &new).await {
+            Ok(()) => publish(control, &server, &new, &name).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = begun {
+            // Roles of a bootstrap that failed half-way would make its next run fail in another way.
+            server.spoil();
+            let _ = drop_database(control, &new).await;
+            return Err(error);
+        }
+    }
+    lock.release(control).await?;
+    Ok(name)
 }
 
 /// Whether shared objects were changed; then the new database is dropped, and the changes are undone as far as
@@ -154,6 +198,11 @@ async fn finish(control: &mut PgConnection, server: &Server, new: &str, name: &s
     let mut connection = crate::server::connect(&options).await?;
     connection.execute("select 1").await?;
     let _ = connection.close().await;
+    publish(control, server, new, name).await
+}
+
+/// Closes a complete database to connections and gives it its name: one that exists is complete.
+async fn publish(control: &mut PgConnection, server: &Server, new: &str, name: &str) -> Result<()> {
     let own = if server.base().is_some() { "is_template true" } else { "" };
     let new = quote_ident(new);
     for sql in [

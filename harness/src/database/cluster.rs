@@ -46,7 +46,8 @@ async fn cook(prepared: &Prepared, server: &Server) -> Result<()> {
     let mut control = server.connect(server.endpoint().maintenance_database()).await?;
     let sql = format!("create database {} template template0 strategy file_copy", quote_ident(DATABASE));
     control.execute(AssertSqlSafe(sql)).await?;
-    prepared.recipe.cook(server, DATABASE).await?;
+    prepared.recipe.begin(server, DATABASE).await?;
+    prepared.recipe.fill(server, DATABASE).await?;
     let mut connection = server.connect(DATABASE).await?;
     connection.execute("set synchronous_commit = on").await?;
     connection.execute("vacuum (freeze, analyze)").await?;

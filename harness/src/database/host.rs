@@ -317,6 +317,11 @@ impl Work {
         DatabaseName::Claimed { owner: self.lease.owner().clone(), number: self.next_number() }.to_string()
     }
 
+    /// A name for a template that we build.
+    pub(super) fn building_name(&self) -> String {
+        DatabaseName::Building { owner: self.lease.owner().clone(), number: self.next_number() }.to_string()
+    }
+
     /// How many databases wait for being dropped.
     pub(super) fn drops_pending(&self) -> usize {
         self.drops.borrow().len()

@@ -6,6 +6,9 @@ use std::fmt;
 /// A database of ours, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DatabaseName {
+    /// `pgh_a_<digest>`: what a bootstrap left behind, which templates begin with. Its roles are there as long as
+    /// its server, so it is never run twice.
+    Base { digest: String },
     /// `pgh_t_<digest>`: a template. That the name exists means that it is complete.
     Template { digest: String },
     /// `pgh_b_<owner>_<n>`: a template that its owner builds.
@@ -30,6 +33,7 @@ impl DatabaseName {
         let mut parts = rest.split('_');
         let mut owned = || Some((OwnerId::parse(parts.next()?)?, parts.next()?.parse().ok()?));
         let parsed = match kind {
+            "a" => Some(DatabaseName::Base { digest: rest.to_owned() }),
             "b" => owned().map(|(owner, number)| DatabaseName::Building { owner, number }),
             "c" => owned().map(|(owner, number)| DatabaseName::Claimed { owner, number }),
             "r" => {
@@ -55,6 +59,7 @@ impl DatabaseName {
 impl fmt::Display for DatabaseName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            DatabaseName::Base { digest } => write!(f, "{PREFIX}a_{digest}"),
             DatabaseName::Template { digest } => write!(f, "{PREFIX}t_{digest}"),
             DatabaseName::Building { owner, number } => write!(f, "{PREFIX}b_{owner}_{number}"),
             DatabaseName::Ready { digest, maker, number } => write!(f, "{PREFIX}r_{digest}_{maker}_{number}"),
@@ -70,12 +75,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_are_read_back(owner in "[0-9a-f]{16}", digest in "[0-9a-f]{16}", number in any::<u64>(), kind in 0..4) {
+        fn names_are_read_back(owner in "[0-9a-f]{16}", digest in "[0-9a-f]{16}", number in any::<u64>(), kind in 0..5) {
             let owner = OwnerId::parse(&owner).unwrap();
             let name = match kind {
                 0 => DatabaseName::Template { digest },
                 1 => DatabaseName::Building { owner, number },
-                2 => DatabaseName::Ready { digest, maker: owner, number },
+                2 => DatabaseName::Base { digest },
+                3 => DatabaseName::Ready { digest, maker: owner, number },
                 _ => DatabaseName::Claimed { owner, number },
             };
             prop_assert!(name.to_string().len() < 64, "longer than the server's names");

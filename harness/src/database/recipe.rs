@@ -75,8 +75,7 @@ impl Recipe {
             .field("extensions", self.extensions.join("\n"))
             .field("history", self.history.as_deref().unwrap_or_default())
             .field("migrator", self.migrator_role.as_deref().unwrap_or_default());
-        self.bootstrap.add_to(&mut hasher)?;
-        hasher.add("end", "of the bootstrap");
+        hasher.add("bootstrap", self.bootstrap_digest(server)?.bytes());
         if let Some(migrations) = &self.migrations {
             migrations.add_to(&mut hasher)?;
         }
@@ -85,18 +84,34 @@ impl Recipe {
         Ok(hasher.finish())
     }
 
+    /// The digest of the bootstrap alone.
+    pub(super) fn bootstrap_digest(&self, server: &ServerConfig) -> Result<Digest> {
+        let mut hasher = Hasher::new("bootstrap")
+            .field("format", FORMAT)
+            .field("settings", server.settings.digest().bytes());
+        self.bootstrap.add_to(&mut hasher)?;
+        Ok(hasher.finish())
+    }
+
     /// Whether something runs that is meant to create roles.
     pub(super) fn has_bootstrap(&self) -> bool {
         !self.bootstrap.is_empty()
     }
 
-    /// Runs all of it against the empty database `name`.
+    /// Runs the bootstrap against the empty database `name`.
     ///
     /// # Errors
-    /// A part fails; the error shows the place in the file, with what the server says.
-    pub(super) async fn cook(&self, server: &Server, name: &str) -> Result<()> {
+    /// A file fails; the error shows the place in it, with what the server says.
+    pub(super) async fn begin(&self, server: &Server, name: &str) -> Result<()> {
+        self.bootstrap.apply(&server.endpoint().options(name)).await
+    }
+
+    /// Runs everything else against the database `name`.
+    ///
+    /// # Errors
+    /// As [`begin`](Recipe::begin).
+    pub(super) async fn fill(&self, server: &Server, name: &str) -> Result<()> {
         let superuser = server.endpoint().options(name);
-        self.bootstrap.apply(&superuser).await?;
         self.create_extensions(server, &superuser).await?;
         if let Some(migrations) = &self.migrations {
             let migrator = match &self.migrator_role {

@@ -55,6 +55,7 @@ pub(super) async fn sweep(server: &Server, control: &mut PgConnection) -> Result
                 }
             }
             // A drop of it was interrupted: it can only be dropped again, and nobody can use it.
+            DatabaseName::Base { .. } => {}
             DatabaseName::Ready { .. } | DatabaseName::Template { .. } if database.is_invalid => {
                 drop_database(control, &database.text).await?;
             }

@@ -87,7 +87,8 @@ pub(crate) struct Prepared {
     pub(super) isolation: Isolation,
     server: ServerConfig,
     source_digest: Digest,
-    wants_own_server: AtomicBool,
+    bootstrap_digest: Digest,
+    has_own_server: AtomicBool,
 }
 
 impl Prepared {
@@ -96,11 +97,21 @@ impl Prepared {
         &self.source_digest
     }
 
-    /// Where databases of this template live: on the workspace's common server, or on one of its own if it
-    /// changes what databases share.
+    /// The digest of the bootstrap alone.
+    pub(super) fn bootstrap_digest(&self) -> &Digest {
+        &self.bootstrap_digest
+    }
+
+    /// Where databases of this template live: on the workspace's common server; with a bootstrap, on one that
+    /// those with the same bootstrap share, since its roles are the server's; or on one of its own if it changes
+    /// roles beyond that.
     pub(super) fn server_config(&self) -> ServerConfig {
-        if self.wants_own_server.load(Ordering::Acquire) {
+        if !self.server.can_have_realms() {
+            self.server.clone()
+        } else if self.has_own_server() {
             self.server.in_realm(self.source_digest.short(16))
+        } else if self.recipe.has_bootstrap() {
+            self.server.in_realm(self.bootstrap_digest.short(16))
         } else {
             self.server.clone()
         }
@@ -108,12 +119,12 @@ impl Prepared {
 
     /// Remembers that this template changes what databases share.
     pub(super) fn want_own_server(&self) {
-        self.wants_own_server.store(true, Ordering::Release);
+        self.has_own_server.store(true, Ordering::Release);
     }
 
     /// Whether it lives on a server of its own.
     pub(super) fn has_own_server(&self) -> bool {
-        self.wants_own_server.load(Ordering::Acquire)
+        self.has_own_server.load(Ordering::Acquire)
     }
 }
 
@@ -154,12 +165,13 @@ impl Template {
         if prepared.isolation == Isolation::Cluster {
             return cluster::start(prepared, test).await;
         }
+        let had_own_server = prepared.has_own_server();
         let ask = async || {
             let host = Host::of(&prepared.server_config())?;
             host.ask(|reply| Request::Get { template: prepared.clone(), test: test.to_owned(), reply }).await
         };
         let claimed = match ask().await {
-            Err(_) if self.moved_out(prepared) => ask().await?,
+            Err(_) if moved_out(prepared, had_own_server) => ask().await?,
             other => other?,
         };
         TestDb::claimed(claimed, test)
@@ -175,12 +187,13 @@ impl Template {
         if prepared.isolation == Isolation::Cluster {
             return cluster::start_blocking(prepared, &test);
         }
+        let had_own_server = prepared.has_own_server();
         let ask = || {
             let host = Host::of(&prepared.server_config())?;
             host.ask_blocking(|reply| Request::Get { template: prepared.clone(), test: test.clone(), reply })
         };
         let claimed = match ask() {
-            Err(_) if self.moved_out(prepared) => ask()?,
+            Err(_) if moved_out(prepared, had_own_server) => ask()?,
             other => other?,
         };
         TestDb::claimed(claimed, &test)
@@ -193,12 +206,13 @@ impl Template {
     /// As [`get`](Template::get).
     pub async fn build(&self) -> Result<(Server, String)> {
         let prepared = self.prepared()?;
+        let had_own_server = prepared.has_own_server();
         let ask = async || {
             let host = Host::of(&prepared.server_config())?;
             host.ask(|reply| Request::Build { template: prepared.clone(), reply }).await
         };
         match ask().await {
-            Err(_) if self.moved_out(prepared) => ask().await,
+            Err(_) if moved_out(prepared, had_own_server) => ask().await,
             other => other,
         }
     }
@@ -210,11 +224,6 @@ impl Template {
     pub async fn server(&self) -> Result<Server> {
         let host = Host::of(&self.prepared()?.server_config())?;
         host.ask(|reply| Request::Server { reply }).await
-    }
-
-    /// Whether the template was on the common server when it was asked for, and has been found out since.
-    fn moved_out(&self, prepared: &Prepared) -> bool {
-        prepared.has_own_server()
     }
 
     fn prepared(&self) -> Result<&Arc<Prepared>> {
@@ -293,8 +302,8 @@ impl TemplateBuilder {
         self
     }
 
-    /// Runs these files as superuser before any migration: roles and the like. A template with a bootstrap gets
-    /// a server of its own, since roles are shared by all databases of a server.
+    /// Runs these files as superuser before any migration: roles and the like, which all databases of a server
+    /// share. Templates with the same bootstrap share a server that no others use, and it runs there once.
     #[must_use]
     pub fn with_bootstrap<P: Into<PathBuf>>(mut self, files: impl IntoIterator<Item = P>) -> Self {
         self.ingredients.bootstrap = files.into_iter().map(Into::into).collect();
@@ -339,14 +348,21 @@ impl TemplateBuilder {
             None => ServerConfig::from_env(&self.root)?,
         };
         let source_digest = recipe.digest(&server)?;
-        let wants_own_server = AtomicBool::new(recipe.has_bootstrap() && server.can_have_realms());
-        Ok(Arc::new(Prepared { recipe, isolation: self.isolation, server, source_digest, wants_own_server }))
+        let bootstrap_digest = recipe.bootstrap_digest(&server)?;
+        let has_own_server = AtomicBool::new(false);
+        let isolation = self.isolation;
+        Ok(Arc::new(Prepared { recipe, isolation, server, source_digest, bootstrap_digest, has_own_server }))
     }
 
     /// The folder that paths are relative to.
     pub fn root(&self) -> &Path {
         &self.root
     }
+}
+
+/// Whether the template was found out, since it was asked for, to need a server of its own.
+fn moved_out(prepared: &Prepared, had_own_server: bool) -> bool {
+    !had_own_server && prepared.has_own_server()
 }
 
 /// The name of the running test: the test runner names its threads so.
