@@ -1,5 +1,6 @@
 //! This repository's own commands.
 
+mod ci;
 mod image;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +17,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Formatting, lints, documentation, floors, dependencies: what CI runs besides the tests.
+    Ci,
     /// Builds a Postgres container image from distribution packages.
     Image,
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
+        Command::Ci => ci::run()?,
         Command::Image => image::build()?,
     }
     Ok(ExitCode::SUCCESS)
