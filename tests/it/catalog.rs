@@ -272,7 +272,7 @@ async fn a_dump_restores_to_the_same_catalog(#[case] schema: &'static str) {
 }
 
 fn program(name: &str, options: &PgConnectOptions) -> Program {
-    Program::new(format!("/usr/lib/postgresql/15/bin/{name}"))
+    Program::new(support::client_tool(name))
         .arg("-h")
         .arg(options.get_socket().unwrap())
         .args(["-p", &options.get_port().to_string(), "-U", options.get_username()])

@@ -36,7 +36,7 @@ pub struct Template {
 #[derive(Debug)]
 enum Origin {
     Declared(Declared),
-    Built(TemplateBuilder),
+    Built(Box<TemplateBuilder>),
 }
 
 /// What `template!` writes down.
@@ -333,7 +333,7 @@ impl TemplateBuilder {
 
     /// The template.
     pub fn build(self) -> Template {
-        Template { origin: Origin::Built(self), prepared: OnceCell::new() }
+        Template { origin: Origin::Built(Box::new(self)), prepared: OnceCell::new() }
     }
 
     fn prepare(&self) -> Result<Arc<Prepared>> {

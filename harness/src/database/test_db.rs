@@ -185,7 +185,7 @@ impl Drop for Inner {
                 match kept {
                     Ok(()) => notice::kept(&self.name, &self.test, &url),
                     Err(error) => {
-                        notice::warn(&format!("database `{}` could not be kept: {error}", self.name))
+                        notice::warn(&format!("database `{}` could not be kept: {error}", self.name));
                     }
                 }
             }
