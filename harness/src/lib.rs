@@ -9,12 +9,15 @@ pub mod env;
 pub mod error;
 pub mod finding;
 pub mod ident;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod notice;
 pub mod postgres;
 pub mod process;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 pub mod secret;
+pub mod statement;
 pub mod wait;
 
 pub use error::{Error, ErrorKind, Result};

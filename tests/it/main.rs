@@ -2,5 +2,7 @@
 
 mod contract;
 mod floors;
+mod load;
 mod runtime;
+mod statement;
 mod support;

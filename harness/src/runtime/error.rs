@@ -109,8 +109,8 @@ impl From<sqlx::Error> for DataError {
 impl From<&PgDatabaseError> for DataError {
     fn from(answer: &PgDatabaseError) -> Self {
         let code = answer.code();
-        let trusted = code.starts_with("23")
-            && answer.file().is_some_and(|file| CONSTRAINT_REPORTERS.contains(&file));
+        let trusted =
+            code.starts_with("23") && answer.file().is_some_and(|file| CONSTRAINT_REPORTERS.contains(&file));
         let name = |field: Option<&str>| field.filter(|_| trusted).map(str::to_owned);
         DataError {
             class: sqlstate::class(code),
