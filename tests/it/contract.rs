@@ -272,7 +272,7 @@ impl ErrorMap for BrokenMap {
         match self.0 {
             Leak::MessageToClient => answer.body = error.to_string(),
             Leak::DetailToClient => {
-                answer.body = server.and_then(|one| one.detail()).unwrap_or_default().into()
+                answer.body = server.and_then(|one| one.detail()).unwrap_or_default().into();
             }
             Leak::DebugToLog => answer.log = format!("{error:?}"),
             Leak::TrustsRaisedNames => {
@@ -280,10 +280,11 @@ impl ErrorMap for BrokenMap {
             }
             Leak::AlwaysInternal => answer.status = 500,
             Leak::AlwaysOk => answer.status = 200,
-            Leak::PanicsOnUnknown => match safe.code.as_deref() {
-                Some("ZZ999") => std::panic::resume_unwind(Box::new("unknown code")),
-                _ => (),
-            },
+            Leak::PanicsOnUnknown => {
+                if safe.code.as_deref() == Some("ZZ999") {
+                    std::panic::resume_unwind(Box::new("unknown code"));
+                }
+            }
         }
         answer
     }

@@ -21,12 +21,15 @@
 //! and `EXPLAIN EXECUTE` pastes into psql.
 
 mod connect;
+mod header;
+mod model;
 mod parse;
 mod placeholder;
 mod random;
 mod source;
 
 pub use connect::Connect;
-pub use parse::{Budget, Origin, Parameter, Setting, SettingValue, Statement, parse, read_dir};
+pub use model::{Budget, Origin, Parameter, Setting, SettingValue, Statement};
+pub use parse::{parse, read_dir};
 pub use random::Random;
 pub use source::{Draw, Source};

@@ -1,97 +1,11 @@
 //! Reads `queries/*.sql`: a header of comments, then the statement.
 
+use super::header::{Here, KEYS, budget, directive, is_known, parameter, setting};
+use super::model::{Budget, SettingValue, Statement};
 use super::placeholder::bind;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::ident::QualifiedName;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// The keys of a header.
-const KEYS: &[&str] = &["name", "role", "set", "param", "budget"];
-
-/// A statement with a name.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Statement {
-    /// Its name, unique within a folder.
-    pub name: String,
-    /// The role that runs it; the superuser or owner where none is named.
-    pub role: Option<String>,
-    /// What is set for its transaction.
-    pub settings: Vec<Setting>,
-    /// Its parameters, in the order of the header.
-    pub parameters: Vec<Parameter>,
-    /// What it may cost.
-    pub budget: Budget,
-    /// Its text, parameters as `$1`, `$2`, …
-    pub sql: String,
-    /// The names of `$1`, `$2`, …
-    pub bound: Vec<String>,
-    /// The file it comes from.
-    pub file: PathBuf,
-    /// The line of its name.
-    pub line: usize,
-}
-
-/// A setting of the statement's transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
-    /// Its name: `app.tenant_id`.
-    pub name: String,
-    /// Its value.
-    pub value: SettingValue,
-}
-
-/// The value of a setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingValue {
-    /// That of the parameter of this name.
-    Parameter(String),
-    /// This text.
-    Literal(String),
-}
-
-/// A parameter and where its values come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
-    /// Its name, without the colon.
-    pub name: String,
-    /// Where its values come from.
-    pub origin: Origin,
-}
-
-/// Where a parameter's values come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Any value that this column holds.
-    Column {
-        /// The table.
-        table: QualifiedName,
-        /// The column.
-        column: String,
-    },
-    /// An expression, evaluated once.
-    Expression {
-        /// The parameter's type.
-        type_name: String,
-        /// The expression.
-        sql: String,
-    },
-}
-
-/// What a statement may cost; what is not named is not limited.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Budget {
-    /// Blocks of tables and indexes touched, in the cache or not.
-    pub blocks: Option<u64>,
-    /// Blocks of temporary files.
-    pub temp_blocks: Option<u64>,
-    /// Rows returned.
-    pub rows: Option<u64>,
-    /// Rows read from tables for each row returned.
-    pub rows_scanned_per_row: Option<f64>,
-}
 
 /// Reads all statements of the `.sql` files in a folder, in the order of their names.
 ///
@@ -177,44 +91,6 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Statement>> {
         statements.push(draft.finish(file)?);
     }
     Ok(statements)
-}
-
-fn is_known(key: &str) -> bool {
-    KEYS.contains(&key.split(' ').next().unwrap_or_default())
-}
-
-/// `-- key: value` or `-- key word: value`, the key in lower case; anything else is an ordinary comment.
-fn directive(line: &str) -> Option<(&str, &str)> {
-    let (key, value) = line.strip_prefix("-- ")?.split_once(':')?;
-    let is_key = key.split(' ').count() <= 2
-        && key.starts_with(|c: char| c.is_ascii_lowercase())
-        && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ' ');
-    // `-- see a::b` and URLs are comments.
-    let is_value = value.is_empty() || value.starts_with(' ');
-    (is_key && is_value && (is_known(key) || !key.contains(' '))).then(|| (key, value.trim()))
-}
-
-struct Here<'p> {
-    file: &'p Path,
-    line: usize,
-}
-
-impl Here<'_> {
-    fn error(&self, message: impl AsRef<str>) -> Error {
-        Error::usage(format!("{}:{}: {}", self.file.display(), self.line, message.as_ref()))
-    }
-
-    fn identifier(&self, what: &str, value: &str) -> Result<String> {
-        let good = value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            // The server cuts longer names, and two could become one.
-            && value.len() <= 63;
-        if good {
-            Ok(value.to_owned())
-        } else {
-            Err(self.error(format!("`{value}` cannot be the {what}: letters, digits and `_`, at most 63")))
-        }
-    }
 }
 
 /// A statement whose text is still being read.
@@ -310,78 +186,11 @@ impl Draft {
     }
 }
 
-/// `app.tenant_id = :tenant` or `work_mem = 4MB`.
-fn setting(here: &Here<'_>, value: &str) -> Result<Setting> {
-    let Some((name, value)) = value.split_once('=').map(|(name, value)| (name.trim(), value.trim())) else {
-        return Err(here.error("a setting is written `-- set: app.tenant_id = :tenant`"));
-    };
-    if name.is_empty() || value.is_empty() {
-        return Err(here.error("a setting needs a name and a value"));
-    }
-    let value = match value.strip_prefix(':') {
-        Some(parameter) => SettingValue::Parameter(here.identifier("name of a parameter", parameter)?),
-        None => match value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
-            Some(quoted) => SettingValue::Literal(quoted.replace("''", "'")),
-            None => SettingValue::Literal(value.to_owned()),
-        },
-    };
-    Ok(Setting { name: name.to_owned(), value })
-}
-
-/// `from schema.table.column` or `type = expression`.
-fn parameter(here: &Here<'_>, name: String, value: &str) -> Result<Parameter> {
-    const FORMS: &str = "`from schema.table.column` or `type = expression`";
-    let origin = if let Some(path) = value.strip_prefix("from ") {
-        match path.trim().rsplit_once('.') {
-            Some((table, column)) if !table.is_empty() && !column.is_empty() => {
-                Origin::Column { table: QualifiedName::parse(table), column: column.to_owned() }
-            }
-            _ => return Err(here.error(format!("`{value}` names no column")).with_help(FORMS)),
-        }
-    } else {
-        match value.split_once('=').map(|(type_name, sql)| (type_name.trim(), sql.trim())) {
-            Some((type_name, sql)) if !type_name.is_empty() && !sql.is_empty() => {
-                Origin::Expression { type_name: type_name.to_owned(), sql: sql.to_owned() }
-            }
-            _ => return Err(here.error(format!("the parameter `{name}` has no origin")).with_help(FORMS)),
-        }
-    };
-    Ok(Parameter { name, origin })
-}
-
-/// `blocks 40, rows_scanned_per_row 3`.
-fn budget(here: &Here<'_>, value: &str, budget: &mut Budget) -> Result<()> {
-    for item in value.split(',').map(str::trim) {
-        let Some((key, figure)) = item.split_once(' ') else {
-            return Err(here.error(format!("`{item}` is no budget; write `blocks 40`")));
-        };
-        let figure = figure.trim();
-        let whole =
-            || figure.parse::<u64>().map_err(|_| here.error(format!("`{figure}` is no number of {key}")));
-        match key {
-            "blocks" => budget.blocks = Some(whole()?),
-            "temp_blocks" => budget.temp_blocks = Some(whole()?),
-            "rows" => budget.rows = Some(whole()?),
-            "rows_scanned_per_row" => {
-                let ratio = figure.parse::<f64>().ok().filter(|ratio| ratio.is_finite() && *ratio >= 0.0);
-                let Some(ratio) = ratio else {
-                    return Err(here.error(format!("`{figure}` is no ratio of rows")));
-                };
-                budget.rows_scanned_per_row = Some(ratio);
-            }
-            _ => {
-                return Err(here
-                    .error(format!("unknown budget `{key}`"))
-                    .with_help("known: blocks, temp_blocks, rows, rows_scanned_per_row"));
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::model::Origin;
     use super::*;
+    use crate::ident::QualifiedName;
     use rstest::rstest;
 
     fn parsed(text: &str) -> Result<Vec<Statement>> {

@@ -1,6 +1,6 @@
 //! A statement with the values that its parameters may take.
 
-use super::parse::{Origin, Parameter, SettingValue, Statement};
+use super::model::{Origin, Parameter, SettingValue, Statement};
 use super::random::Random;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::finding::Evidence;
