@@ -1,11 +1,11 @@
 //! Building a template: under another name, by one process, and published by a rename.
 
-use super::host::{Work, drop_database};
 use super::name::{DIGEST_DIGITS, DatabaseName};
 use super::replay::Replay;
 use super::shared_objects::SharedObjects;
 use super::sweep::{last_use, use_comment};
 use super::template::Prepared;
+use super::work::{Work, drop_database};
 use crate::digest::Hasher;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::{quote_ident, quote_literal};
@@ -91,8 +91,7 @@ async fn note_use(control: &mut PgConnection, name: &str) -> Result<()> {
 
 async fn build(work: &Work, prepared: &Arc<Prepared>, control: &mut PgConnection, name: &str) -> Result<()> {
     let server = work.server();
-    let new =
-        DatabaseName::Building { owner: work.lease.owner().clone(), number: work.next_number() }.to_string();
+    let new = work.building_name();
     // On a server that is not ours nobody else's roles are our business, and there is no other server to go to.
     let watches = server.base().is_some() && !prepared.has_own_server();
     let before = if watches { Some(SharedObjects::read(control).await?) } else { None };
@@ -100,13 +99,16 @@ async fn build(work: &Work, prepared: &Arc<Prepared>, control: &mut PgConnection
     control
         .execute(AssertSqlSafe(sql))
         .await
-        .attempt(ErrorKind::Database, || format!("failed to create the database of a template, `{new}`"))?;
+        .attempt(ErrorKind::Database, || format!("failed to create the database of a template, `{new}`"))
+        .inspect_err(|error| work.is_refused(&new, error))?;
+    work.owns(&new);
     let cooked = prepared.recipe.cook(&server, &new).await;
     let is_shared_changed = match &before {
         Some(before) => leaves_traces(control, &server, before, &new).await?,
         None => false,
     };
     if is_shared_changed {
+        work.disowns(&new);
         remember_own_server(&server, prepared)?;
         prepared.want_own_server();
         return Err(needs_own_server());
@@ -115,9 +117,9 @@ async fn build(work: &Work, prepared: &Arc<Prepared>, control: &mut PgConnection
         Ok(()) => finish(control, &server, &new, name).await,
         Err(error) => Err(error),
     };
-    if finished.is_err() {
-        // The error that counts is the first one; a database that stays is swept later.
-        let _ = drop_database(control, &new).await;
+    // The error that counts is the first one; a database that stays is dropped at the end, or swept later.
+    if finished.is_ok() || drop_database(control, &new).await.is_ok() {
+        work.disowns(&new);
     }
     finished
 }
@@ -186,8 +188,7 @@ fn remember_own_server(server: &Server, prepared: &Prepared) -> Result<()> {
         .attempt(ErrorKind::Environment, || format!("failed to write `{}`", note.display()))
 }
 
-/// The right to build one template: a file's lock on a server of this machine, else a session's advisory lock
-/// on `control`.
+/// The right to build: a file's lock on a server of this machine, else a session's advisory lock on `control`.
 enum BuildLock {
     File(FileLock),
     Session(i64),
@@ -197,7 +198,9 @@ impl BuildLock {
     async fn take(server: &Server, control: &mut PgConnection, digest: &str) -> Result<BuildLock> {
         match server.state_dir() {
             Some(dir) => {
-                let path = dir.join(format!("build-{digest}.lock"));
+                // One for all templates: a build that ran beside another could be blamed for the roles that the
+                // other one makes.
+                let path = dir.join("build");
                 let (sender, receiver) = tokio::sync::oneshot::channel();
                 // On a plain thread, since the wait blocks; it ends with the build of another process.
                 std::thread::spawn(move || drop(sender.send(FileLock::wait(&path))));
@@ -216,10 +219,7 @@ impl BuildLock {
 
     async fn release(self, control: &mut PgConnection) -> Result<()> {
         match self {
-            BuildLock::File(lock) => {
-                // Only one more builder can have opened it; that one finds the template there.
-                let _ = std::fs::remove_file(lock.path());
-            }
+            BuildLock::File(lock) => drop(lock),
             BuildLock::Session(key) => {
                 sqlx::query("select pg_advisory_unlock($1)").bind(key).execute(control).await?;
             }

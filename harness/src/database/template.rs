@@ -155,7 +155,7 @@ impl Template {
             return cluster::start(prepared, test).await;
         }
         let ask = async || {
-            let host = Host::of(&prepared.server_config())?;
+            let host = Host::of(&prepared.server_config()).await?;
             host.ask(|reply| Request::Get { template: prepared.clone(), test: test.to_owned(), reply }).await
         };
         let claimed = match ask().await {
@@ -176,7 +176,7 @@ impl Template {
             return cluster::start_blocking(prepared, &test);
         }
         let ask = || {
-            let host = Host::of(&prepared.server_config())?;
+            let host = Host::of_blocking(&prepared.server_config())?;
             host.ask_blocking(|reply| Request::Get { template: prepared.clone(), test: test.clone(), reply })
         };
         let claimed = match ask() {
@@ -194,7 +194,7 @@ impl Template {
     pub async fn build(&self) -> Result<(Server, String)> {
         let prepared = self.prepared()?;
         let ask = async || {
-            let host = Host::of(&prepared.server_config())?;
+            let host = Host::of(&prepared.server_config()).await?;
             host.ask(|reply| Request::Build { template: prepared.clone(), reply }).await
         };
         match ask().await {
@@ -208,7 +208,7 @@ impl Template {
     /// # Errors
     /// There is none and none can be started.
     pub async fn server(&self) -> Result<Server> {
-        let host = Host::of(&self.prepared()?.server_config())?;
+        let host = Host::of(&self.prepared()?.server_config()).await?;
         host.ask(|reply| Request::Server { reply }).await
     }
 
