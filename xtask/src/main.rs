@@ -1,5 +1,6 @@
 //! This repository's own commands.
 
+mod bench;
 mod ci;
 mod image;
 mod leak_hunt;
@@ -12,12 +13,17 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 enum Command {
+    /// Measures, and prints figures that a bar can be held against.
+    Bench(bench::Bench),
     /// Formatting, lints, documentation, floors, dependencies: what CI runs besides the tests.
     Ci,
     /// Builds a Postgres container image from distribution packages.
     Image,
     /// Kills participants and servers at random moments, and counts what is left of them.
     LeakHunt(leak_hunt::LeakHunt),
+    /// What the bench starts for every sample.
+    #[command(hide = true)]
+    FirstQuery(bench::FirstQuery),
     /// What the hunt starts and kills.
     #[command(hide = true)]
     Participant(pgharness_tests::Participant),
@@ -25,8 +31,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Command::parse() {
+        Command::Bench(bench) => bench.run(),
         Command::Ci => ci::run(),
         Command::Image => image::build(),
+        Command::FirstQuery(sample) => return sample.run(),
         Command::LeakHunt(hunt) => return hunt.run(),
         Command::Participant(participant) => return participant.run(),
     };

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// A connection of a pool that a test gets; see [`Work::open`].
 pub(super) const POOL_CONNECTIONS_MAX: u32 = 5;
@@ -44,6 +44,7 @@ pub(super) struct Work {
     numbers: Cell<u64>,
     /// Bounds how many databases this process uses at a time: each may open a pool.
     live: Arc<Semaphore>,
+    is_overdrawn: Cell<bool>,
     in_use: Arc<()>,
     pub(super) ends: Cell<bool>,
 }
@@ -73,6 +74,7 @@ impl Work {
             dropped: Notify::new(),
             numbers: Cell::new(0),
             live: Arc::new(Semaphore::new(databases_max)),
+            is_overdrawn: Cell::new(false),
             in_use,
             ends: Cell::new(false),
         })
@@ -179,9 +181,7 @@ impl Work {
     }
 
     async fn get(self: &Rc<Self>, template: &Arc<Prepared>, test: &str) -> Result<Claimed> {
-        // The bound is there so that pools of many tests do not take all connections. A single test that holds
-        // more databases than that must not wait for itself.
-        let permit = tokio::time::timeout(PERMIT_DEADLINE, self.live.clone().acquire_owned()).await;
+        let permit = self.permit().await;
         let (server, name) = self
             .on_a_living_server(async || {
                 let server = self.server();
@@ -193,9 +193,20 @@ impl Work {
             server,
             requests: self.requests.clone(),
             is_kept: false,
-            _permit: permit.ok().and_then(|permit| permit.ok()),
+            _permit: permit,
             _in_use: self.in_use.clone(),
         })
+    }
+
+    /// The bound is there so that pools of many tests do not take all connections. A single test that holds more
+    /// databases than that must not wait for itself: whoever waited in vain goes ahead, and so do those after it
+    /// until one comes free.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let deadline = if self.is_overdrawn.get() { Duration::ZERO } else { PERMIT_DEADLINE };
+        let permit = tokio::time::timeout(deadline, self.live.clone().acquire_owned()).await;
+        let permit = permit.ok().and_then(|permit| permit.ok());
+        self.is_overdrawn.set(permit.is_none());
+        permit
     }
 
     /// Does it, and again on another server if this one dies meanwhile.

@@ -56,6 +56,8 @@ pub(in crate::server) fn replace(
     if Published::read(home).is_some_and(|published| published.base == dead) {
         // Somebody else may have replaced it already: then the state names another base and stays.
         let _ = fs::remove_file(home.state_file());
+        // Nor is its data worth the place of its successor's.
+        let _ = fs::write(dead.join("spoiled"), "");
     }
     match enter_published(home) {
         Some(attached) => Ok(attached),

@@ -199,6 +199,15 @@ impl Launch<'_> {
                 Ok(()) => return Ok(Look::Ready(())),
                 Err(error) => error,
             };
+            // It answers, but not in a way that waiting would change: its data is broken.
+            let code = error.as_database_error().and_then(|answer| answer.code());
+            if code.is_some_and(|code| code != "57P03") {
+                return Err(Error::server(format!(
+                    "the server started at `{}` is of no use",
+                    base.display()
+                ))
+                .with_source(error));
+            }
             if base.join("uncopied").exists() {
                 return Err(self.copy_failed(base, log));
             }

@@ -78,6 +78,14 @@ fn has_keeper(base: &Path) -> bool {
     processes().any(|(_, command_line)| command_line.contains(&wanted))
 }
 
+/// Whether a keeper lives whose base has this random part.
+pub(in crate::server) fn has_keeper_of(random: &str) -> bool {
+    let wanted = format!("-{random}\0");
+    processes().any(|(_, command_line)| {
+        command_line.split_once("pgkeeper\0").is_some_and(|(_, arguments)| arguments.contains(&wanted))
+    })
+}
+
 /// Whether a keeper of this base lives that parks the data for `home`: those of private servers do not.
 pub(super) fn has_parking_keeper(home: &Home, base: &Path) -> bool {
     let wanted = format!("pgkeeper\0{}\0", base.display());
