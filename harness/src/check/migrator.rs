@@ -28,11 +28,7 @@ impl Migrator {
             Some(line) => Migrations::command(line, absolute(&project.dir)?),
             None => Migrations::load(absolute(&declared.dir)?, declared.format.unwrap_or_default())?,
         };
-        Ok(Migrator {
-            migrations,
-            history: declared.history.clone(),
-            role: declared.migrator_role.clone(),
-        })
+        Ok(Migrator { migrations, history: declared.history.clone(), role: declared.migrator_role.clone() })
     }
 
     pub(super) fn migrations(&self) -> &Migrations {

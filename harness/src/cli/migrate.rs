@@ -28,8 +28,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let url = env::DATABASE_URL
         .text()
         .ok_or_else(|| Error::usage(format!("{} is not set", env::DATABASE_URL.name)))?;
-    let options: PgConnectOptions =
-        url.parse().attempt(ErrorKind::Usage, || format!("{} is no URL of a database", env::DATABASE_URL.name))?;
+    let options: PgConnectOptions = url
+        .parse()
+        .attempt(ErrorKind::Usage, || format!("{} is no URL of a database", env::DATABASE_URL.name))?;
     let runner = Runner::new(&migrations).with_history(&arguments.history);
     let applied = block_on(async { runner.apply(&options).await })?;
     let text = applied.applied.iter().map(|one| format!("{}\n", one.name)).collect();

@@ -71,7 +71,8 @@ fn open(arguments: &Arguments, server: &Server, database: &str) -> Result<Answer
 async fn servers(context: &Context) -> Result<Vec<Server>> {
     let plain = Template::builder(&context.project().dir).with_server(context.server()?.clone()).build();
     let (own, plain) = (context.template()?.server().await?, plain.server().await?);
-    let is_one = own.endpoint() == plain.endpoint();
+    let address = |server: &Server| server.endpoint().url_for("", server.endpoint().role());
+    let is_one = address(&own) == address(&plain);
     Ok(if is_one { vec![own] } else { vec![own, plain] })
 }
 

@@ -22,9 +22,8 @@ pub struct Accepted {
 pub async fn accept(context: &Context) -> Result<Accepted> {
     let project = context.project();
     let file = project.snapshot.file.clone().ok_or_else(|| {
-        Error::usage("`snapshot.file` names no file").with_help(
-            "name one in `pgharness.toml`:\n[snapshot]\nfile = \"schema.snapshot\"",
-        )
+        Error::usage("`snapshot.file` names no file")
+            .with_help("name one in `pgharness.toml`:\n[snapshot]\nfile = \"schema.snapshot\"")
     })?;
     let run = context.first_run().await?;
     if let Some(failure) = &run.failure {
@@ -92,8 +91,10 @@ mod tests {
         let mut project = Project::default();
         let window = Partitions { every: Every::Month, ahead: 1, behind: 0, procedure: None };
         project.structure.partitions.insert("a.events".into(), window);
-        let left: Vec<String> =
-            committable(&project, catalog).objects().map(|(kind, name, _)| format!("{kind} {name}")).collect();
+        let left: Vec<String> = committable(&project, catalog)
+            .objects()
+            .map(|(kind, name, _)| format!("{kind} {name}"))
+            .collect();
         assert_eq!(left, ["table a.events", "table a.events_rest", "table a.others_1"]);
     }
 }

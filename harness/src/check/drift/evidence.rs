@@ -24,7 +24,12 @@ fn look(kind: Kind, name: &str) -> String {
     let relation = || name.rsplit_once('.').map_or(name, |(relation, _)| relation);
     let without_arguments = || name.split('(').next().unwrap_or(name);
     match kind {
-        Kind::Table | Kind::ForeignTable | Kind::View | Kind::MaterializedView | Kind::Index | Kind::Sequence => {
+        Kind::Table
+        | Kind::ForeignTable
+        | Kind::View
+        | Kind::MaterializedView
+        | Kind::Index
+        | Kind::Sequence => {
             format!("\\d+ {name}")
         }
         Kind::Column | Kind::Constraint | Kind::Trigger | Kind::Rule | Kind::Policy => {
@@ -36,15 +41,19 @@ fn look(kind: Kind, name: &str) -> String {
         Kind::Domain => format!("\\dD+ {name}"),
         Kind::Function | Kind::Procedure => format!("\\sf {name}"),
         Kind::Aggregate => format!("\\da+ {}", without_arguments()),
-        Kind::Grant => match Kind::split(name).map(|(of, rest)| (of, rest.split(" to ").next().unwrap_or(rest))) {
-            Some((Kind::Schema, name)) => format!("\\dn+ {name}"),
-            Some((Kind::Function | Kind::Procedure | Kind::Aggregate, name)) => {
-                format!("\\df+ {}", name.split('(').next().unwrap_or(name))
+        Kind::Grant => {
+            match Kind::split(name).map(|(of, rest)| (of, rest.split(" to ").next().unwrap_or(rest))) {
+                Some((Kind::Schema, name)) => format!("\\dn+ {name}"),
+                Some((Kind::Function | Kind::Procedure | Kind::Aggregate, name)) => {
+                    format!("\\df+ {}", name.split('(').next().unwrap_or(name))
+                }
+                Some((Kind::Column, name)) => {
+                    format!("\\dp {}", name.rsplit_once('.').map_or(name, |(table, _)| table))
+                }
+                Some((_, name)) => format!("\\dp {name}"),
+                None => "\\dp *.*".into(),
             }
-            Some((Kind::Column, name)) => format!("\\dp {}", name.rsplit_once('.').map_or(name, |(table, _)| table)),
-            Some((_, name)) => format!("\\dp {name}"),
-            None => "\\dp *.*".into(),
-        },
+        }
         Kind::DefaultPrivilege => "\\ddp".into(),
         Kind::Setting => "\\drds".into(),
         Kind::EventTrigger => format!("\\dy+ {name}"),

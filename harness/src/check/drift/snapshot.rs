@@ -88,7 +88,8 @@ fn finding(change: &Change, file: &str, evidence: Vec<Evidence>) -> Finding {
         severity: change.severity(),
         subject: Subject::new(kind.name(), name.clone()),
         message,
-        help: "`pgharness drift --accept` writes the snapshot, if that is meant; else mend the migration".into(),
+        help: "`pgharness drift --accept` writes the snapshot, if that is meant; else mend the migration"
+            .into(),
         evidence,
     }
 }
@@ -104,7 +105,9 @@ fn unmodelled(stranger: &Unmodelled, file: &str) -> Finding {
         check: SnapshotDrift.id().into(),
         severity: Severity::Warning,
         subject: Subject::new(kind.clone(), name.clone()),
-        message: format!("{kind} `{name}` is of a kind that is not compared, and `{file}` does not mention it"),
+        message: format!(
+            "{kind} `{name}` is of a kind that is not compared, and `{file}` does not mention it"
+        ),
         help: "`pgharness drift --accept` notes that it is there; what it holds stays unseen".into(),
         evidence: vec![Evidence::step(file, "not mentioned")],
     }

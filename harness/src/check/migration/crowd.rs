@@ -35,7 +35,12 @@ pub(super) struct Ended {
 ///
 /// # Errors
 /// A process cannot be started, one does not end, or the server is lost.
-pub(super) async fn let_loose(count: usize, db: &TestDb, migrator: &Migrator, program: &Path) -> Result<Vec<Ended>> {
+pub(super) async fn let_loose(
+    count: usize,
+    db: &TestDb,
+    migrator: &Migrator,
+    program: &Path,
+) -> Result<Vec<Ended>> {
     let what = || "failed to prepare a gate for processes".to_owned();
     let dir = tempfile::tempdir().attempt(ErrorKind::Environment, what)?;
     let gate = dir.path().join("gate");

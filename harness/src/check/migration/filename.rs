@@ -81,6 +81,8 @@ fn help(kind: ProblemKind) -> &'static str {
         ProblemKind::Order => "pad the numbers to one width; what was applied already keeps its name",
         ProblemKind::NoUp => "add the file that it undoes, or remove it",
         ProblemKind::NoDown => "add the file that undoes it, or remove the others that undo",
-        ProblemKind::Directive => "make the directive the first thing in the file, and save it without a byte order mark",
+        ProblemKind::Directive => {
+            "make the directive the first thing in the file, and save it without a byte order mark"
+        }
     }
 }

@@ -39,7 +39,9 @@ impl Check for Rerun {
     }
 
     fn examples(&self) -> &'static [Example] {
-        crate::examples!("migration.rerun": "bad_fails.sql", "bad_rows.sql", "bad_schema.sql", "good.sql", "pgharness.toml")
+        crate::examples!("migration.rerun":
+            "bad_fails.sql", "bad_rows.sql", "bad_schema.sql", "good.sql",
+            "good_runner.sql", "pgharness.toml")
     }
 
     fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
@@ -59,7 +61,13 @@ async fn look(context: &Context) -> Result<Verdict> {
     let mut findings = Vec::new();
     if let Err(error) = second {
         let message = "a second run of the migrations fails".to_owned();
-        findings.push(finding(run, context.project(), Severity::Error, message, vec![step(error.report_without_help())]));
+        findings.push(finding(
+            run,
+            context.project(),
+            Severity::Error,
+            message,
+            vec![step(error.report_without_help())],
+        ));
     }
     let changes = diff(&first.catalog, &State::read(&run.db, &run.migrator).await?.catalog);
     if !changes.is_empty() {
@@ -92,14 +100,21 @@ async fn look(context: &Context) -> Result<Verdict> {
     Ok(Verdict::of(findings))
 }
 
-fn finding(run: &FirstRun, project: &Project, severity: Severity, message: String, evidence: Vec<Evidence>) -> Finding {
+fn finding(
+    run: &FirstRun,
+    project: &Project,
+    severity: Severity,
+    message: String,
+    evidence: Vec<Evidence>,
+) -> Finding {
     let kind = if run.migrator.migrations().command_line().is_some() { "command" } else { "migrations" };
     Finding {
         check: Rerun.id().into(),
         severity,
         subject: Subject::new(kind, run.migrator.shown(project)),
         message,
-        help: "let a tool with a history apply the files; take what runs every time out of the command".into(),
+        help: "let a tool with a history apply the files; take what runs every time out of the command"
+            .into(),
         evidence,
     }
 }

@@ -36,10 +36,11 @@ impl Traces {
     pub(super) async fn read(db: &TestDb) -> Result<Traces> {
         let mut connection = db.connection().await?;
         quiet(&mut connection).await?;
-        let next_id: i64 =
-            sqlx::query_scalar("select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint")
-                .fetch_one(&mut connection)
-                .await?;
+        let next_id: i64 = sqlx::query_scalar(
+            "select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint",
+        )
+        .fetch_one(&mut connection)
+        .await?;
         let rows: Vec<(String, String, i64, i64, i64)> = sqlx::query_as(
             "select schemaname::text, relname::text, n_tup_ins, n_tup_upd, n_tup_del
              from pg_catalog.pg_stat_all_tables
@@ -106,9 +107,18 @@ mod tests {
             writes: writes.iter().map(|(table, rows)| (QualifiedName::parse(table), *rows)).collect(),
         };
         let before = traces(&[("a.one", (1, 0, 0)), ("a.two", (0, 0, 0)), ("a.gone", (1, 0, 0))], 7);
-        let now = traces(&[("a.one", (1, 0, 2)), ("a.two", (0, 0, 0)), ("a.new", (3, 0, 0)), ("a.pg_statistic", (1, 0, 0))], 9);
+        let now = traces(
+            &[
+                ("a.one", (1, 0, 2)),
+                ("a.two", (0, 0, 0)),
+                ("a.new", (3, 0, 0)),
+                ("a.pg_statistic", (1, 0, 0)),
+            ],
+            9,
+        );
         assert_eq!(now.ids_since(&before), 2);
-        let written: Vec<_> = now.written_since(&before).into_iter().map(|w| (w.table.to_string(), w.rows)).collect();
+        let written: Vec<_> =
+            now.written_since(&before).into_iter().map(|w| (w.table.to_string(), w.rows)).collect();
         assert_eq!(written, [("a.new".to_owned(), (3, 0, 0)), ("a.one".to_owned(), (0, 0, 2))]);
     }
 }
