@@ -6,7 +6,12 @@
 
 mod allowance;
 mod context;
+mod databases;
+mod drift;
 mod example;
+mod first_run;
+mod migration;
+mod migrator;
 mod nearest;
 mod need;
 mod operations;
@@ -17,12 +22,13 @@ mod verdict;
 
 pub use allowance::{Allowance, Applied, Silenced, UNUSED_ALLOWANCE, UNUSED_ALLOWANCE_EXPLANATION, apply};
 pub use context::Context;
+pub use drift::{Accepted, accept};
 pub use example::{Example, Kind};
 pub use nearest::nearest;
-pub use need::{Capability, Need};
+pub use need::Need;
 pub use pattern::matches;
 pub use project::{
-    Access, Every, Format, Migrations, OldRelease, Partitions, Privilege, Project, Retention, Role, Snapshot,
+    Access, Every, Migrations, OldRelease, Partitions, Privilege, Project, Retention, Role, Snapshot,
     Structure, Tenancy, TenancyModel,
 };
 pub use registry::Registry;

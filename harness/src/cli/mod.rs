@@ -1,8 +1,11 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod drift;
 mod explain;
+mod migrate;
 mod output;
+mod psql;
 mod verify;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -24,7 +27,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Arguments),
+    Drift(drift::Arguments),
     Explain(explain::Arguments),
+    #[command(hide = true)]
+    Migrate(migrate::Arguments),
+    Psql(psql::Arguments),
     Verify(verify::Arguments),
 }
 
@@ -57,7 +64,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn answer(command: Command, colour: Colour) -> Result<Answer> {
     match command {
         Command::Check(arguments) => check::run(&arguments, colour),
+        Command::Drift(arguments) => drift::run(&arguments, colour),
         Command::Explain(arguments) => explain::run(&arguments, colour),
+        Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Psql(arguments) => psql::run(&arguments, colour),
         Command::Verify(arguments) => verify::run(&arguments, colour),
     }
 }
@@ -100,13 +110,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case::clean("check --config {dir}/clean.toml", 0, "clean (exit code 0)")]
+    #[case::clean("check --config {dir}/clean.toml --only operations.*", 0, "clean (exit code 0)")]
     #[case::findings("check --config {dir}/findings.toml", 1, "migrations/1_a.sql` holds a password")]
     #[case::verify("verify --config {dir}/findings.toml", 1, "findings: 1 error (exit code 1)")]
     #[case::json("check --config {dir}/findings.toml --format json", 1, "\"version\": 1,")]
     #[case::only("check --config {dir}/clean.toml --only operations.*", 0, "1 check: 1 passed")]
     #[case::unknown_check("check --config {dir}/clean.toml --only a.b", 2, "there is no check `a.b`")]
     #[case::broken_configuration("check --config {dir}/broken.toml", 2, "line 1: unknown key `postgrs`")]
+    #[case::no_folder("check --config {dir}/no_folder.toml", 2, "`migrations.dir`: there is no folder")]
     #[case::no_configuration("check --config {dir}/none.toml", 2, "failed to read the configuration")]
     #[case::usage("check --bogus", 2, "unexpected argument '--bogus'")]
     #[case::no_command("", 2, "Usage: pgharness <COMMAND>")]
@@ -122,7 +133,9 @@ mod tests {
     fn exit_codes(#[case] arguments: &str, #[case] code: u8, #[case] part: &str) {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [
-            ("clean.toml", "[migrations]\ndir = \"none\"\n"),
+            ("clean.toml", "[migrations]\ndir = \"clean\"\n"),
+            ("clean/1_a.sql", "select 1;\n"),
+            ("no_folder.toml", "[migrations]\ndir = \"none\"\n"),
             ("findings.toml", ""),
             ("broken.toml", "[postgrs]\n"),
             ("migrations/1_a.sql", "alter role a password 'hunter2';\n"),

@@ -7,7 +7,7 @@ use super::work::Work;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::server::{Backend, Server, ServerConfig};
-use crate::wait::{self, Look};
+use crate::wait::{self, Look, Patience};
 use once_cell::sync::Lazy;
 use std::collections::HashMap;
 use std::io::Write;
@@ -111,11 +111,13 @@ impl Host {
     /// # Errors
     /// No thread can be started, or no server came free.
     pub(crate) async fn of(config: &ServerConfig) -> Result<Guest> {
-        wait::until_async("another of its servers to be no longer in use", ROOM_DEADLINE, async || {
-            Host::look_for(config)
-        })
-        .await
-        .map_err(with_advice)
+        let patience = Patience::new("another of its servers to be no longer in use", ROOM_DEADLINE);
+        loop {
+            match Host::look_for(config)? {
+                Look::Ready(guest) => return Ok(guest),
+                Look::NotYet(status) => patience.not_yet(&status).await.map_err(with_advice)?,
+            }
+        }
     }
 
     /// As [`of`](Host::of), blocking the thread.
@@ -300,18 +302,11 @@ fn run(
 impl Request {
     /// Answers with a copy of an error that holds for everybody.
     fn refuse(self, error: &Error) {
-        let copy = || {
-            let copy = Error::new(error.kind(), error.report_without_help());
-            match error.help() {
-                Some(help) => copy.with_help(help),
-                None => copy,
-            }
-        };
         match self {
-            Request::Get { reply, .. } => reply(Err(copy())),
-            Request::Build { reply, .. } => reply(Err(copy())),
-            Request::Server { reply } => reply(Err(copy())),
-            Request::Keep { reply, .. } => reply(Err(copy())),
+            Request::Get { reply, .. } => reply(Err(error.copy())),
+            Request::Build { reply, .. } => reply(Err(error.copy())),
+            Request::Server { reply } => reply(Err(error.copy())),
+            Request::Keep { reply, .. } => reply(Err(error.copy())),
             Request::Drop { .. } => {}
         }
     }

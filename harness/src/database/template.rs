@@ -166,7 +166,7 @@ impl Template {
             return cluster::start(prepared, test).await;
         }
         let had_own_server = prepared.has_own_server();
-        let ask = async || {
+        let ask = || async {
             let host = Host::of(&prepared.server_config()).await?;
             host.ask(|reply| Request::Get { template: prepared.clone(), test: test.to_owned(), reply }).await
         };
@@ -207,7 +207,7 @@ impl Template {
     pub async fn build(&self) -> Result<(Server, String)> {
         let prepared = self.prepared()?;
         let had_own_server = prepared.has_own_server();
-        let ask = async || {
+        let ask = || async {
             let host = Host::of(&prepared.server_config()).await?;
             host.ask(|reply| Request::Build { template: prepared.clone(), reply }).await
         };
