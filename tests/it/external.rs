@@ -85,5 +85,8 @@ async fn processes_share_a_server_by_url_and_leave_nobody_elses_database() {
     .await
     .unwrap();
     assert_well(&stories);
-    assert_eq!(ours(db.server(), "^pgh_[bc]_|^pgh_prod").await, ["pgh_c_0123456789abcdef_0", "pgh_production"]);
+    assert_eq!(
+        ours(db.server(), "^pgh_[bc]_|^pgh_prod").await,
+        ["pgh_c_0123456789abcdef_0", "pgh_production"]
+    );
 }

@@ -130,7 +130,11 @@ fn an_ordinary_user_without_a_home_is_served() {
 }
 
 fn can_be_run_by(user: &User, program: &Path) -> bool {
-    Program::new(program).arg("--help").as_user(Some(user.clone())).run().is_ok_and(|end| end.status.success())
+    Program::new(program)
+        .arg("--help")
+        .as_user(Some(user.clone()))
+        .run()
+        .is_ok_and(|end| end.status.success())
 }
 
 #[test]

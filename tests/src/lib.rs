@@ -200,7 +200,11 @@ impl Participant {
             let place = (number / self.vary.max(1) + u64::from(std::process::id())) % VARIANTS;
             let template = if self.realms > 0 {
                 &realms[(number % self.realms) as usize]
-            } else if varies { &variants[place as usize] } else { &common };
+            } else if varies {
+                &variants[place as usize]
+            } else {
+                &common
+            };
             let db = match template.get_for("a participant").await {
                 Ok(db) => db,
                 Err(error) => {
@@ -268,8 +272,7 @@ impl Participant {
     /// Writes into the database; gives how many rows somebody else had written.
     async fn use_database(&self, db: &TestDb) -> pgharness::Result<i64> {
         let mut connection = db.connection().await?;
-        let rows: i64 =
-            query_scalar("select count(*) from mark").fetch_one(&mut connection).await?;
+        let rows: i64 = query_scalar("select count(*) from mark").fetch_one(&mut connection).await?;
         let pid = std::process::id();
         let insert = format!("insert into mark select {pid} from generate_series(1, 50)");
         connection.execute(AssertSqlSafe(insert)).await?;

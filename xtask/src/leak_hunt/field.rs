@@ -144,8 +144,7 @@ impl Field {
         for path in entries(self.root()) {
             let name = name_of(&path);
             let tag = name.strip_prefix("pgp-").and_then(|rest| rest.split_once('-')).map(|(tag, _)| tag);
-            let is_the_one =
-                !name.contains('.') && tag.is_some_and(|tag| parked.insert(tag.to_owned()));
+            let is_the_one = !name.contains('.') && tag.is_some_and(|tag| parked.insert(tag.to_owned()));
             if !is_the_one {
                 directories.push(path);
             }
@@ -179,7 +178,9 @@ impl Field {
             let run = |program: Program| program.as_user(User::for_server()).run().map_err(io::Error::other);
             run(Program::new("cp").arg("-R").arg(parked.join("data")).arg(&look))?;
             let mut question = tempfile::tempfile()?;
-            question.write_all(b"select datname from pg_database where datname ~ '^pgh_[bc]_' or datconnlimit = -2\n")?;
+            question.write_all(
+                b"select datname from pg_database where datname ~ '^pgh_[bc]_' or datconnlimit = -2\n",
+            )?;
             io::Seek::rewind(&mut question)?;
             let answer = run(Program::new(postgres()?)
                 .args(["--single", "-D"])
@@ -189,11 +190,16 @@ impl Field {
                 .stdin(question))?;
             let text = String::from_utf8_lossy(&answer.stdout).into_owned();
             if !text.contains("backend>") {
-                return Err(io::Error::other(format!("failed to look into `{}`: {text}{}", parked.display(), answer.complaint())));
+                return Err(io::Error::other(format!(
+                    "failed to look into `{}`: {text}{}",
+                    parked.display(),
+                    answer.complaint()
+                )));
             }
             found.extend(
-                text.lines()
-                    .filter_map(|line| line.split_once("datname = \"")?.1.split('"').next().map(str::to_owned)),
+                text.lines().filter_map(|line| {
+                    line.split_once("datname = \"")?.1.split('"').next().map(str::to_owned)
+                }),
             );
             fs::remove_dir_all(&look)?;
         }
