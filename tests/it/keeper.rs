@@ -147,11 +147,11 @@ fn a_killed_server_is_replaced_for_those_who_go_on() {
     .unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
     let story = started.end();
-    // Only the use of the database at hand may fail; the next one is had from another server.
+    // Only the use of databases of the dying server may fail; the next one is had from another server.
     let refused: Vec<_> =
         story.troubles.iter().filter(|(trouble, _)| *trouble != pgharness_tests::Trouble::Use).collect();
     assert!(refused.is_empty(), "{refused:?}");
-    assert!(story.troubles.len() <= 1, "{:?}", story.troubles);
+    assert!(story.troubles.len() < 10, "{:?}", story.troubles);
     assert_eq!(story.servers.len(), 2, "{:?}", story.servers);
 }
 

@@ -26,13 +26,14 @@ const OTHER_CONNECTIONS: u32 = 60;
 /// A test waits so long for others to let go of their databases, then goes ahead.
 const PERMIT_DEADLINE: Duration = Duration::from_secs(2);
 /// A request that meets so many dying servers in a row is refused.
-const LOST_MAX: u64 = 8;
+const LOST_MAX: u64 = 4;
 
 /// What the thread works with. All tasks run on it, so plain cells will do.
 pub(super) struct Work {
     backend: Arc<dyn Backend>,
     server: RefCell<Server>,
     pub(super) lease: Lease,
+    pub(super) server_version: String,
     control: tokio::sync::Mutex<PgConnection>,
     requests: mpsc::UnboundedSender<Request>,
     stocks: RefCell<HashMap<String, Rc<tokio::sync::OnceCell<Rc<Stock>>>>>,
@@ -56,15 +57,24 @@ impl Work {
         requests: mpsc::UnboundedSender<Request>,
         in_use: Arc<()>,
     ) -> Result<Work> {
-        let (server, mut control) = open_control(&backend, server).await?;
-        let lease = server.leases().take(&mut control).await?;
-        let connections: String = sqlx::query_scalar("show max_connections").fetch_one(&mut control).await?;
-        let for_tests = connections.parse::<u32>().unwrap_or(100).saturating_sub(OTHER_CONNECTIONS);
+        let mut server = server;
+        let mut lost = 0;
+        let (control, lease, (connections, server_version)) = loop {
+            let (living, mut control) = open_control(&backend, server).await?;
+            server = living;
+            match introduce(&server, &mut control).await {
+                Ok((lease, facts)) => break (control, lease, facts),
+                Err(error) if lost < LOST_MAX && is_lost_connection(&error) => lost += 1,
+                Err(error) => return Err(error),
+            }
+        };
+        let for_tests = u32::try_from(connections).unwrap_or(100).saturating_sub(OTHER_CONNECTIONS);
         let databases_max = (for_tests / POOL_CONNECTIONS_MAX).max(4) as usize;
         Ok(Work {
             backend,
             server: RefCell::new(server),
             lease,
+            server_version,
             control: tokio::sync::Mutex::new(control),
             requests,
             stocks: RefCell::default(),
@@ -312,11 +322,21 @@ impl Work {
     }
 
     pub(super) async fn sweep_once(self: Rc<Self>) {
+        if !sweep::is_due(&self.server()) {
+            return;
+        }
+        let (backend, (sender, tidied)) = (self.backend.clone(), tokio::sync::oneshot::channel::<()>());
+        // On a plain thread: it blocks. Without a thread somebody else does it.
+        let _ = std::thread::Builder::new().name("pgharness-tidy".into()).spawn(move || {
+            backend.tidy();
+            drop(sender);
+        });
         // A sweep that fails is done by the next process.
         if let Ok(mut connection) = self.connect().await {
-            let _ = sweep::sweep_if_due(&self.server(), &mut connection).await;
+            let _ = sweep::sweep(&self.server(), &mut connection).await;
             let _ = connection.close().await;
         }
+        let _ = tidied.await;
     }
 
     /// Drops whatever is ours still, at the process's end, and closes the lease if nothing can be left.
@@ -344,24 +364,33 @@ pub(super) async fn drop_database(connection: &mut PgConnection, name: &str) -> 
     Ok(())
 }
 
+/// Takes a lease on the server; gives how many connections the server takes, and its version.
+async fn introduce(server: &Server, control: &mut PgConnection) -> Result<(Lease, (i32, String))> {
+    let lease = server.leases().take(control).await?;
+    let facts = sqlx::query_as(
+        "select current_setting('max_connections')::int, current_setting('server_version_num')",
+    );
+    Ok((lease, facts.fetch_one(control).await?))
+}
+
 /// Connects to `server`, or to its successor if it is dead.
-async fn open_control(backend: &Arc<dyn Backend>, server: Server) -> Result<(Server, PgConnection)> {
-    let first = connect_patiently(&server).await;
-    match first {
-        Ok(control) => Ok((server, control)),
-        Err(error) if server.base().is_none() => Err(error),
-        Err(_) => {
-            let (backend, dead) = (backend.clone(), server.clone());
-            let (sender, receiver) = tokio::sync::oneshot::channel();
-            // On a plain thread: starting a server blocks, and has a runtime of its own.
-            std::thread::Builder::new()
-                .name("pgharness-start".into())
-                .spawn(move || drop(sender.send(backend.replace(&dead))))
-                .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
-            let server = receiver.await.map_err(|_| thread_ended())??;
-            let control = connect_patiently(&server).await?;
-            Ok((server, control))
+async fn open_control(backend: &Arc<dyn Backend>, mut server: Server) -> Result<(Server, PgConnection)> {
+    let mut lost = 0;
+    loop {
+        match connect_patiently(&server).await {
+            Ok(control) => return Ok((server, control)),
+            Err(error) if server.base().is_none() || lost == LOST_MAX => return Err(error),
+            Err(_) => {}
         }
+        lost += 1;
+        let (backend, dead) = (backend.clone(), server);
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // On a plain thread: starting a server blocks, and has a runtime of its own.
+        std::thread::Builder::new()
+            .name("pgharness-start".into())
+            .spawn(move || drop(sender.send(backend.replace(&dead))))
+            .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
+        server = receiver.await.map_err(|_| thread_ended())??;
     }
 }
 

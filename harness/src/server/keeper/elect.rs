@@ -65,6 +65,17 @@ pub(in crate::server) fn replace(
     }
 }
 
+/// Removes what was left behind by those who were killed, unless somebody starts a server at this moment, who
+/// does it too.
+pub(in crate::server) fn tidy(home: &Home, cache: &Cache) {
+    if let (Ok(Some(_elected)), Ok(candidates)) =
+        (FileLock::try_take(&home.lock_file()), roots::candidates(cache))
+    {
+        reclaim::reclaim(home, &candidates);
+        image::collect(cache);
+    }
+}
+
 fn enter_published(home: &Home) -> Option<Attached> {
     let published = Published::read(home)?;
     match enter(&published.base) {

@@ -45,6 +45,13 @@ pub(super) fn reclaim(home: &Home, candidates: &[PathBuf]) {
     }
 }
 
+/// Removes a base that its starter gave up, unless its keeper lives to do that.
+pub(super) fn abandon(base: &Path) {
+    if matches!(enter(base), Entry::NoKeeper) && !has_keeper(base) {
+        remove(base);
+    }
+}
+
 /// Removes parked data that nobody shall take any more; its own home may be about to take it, so it loses its
 /// name first.
 pub(super) fn remove_parked(base: &Path) {
