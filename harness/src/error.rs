@@ -80,6 +80,16 @@ impl Error {
         self.0.help.as_deref().or_else(|| self.0.source.as_deref()?.downcast_ref::<Error>()?.help())
     }
 
+    /// A copy for somebody else who needs the same: the causes are text from then on.
+    #[must_use]
+    pub(crate) fn copy(&self) -> Error {
+        let copy = Error::new(self.kind(), self.report_without_help());
+        match self.help() {
+            Some(help) => copy.with_help(help),
+            None => copy,
+        }
+    }
+
     /// The SQLSTATE of the server's answer, if one lies anywhere in the chain.
     pub fn sqlstate(&self) -> Option<String> {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(self);

@@ -1,26 +1,38 @@
 //! What a check works with.
 
-use super::need::{Capability, Need};
+use super::databases::Databases;
+use super::need::Need;
 use super::project::Project;
-use std::collections::BTreeSet;
+use crate::database::{Template, TestDb};
+use crate::error::Result;
+use crate::server::{Capabilities, ServerConfig};
+use std::path::{Path, PathBuf};
 
-/// What a check works with: the project, and what the backend can do.
-#[derive(Clone, Debug, Default)]
+/// What a check works with: the project, databases made from it, and what their server can do.
+#[derive(Debug, Default)]
 pub struct Context {
     project: Project,
-    capabilities: BTreeSet<Capability>,
+    databases: Databases,
+    program: Option<PathBuf>,
 }
 
 impl Context {
-    /// A context in which nothing beyond the project's files is at hand.
+    /// A context for `project`, on the server that the environment says.
     pub fn new(project: Project) -> Self {
-        Context { project, capabilities: BTreeSet::new() }
+        Context { project, ..Context::default() }
     }
 
-    /// Adds what the backend can do.
+    /// Uses this server instead.
     #[must_use]
-    pub fn with_capabilities(mut self, more: impl IntoIterator<Item = Capability>) -> Self {
-        self.capabilities.extend(more);
+    pub fn with_server(mut self, server: ServerConfig) -> Self {
+        self.databases = Databases::on(server);
+        self
+    }
+
+    /// Where the program `pgharness` lies, for checks that need processes of our own.
+    #[must_use]
+    pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
         self
     }
 
@@ -29,14 +41,88 @@ impl Context {
         &self.project
     }
 
+    /// The program `pgharness`, where it is known.
+    pub fn program(&self) -> Option<&Path> {
+        self.program.as_deref()
+    }
+
+    /// The project's template: bootstrap, extensions, migrations, fixtures.
+    ///
+    /// # Errors
+    /// The configuration of its server cannot be read.
+    pub fn template(&self) -> Result<&Template> {
+        self.databases.template(&self.project)
+    }
+
+    /// A clone of the project's [`template`](Context::template), the check's own until it is dropped. Its URL
+    /// is what transcripts are pasted into.
+    ///
+    /// # Errors
+    /// There is no server, or the project's database cannot be built. It is tried once: every check gets the
+    /// same error, and what fails in a migration is `migration.clean-apply`'s finding.
+    pub async fn database(&self) -> Result<TestDb> {
+        self.databases.database(&self.project).await
+    }
+
+    /// A template with the project's bootstrap and extensions and nothing else, for checks that migrate.
+    ///
+    /// # Errors
+    /// As [`template`](Context::template).
+    pub fn bare(&self) -> Result<Template> {
+        Ok(self.databases.builder(&self.project)?.build())
+    }
+
+    /// A template with the project's migrations, but not its fixtures: what the schema is before anybody uses it.
+    ///
+    /// # Errors
+    /// As [`template`](Context::template).
+    pub fn migrated(&self) -> Result<Template> {
+        Ok(self.databases.with_migrations(&self.project)?.build())
+    }
+
+    /// The configuration of the project's server.
+    ///
+    /// # Errors
+    /// The environment asks for what cannot be.
+    pub fn server(&self) -> Result<&ServerConfig> {
+        self.databases.server(&self.project)
+    }
+
+    /// What the project's server can do.
+    ///
+    /// # Errors
+    /// There is no server.
+    pub async fn capabilities(&self) -> Result<Capabilities> {
+        Ok(self.databases.facts(&self.project).await?.capabilities)
+    }
+
+    /// The version of the server, if any check had a database.
+    ///
+    /// # Errors
+    /// The server went away.
+    pub async fn postgres(&self) -> Result<Option<String>> {
+        if !self.databases.were_used() {
+            return Ok(None);
+        }
+        Ok(Some(self.databases.facts(&self.project).await?.version.clone()))
+    }
+
     /// Why a check with these needs cannot run: "needs `[roles]` and a superuser"; nothing when it can.
-    pub fn lacks(&self, needs: &[Need]) -> Option<String> {
-        let unmet: Vec<String> = needs
-            .iter()
-            .filter(|need| !need.is_met(&self.project, &self.capabilities))
-            .map(Need::to_string)
-            .collect();
-        (!unmet.is_empty()).then(|| format!("needs {}", unmet.join(" and ")))
+    ///
+    /// # Errors
+    /// Something is needed of the server, and there is none.
+    pub async fn lacks(&self, needs: &[Need]) -> Result<Option<String>> {
+        let mut unmet = Vec::new();
+        for need in needs {
+            let is_met = match need {
+                Need::Can(capability) => self.capabilities().await?.has(*capability),
+                other => other.is_met(&self.project),
+            };
+            if !is_met {
+                unmet.push(need.to_string());
+            }
+        }
+        Ok((!unmet.is_empty()).then(|| format!("needs {}", unmet.join(" and "))))
     }
 }
 
@@ -45,13 +131,14 @@ mod tests {
     use super::super::project::Role;
     use super::*;
 
-    #[test]
-    fn what_lacks_is_named_and_what_is_there_is_not() {
+    #[tokio::test]
+    async fn what_lacks_is_named_and_what_is_there_is_not() {
         let mut project = Project::default();
         project.roles.insert("web_app".into(), Role::default());
-        let context = Context::new(project).with_capabilities([Capability::Tcp]);
-        let needs = [Need::Roles, Need::Matrix, Need::Can(Capability::Tcp), Need::Can(Capability::Superuser)];
-        assert_eq!(context.lacks(&needs).as_deref(), Some("needs `[access.matrix]` and a superuser"));
-        assert_eq!(context.lacks(&needs[..1]), None);
+        let context = Context::new(project);
+        let needs = [Need::Roles, Need::Matrix, Need::Onboarding];
+        let lacks = context.lacks(&needs).await.unwrap();
+        assert_eq!(lacks.as_deref(), Some("needs `[access.matrix]` and `tenancy.onboard`"));
+        assert_eq!(context.lacks(&needs[..1]).await.unwrap(), None);
     }
 }

@@ -6,6 +6,7 @@
 
 mod allowance;
 mod context;
+mod databases;
 mod example;
 mod nearest;
 mod need;
@@ -19,10 +20,10 @@ pub use allowance::{Allowance, Applied, Silenced, UNUSED_ALLOWANCE, UNUSED_ALLOW
 pub use context::Context;
 pub use example::{Example, Kind};
 pub use nearest::nearest;
-pub use need::{Capability, Need};
+pub use need::Need;
 pub use pattern::matches;
 pub use project::{
-    Access, Every, Format, Migrations, OldRelease, Partitions, Privilege, Project, Retention, Role, Snapshot,
+    Access, Every, Migrations, OldRelease, Partitions, Privilege, Project, Retention, Role, Snapshot,
     Structure, Tenancy, TenancyModel,
 };
 pub use registry::Registry;

@@ -1,46 +1,17 @@
 //! What a check cannot run without.
 
 use super::project::{Project, TenancyModel};
-use std::collections::BTreeSet;
+use crate::server::Capability;
 use std::fmt;
-
-/// What the server, or the place where the harness runs, can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Capability {
-    /// A server that is this check's alone.
-    PrivateCluster,
-    /// Freezing and killing the server's processes.
-    Signals,
-    /// Creating roles.
-    CreateRole,
-    /// A superuser.
-    Superuser,
-    /// Connections by TCP.
-    Tcp,
-    /// Processes of our own beside the tests': several migrators at once.
-    Processes,
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Capability::PrivateCluster => "a server of its own",
-            Capability::Signals => "a server whose processes it may stop and kill",
-            Capability::CreateRole => "a role that may create roles",
-            Capability::Superuser => "a superuser",
-            Capability::Tcp => "connections by TCP",
-            Capability::Processes => "processes of its own",
-        })
-    }
-}
 
 /// Something that a check cannot run without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Need {
-    /// Something that the backend can do.
+    /// Something that the server can do.
     Can(Capability),
+    /// Migrations.
+    Migrations,
     /// Tenants kept apart by row-level security.
     RowTenancy,
     /// Tenants kept apart by a schema each.
@@ -70,11 +41,12 @@ pub enum Need {
 }
 
 impl Need {
-    /// Whether it is met.
-    pub fn is_met(self, project: &Project, capabilities: &BTreeSet<Capability>) -> bool {
+    /// Whether the project meets it; what a server can do is no project's.
+    pub fn is_met(self, project: &Project) -> bool {
         let tenancy = |model| project.tenancy.as_ref().is_some_and(|tenancy| tenancy.model == model);
         match self {
-            Need::Can(capability) => capabilities.contains(&capability),
+            Need::Can(_) => false,
+            Need::Migrations => project.migrations.command.is_some() || project.migrations.exist(),
             Need::RowTenancy => tenancy(TenancyModel::Rls),
             Need::SchemaTenancy => tenancy(TenancyModel::Schema),
             Need::Onboarding => project.tenancy.as_ref().is_some_and(|tenancy| tenancy.onboard.is_some()),
@@ -97,6 +69,7 @@ impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Need::Can(capability) => return capability.fmt(f),
+            Need::Migrations => "migrations",
             Need::RowTenancy => "`tenancy.model = \"rls\"`",
             Need::SchemaTenancy => "`tenancy.model = \"schema\"`",
             Need::Onboarding => "`tenancy.onboard`",

@@ -100,13 +100,14 @@ mod tests {
     }
 
     #[rstest]
-    #[case::clean("check --config {dir}/clean.toml", 0, "clean (exit code 0)")]
+    #[case::clean("check --config {dir}/clean.toml --only operations.*", 0, "clean (exit code 0)")]
     #[case::findings("check --config {dir}/findings.toml", 1, "migrations/1_a.sql` holds a password")]
     #[case::verify("verify --config {dir}/findings.toml", 1, "findings: 1 error (exit code 1)")]
     #[case::json("check --config {dir}/findings.toml --format json", 1, "\"version\": 1,")]
     #[case::only("check --config {dir}/clean.toml --only operations.*", 0, "1 check: 1 passed")]
     #[case::unknown_check("check --config {dir}/clean.toml --only a.b", 2, "there is no check `a.b`")]
     #[case::broken_configuration("check --config {dir}/broken.toml", 2, "line 1: unknown key `postgrs`")]
+    #[case::no_folder("check --config {dir}/no_folder.toml", 2, "`migrations.dir`: there is no folder")]
     #[case::no_configuration("check --config {dir}/none.toml", 2, "failed to read the configuration")]
     #[case::usage("check --bogus", 2, "unexpected argument '--bogus'")]
     #[case::no_command("", 2, "Usage: pgharness <COMMAND>")]
@@ -122,7 +123,9 @@ mod tests {
     fn exit_codes(#[case] arguments: &str, #[case] code: u8, #[case] part: &str) {
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [
-            ("clean.toml", "[migrations]\ndir = \"none\"\n"),
+            ("clean.toml", "[migrations]\ndir = \"clean\"\n"),
+            ("clean/1_a.sql", "select 1;\n"),
+            ("no_folder.toml", "[migrations]\ndir = \"none\"\n"),
             ("findings.toml", ""),
             ("broken.toml", "[postgrs]\n"),
             ("migrations/1_a.sql", "alter role a password 'hunter2';\n"),

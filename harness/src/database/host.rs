@@ -232,18 +232,11 @@ fn run(
 impl Request {
     /// Answers with a copy of an error that holds for everybody.
     fn refuse(self, error: &Error) {
-        let copy = || {
-            let copy = Error::new(error.kind(), error.report_without_help());
-            match error.help() {
-                Some(help) => copy.with_help(help),
-                None => copy,
-            }
-        };
         match self {
-            Request::Get { reply, .. } => reply(Err(copy())),
-            Request::Build { reply, .. } => reply(Err(copy())),
-            Request::Server { reply } => reply(Err(copy())),
-            Request::Keep { reply, .. } => reply(Err(copy())),
+            Request::Get { reply, .. } => reply(Err(error.copy())),
+            Request::Build { reply, .. } => reply(Err(error.copy())),
+            Request::Server { reply } => reply(Err(error.copy())),
+            Request::Keep { reply, .. } => reply(Err(error.copy())),
             Request::Drop { .. } => {}
         }
     }

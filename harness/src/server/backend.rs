@@ -5,6 +5,7 @@ use crate::digest::{Digest, Hasher};
 use crate::env;
 use crate::error::{Error, Result};
 use crate::postgres::Settings;
+use crate::secret::Secret;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -76,8 +77,35 @@ pub enum Source {
     /// A server by URL.
     External {
         /// The URL, with its password.
-        url: crate::secret::Secret,
+        url: Secret,
     },
+}
+
+/// The server that a project asks for where the environment leaves the choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// `embedded`, `container` or `external`.
+    pub backend: Option<String>,
+    /// The Postgres version, major or exact.
+    pub version: Option<String>,
+    /// The image of the container backend.
+    pub image: Option<String>,
+    /// The URL of the external backend.
+    pub url: Option<Secret>,
+    /// How many connections it takes.
+    pub connections_max: Option<u32>,
+}
+
+impl Wish {
+    /// The backend that is chosen.
+    fn backend(&self) -> String {
+        env::BACKEND.text().or_else(|| self.backend.clone()).unwrap_or_else(|| "embedded".into())
+    }
+
+    /// Whether [`url`](Wish::url) is needed: the backend is the external one, and the environment has none.
+    pub fn needs_url(&self) -> bool {
+        self.backend() == "external" && env::URL.text().is_none()
+    }
 }
 
 /// Everything that decides which server is used.
@@ -102,25 +130,37 @@ impl ServerConfig {
     /// # Errors
     /// A variable has a value that it cannot have.
     pub fn from_env(dir: &Path) -> Result<ServerConfig> {
-        let source = match env::BACKEND.text().as_deref() {
-            None | Some("embedded") => Source::Embedded,
-            Some("container") => Source::Container { image: env::IMAGE.text() },
-            Some("external") => match env::URL.text() {
-                Some(url) => Source::External { url: crate::secret::Secret::new(url) },
+        ServerConfig::resolve(dir, Wish::default())
+    }
+
+    /// What the environment says, and where it says nothing, `wish`; for the workspace around `dir`.
+    ///
+    /// # Errors
+    /// As [`from_env`](ServerConfig::from_env).
+    pub fn resolve(dir: &Path, wish: Wish) -> Result<ServerConfig> {
+        let source = match wish.backend().as_str() {
+            "embedded" => Source::Embedded,
+            "container" => Source::Container { image: env::IMAGE.text().or(wish.image) },
+            "external" => match env::URL.text().map(Secret::new).or(wish.url) {
+                Some(url) => Source::External { url },
                 None => {
                     return Err(Error::usage(format!("the external backend needs {}", env::URL.name))
                         .with_help("set it to the URL of a server whose role may create databases"));
                 }
             },
-            Some(other) => {
+            other => {
                 return Err(Error::usage(format!("unknown backend `{other}` in {}", env::BACKEND.name))
                     .with_help("known ones: embedded, container, external"));
             }
         };
+        let settings = match wish.connections_max {
+            Some(connections) => Settings::default().with_connections_max(connections),
+            None => Settings::default(),
+        };
         Ok(ServerConfig {
             source,
-            version: env::VERSION.text(),
-            settings: Settings::default(),
+            version: env::VERSION.text().or(wish.version),
+            settings,
             workspace: workspace_of(dir),
             realm: None,
         })

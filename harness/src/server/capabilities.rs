@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One thing that a check or a contract may need of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Capability {
     /// A server of one's own can be started beside the shared one.

@@ -14,7 +14,7 @@ mod keeper;
 mod lease;
 mod space;
 
-pub use backend::{Backend, Image, ServerConfig, Source as ServerSource};
+pub use backend::{Backend, Image, ServerConfig, Source as ServerSource, Wish};
 pub use capabilities::{Capabilities, Capability};
 pub(crate) use connect::connect;
 #[cfg(feature = "container")]

@@ -4,4 +4,4 @@ pub mod config;
 mod run;
 
 pub use config::Config;
-pub use run::{run, run_with};
+pub use run::{Progress, Suite, run, run_with};

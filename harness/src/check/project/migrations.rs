@@ -1,37 +1,10 @@
 //! The migrations of the project under check.
 
+use crate::error::Error;
+use crate::migration::Format;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use std::path::PathBuf;
-
-/// How a project's migrations are written, which is by the tool that applies them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Format {
-    /// Found out from the names of the files.
-    #[default]
-    Auto,
-    /// `sqlx migrate`.
-    Sqlx,
-    /// SQL files in the order of their names.
-    Plain,
-    /// refinery.
-    Refinery,
-    /// diesel.
-    Diesel,
-    /// dbmate.
-    Dbmate,
-    /// goose.
-    Goose,
-    /// golang-migrate.
-    GolangMigrate,
-    /// Flyway.
-    Flyway,
-    /// Prisma.
-    Prisma,
-    /// Any tool, by its command.
-    Command,
-}
 
 /// The migrations of the project under check.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -39,9 +12,10 @@ pub enum Format {
 pub struct Migrations {
     /// Their folder.
     pub dir: PathBuf,
-    /// How they are written.
-    pub format: Format,
-    /// The command that applies them, given `DATABASE_URL`; with [`Format::Command`] only.
+    /// How they are written; `None`: only the command knows.
+    #[serde(deserialize_with = "format")]
+    pub format: Option<Format>,
+    /// The command that applies them, run in the project's folder with `DATABASE_URL`.
     pub command: Option<String>,
     /// The table that the built-in runner keeps its history in.
     pub history: String,
@@ -55,11 +29,31 @@ impl Default for Migrations {
     fn default() -> Self {
         Migrations {
             dir: "migrations".into(),
-            format: Format::Auto,
+            format: Some(Format::Auto),
             command: None,
             history: "public.schema_migrations".into(),
             contract_tag: "-- pgharness:phase contract".into(),
             migrator_role: None,
         }
     }
+}
+
+impl Migrations {
+    /// Whether there is a folder.
+    pub fn exist(&self) -> bool {
+        self.dir.is_dir()
+    }
+}
+
+fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Format>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if name == "command" {
+        return Ok(None);
+    }
+    name.parse().map(Some).map_err(|error: Error| {
+        D::Error::custom(match error.help() {
+            Some(help) => format!("{error}: {help}"),
+            None => error.to_string(),
+        })
+    })
 }

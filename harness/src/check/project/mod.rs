@@ -6,7 +6,7 @@ mod structure;
 mod tenancy;
 
 pub use access::{Access, Privilege};
-pub use migrations::{Format, Migrations};
+pub use migrations::Migrations;
 pub use structure::{Every, Partitions, Retention, Structure};
 pub use tenancy::{Tenancy, TenancyModel};
 

@@ -3,6 +3,7 @@
 mod files;
 mod project;
 mod sections;
+mod server;
 mod setting;
 mod source;
 mod validate;

@@ -1,7 +1,7 @@
 //! From what the file says to what a check reads.
 
 use super::{Config, files};
-use crate::check::{Project, Role};
+use crate::check::{Migrations, Project, Role};
 use crate::error::Result;
 use crate::secret::Secret;
 use std::path::PathBuf;
@@ -10,8 +10,9 @@ impl Config {
     /// What checks read: patterns expanded, `env:NAME` looked up.
     ///
     /// # Errors
-    /// A pattern of files finds none, or a variable is not set.
+    /// A pattern of files finds none, the migrations folder is not there, or a variable is not set.
     pub fn project(&self) -> Result<Project> {
+        self.find_migrations()?;
         let mut project = Project {
             dir: self.dir().to_owned(),
             file: self.file().map(Into::into),
@@ -34,6 +35,17 @@ impl Config {
             project.roles.insert(name.clone(), role);
         }
         Ok(project)
+    }
+
+    /// A folder that somebody named must be there; without one, what needs migrations is skipped.
+    fn find_migrations(&self) -> Result<()> {
+        let Migrations { dir, command, .. } = &self.migrations;
+        let is_default = *dir == self.dir().join(Migrations::default().dir);
+        if dir.is_dir() || is_default || command.is_some() {
+            return Ok(());
+        }
+        let message = format!("there is no folder `{}`", dir.display());
+        Err(self.error_at(&["migrations", "dir"], &message))
     }
 
     fn expand(&self, patterns: &[PathBuf], keys: &[&str]) -> Result<Vec<PathBuf>> {

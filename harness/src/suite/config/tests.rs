@@ -1,9 +1,8 @@
 //! The whole file, and every way in which it can be wrong.
 
 use super::*;
-use crate::check::{
-    Check, Context, Every, Example, Explanation, Format, Privilege, Running, TenancyModel, Verdict,
-};
+use crate::check::{Check, Context, Every, Example, Explanation, Privilege, Running, TenancyModel, Verdict};
+use crate::migration::Format;
 use rstest::rstest;
 use std::time::Duration;
 
@@ -57,7 +56,7 @@ fn every_key_is_kept() {
 
     let migrations = &config.migrations;
     assert_eq!(migrations.dir, Path::new("/srv/app/migrations"));
-    assert_eq!(migrations.format, Format::GolangMigrate);
+    assert_eq!(migrations.format, Some(Format::Plain));
     assert_eq!(migrations.command, None);
     assert_eq!(migrations.history, "ops.history");
     assert_eq!(migrations.contract_tag, "-- caracal:phase contract");
@@ -129,7 +128,7 @@ fn without_a_file_the_defaults_hold() {
 #[test]
 fn a_command_alone_is_the_format() {
     let config = parse("[migrations]\ncommand = \"alembic upgrade head\"").unwrap();
-    assert_eq!(config.migrations.format, Format::Command);
+    assert_eq!(config.migrations.format, None);
 }
 
 #[rstest]

@@ -2,8 +2,9 @@
 
 use super::Config;
 use super::source::Step;
-use crate::check::{Format, Registry, TenancyModel};
+use crate::check::{Registry, TenancyModel};
 use crate::error::{Error, Result};
+use crate::migration::Format;
 
 impl Config {
     pub(super) fn validate(&mut self, registry: &Registry) -> Result<()> {
@@ -25,15 +26,15 @@ impl Config {
 
     fn check_migrations(&mut self) -> Result<()> {
         match (self.migrations.format, &self.migrations.command) {
-            (Format::Auto, Some(_)) => self.migrations.format = Format::Command,
-            (Format::Command, None) => {
+            (Some(Format::Auto), Some(_)) => self.migrations.format = None,
+            (None, None) => {
                 let message = "needs `migrations.command`, which is missing";
                 return Err(self
                     .error_at(&["migrations", "format"], message)
                     .with_help("write the command that applies them; it gets `DATABASE_URL`"));
             }
-            (Format::Command, Some(_)) | (_, None) => {}
-            (_, Some(_)) => {
+            (None, Some(_)) | (Some(_), None) => {}
+            (Some(_), Some(_)) => {
                 let message = "only `migrations.format = \"command\"` runs a command";
                 return Err(self
                     .error_at(&["migrations", "command"], message)
