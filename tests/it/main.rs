@@ -11,3 +11,4 @@ mod migration;
 mod report;
 mod runtime;
 mod support;
+mod tenancy;

@@ -4,6 +4,7 @@ use super::Check;
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
+use super::tenancy::{CrossInsert, CrossRead, NoContext};
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -13,7 +14,12 @@ pub struct Registry(Vec<Box<dyn Check>>);
 impl Registry {
     /// The battery.
     pub fn standard() -> Self {
-        Registry::of(vec![Box::new(LiteralSecrets)])
+        Registry::of(vec![
+            Box::new(LiteralSecrets),
+            Box::new(CrossInsert),
+            Box::new(CrossRead),
+            Box::new(NoContext),
+        ])
     }
 
     /// A registry of the caller's own checks.

@@ -166,7 +166,8 @@ impl Attack {
             value,
             unit: String::new(),
         };
-        let reached = self.relations.iter().filter(|relation| self.truth.contains_key(&relation.name)).count();
+        let reached =
+            self.relations.iter().filter(|relation| self.truth.contains_key(&relation.name)).count();
         let filled = self.seeded.values().filter(|seeded| !seeded.statements.is_empty()).count();
         let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         let measurements = [
@@ -183,13 +184,7 @@ impl Attack {
 /// The steps of a transaction of `session`: what it begins with, `steps`, and its end.
 pub(super) fn transcript(session: &Session, steps: Vec<Evidence>) -> Vec<Evidence> {
     let step = |sql: String| Evidence::as_role(&session.role, sql, "");
-    session
-        .opening()
-        .into_iter()
-        .map(step)
-        .chain(steps)
-        .chain([step("rollback".to_owned())])
-        .collect()
+    session.opening().into_iter().map(step).chain(steps).chain([step("rollback".to_owned())]).collect()
 }
 
 /// A number of rows, as people write it.
@@ -202,9 +197,14 @@ pub(super) fn remedy(relation: &Relation, setting: &str) -> String {
     let name = relation.name.sql();
     let column = &relation.column;
     match relation.kind {
-        "view" => format!("`alter view {name} set (security_invoker = true)`: it then shows what its reader may see"),
+        "view" => format!(
+            "`alter view {name} set (security_invoker = true)`: it then shows what its reader may see"
+        ),
         "materialized view" | "foreign table" => {
-            format!("no policy can bind a {}: revoke the privilege, and grant a view with a condition", relation.kind)
+            format!(
+                "no policy can bind a {}: revoke the privilege, and grant a view with a condition",
+                relation.kind
+            )
         }
         kind if !relation.is_enabled => {
             let direct = if kind == "partition" || !relation.ancestors.is_empty() {

@@ -188,7 +188,8 @@ fn report(attack: &mut Attack, relation: &Relation, tried: Vec<(String, Tried)>,
             Tried::Refused => {}
             Tried::Unknown(reason) => attack.note_uncovered(relation, &roles, &reason),
             Tried::Leak { sql, json } => {
-                let Some(session) = sessions.iter().find(|session| Some(&session.role) == roles.first()) else {
+                let Some(session) = sessions.iter().find(|session| Some(&session.role) == roles.first())
+                else {
                     continue;
                 };
                 let mut evidence = attack.seeding(relation);

@@ -54,10 +54,19 @@ impl Check for CrossRead {
 enum Seen {
     /// Its own rows only, or it may not read at all.
     Own,
-    Leak { steps: Vec<(String, String)>, others: i64 },
+    Leak {
+        steps: Vec<(String, String)>,
+        others: i64,
+    },
     /// Rows that belong to no tenant.
-    Shared { sql: String, nobody: i64 },
-    Dead { sql: String, outcome: String },
+    Shared {
+        sql: String,
+        nobody: i64,
+    },
+    Dead {
+        sql: String,
+        outcome: String,
+    },
     Unknown(String),
 }
 
@@ -140,7 +149,10 @@ async fn report(attack: &mut Attack, relation: &Relation, seen: Vec<(String, See
                     check: attack.check.into(),
                     severity: Severity::Error,
                     subject: subject(relation.kind, &relation.name),
-                    message: format!("with a tenant set {who} reads {} of other tenants in `{name}`", rows(others)),
+                    message: format!(
+                        "with a tenant set {who} reads {} of other tenants in `{name}`",
+                        rows(others)
+                    ),
                     help: remedy(relation, &attack.setting),
                     evidence,
                 });

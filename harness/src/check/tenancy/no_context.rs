@@ -55,8 +55,15 @@ impl Check for NoContext {
 enum Seen {
     /// Nothing, and with a tenant its own rows.
     Nothing,
-    Leak { counts: Counts, sql: String, is_shared: bool },
-    Dead { sql: String, outcome: String },
+    Leak {
+        counts: Counts,
+        sql: String,
+        is_shared: bool,
+    },
+    Dead {
+        sql: String,
+        outcome: String,
+    },
     Unknown(String),
 }
 
@@ -149,12 +156,13 @@ fn leak(
 ) -> Finding {
     let name = relation.name.to_string();
     let who = listed(roles);
-    let whose = if counts.are_told_apart && counts.own == 0 && counts.others == 0 { " that belong to no tenant" } else { "" };
+    let whose = if counts.are_told_apart && counts.own == 0 && counts.others == 0 {
+        " that belong to no tenant"
+    } else {
+        ""
+    };
     let mut evidence = attack.seeding(relation);
-    evidence.push(Evidence::step(
-        "a new session",
-        format!("`{}` was never set in it", attack.setting),
-    ));
+    evidence.push(Evidence::step("a new session", format!("`{}` was never set in it", attack.setting)));
     let role = roles.first().cloned().unwrap_or_default();
     evidence.push(Evidence::as_role(role, sql, format!("{} visible{whose}", rows(counts.visible))));
     Finding {
@@ -163,7 +171,10 @@ fn leak(
         subject: subject(relation.kind, &relation.name),
         message: format!("without a tenant {who} reads {} of `{name}`{whose}", rows(counts.visible)),
         help: if is_shared {
-            format!("rows without a tenant are everybody's: if that is meant, allow it; or make {} not null", relation.column)
+            format!(
+                "rows without a tenant are everybody's: if that is meant, allow it; or make {} not null",
+                relation.column
+            )
         } else {
             remedy(relation, &attack.setting)
         },

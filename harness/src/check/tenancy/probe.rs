@@ -124,8 +124,7 @@ impl Session {
             return Ok(first);
         }
         // Whoever may read one column may count the rows.
-        let total =
-            |row: &PgRow| Ok(Counts { visible: row.try_get(0)?, ..Counts::default() });
+        let total = |row: &PgRow| Ok(Counts { visible: row.try_get(0)?, ..Counts::default() });
         self.ask(format!("select count(*) as visible from {table}"), total).await
     }
 

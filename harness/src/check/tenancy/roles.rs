@@ -41,7 +41,8 @@ pub(super) async fn read(
         return Ok(roles);
     }
     for wanted in &tenancy.roles {
-        let Some((role, can_log_in, is_super, is_free)) = known.iter().find(|(role, ..)| role == wanted) else {
+        let Some((role, can_log_in, is_super, is_free)) = known.iter().find(|(role, ..)| role == wanted)
+        else {
             let names: Vec<String> = known.iter().map(|(role, ..)| format!("`{role}`")).collect();
             return Err(Error::usage(format!("there is no role `{wanted}`, which `tenancy.roles` names"))
                 .with_help(format!("the roles are {}", names.join(", "))));

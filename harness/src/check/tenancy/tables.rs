@@ -101,8 +101,7 @@ pub(super) async fn read(connection: &mut PgConnection, tenancy: &Tenancy) -> Re
         .attempt(ErrorKind::Database, || "failed to list the tables of tenants".into())?;
     let mut relations = Vec::new();
     for row in rows {
-        let name =
-            QualifiedName::new(row.try_get::<String, _>("schema")?, row.try_get::<String, _>("name")?);
+        let name = QualifiedName::new(row.try_get::<String, _>("schema")?, row.try_get::<String, _>("name")?);
         let ancestors: Vec<String> = row.try_get("ancestors")?;
         // The rows of a partition are its parent's: who exempts one exempts the other.
         let is_exempt = |name: &str| tenancy.exempt.iter().any(|pattern| matches(pattern, name));
@@ -148,8 +147,7 @@ pub(super) async fn read_privileges(
         .await
         .attempt(ErrorKind::Database, || "failed to read the privileges on the tables of tenants".into())?;
     for row in rows {
-        let name =
-            QualifiedName::new(row.try_get::<String, _>("schema")?, row.try_get::<String, _>("name")?);
+        let name = QualifiedName::new(row.try_get::<String, _>("schema")?, row.try_get::<String, _>("name")?);
         let Some(relation) = relations.iter_mut().find(|relation| relation.name == name) else { continue };
         let role: String = row.try_get("role")?;
         if row.try_get("reads")? {
