@@ -18,3 +18,4 @@ mod runtime;
 mod statement;
 mod support;
 mod surroundings;
+mod tenancy;

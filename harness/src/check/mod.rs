@@ -18,6 +18,7 @@ mod operations;
 mod pattern;
 mod project;
 mod registry;
+mod tenancy;
 mod verdict;
 
 pub use allowance::{Allowance, Applied, Silenced, UNUSED_ALLOWANCE, UNUSED_ALLOWANCE_EXPLANATION, apply};

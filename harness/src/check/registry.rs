@@ -6,6 +6,7 @@ use super::migration::{CleanApply, Concurrent, Filename, Rerun};
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
+use super::tenancy::{CrossInsert, CrossRead, NoContext};
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -22,6 +23,9 @@ impl Registry {
             Box::new(Filename),
             Box::new(Rerun),
             Box::new(LiteralSecrets),
+            Box::new(CrossInsert),
+            Box::new(CrossRead),
+            Box::new(NoContext),
         ])
     }
 

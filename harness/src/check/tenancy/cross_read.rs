@@ -1,0 +1,190 @@
+//! `tenancy.cross-read`: whether one tenant reads another's rows.
+
+use super::attack::{Attack, remedy, rows, transcript};
+use super::probe::{Counts, Probed, Why};
+use super::roles::{grouped, listed, subject};
+use super::tables::Relation;
+use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
+use crate::error::Result;
+use crate::finding::{Evidence, Finding, Severity};
+use crate::ident::quote_literal;
+
+/// With a tenant in the session only that tenant's rows are to be seen.
+pub(in crate::check) struct CrossRead;
+
+impl Check for CrossRead {
+    fn id(&self) -> &'static str {
+        "tenancy.cross-read"
+    }
+
+    fn summary(&self) -> &'static str {
+        "a session of one tenant sees no row of another"
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation {
+            proves: "Every role of `tenancy.roles` logs in, sets a tenant, and reads every table, partition, child, view \
+                     and materialized view with the tenant's column: all of it, and by asking for another tenant's \
+                     rows. It sees its own rows and no others. Where it does not even see its own, nothing is proven, \
+                     and a note says so. Where the data has no rows of two tenants, some are added first.",
+            matters: "This is the promise itself: one customer does not read another's data. One permissive policy too \
+                      many, a partition that row-level security was never enabled on, a view with its owner's rights \
+                      break it without any error.",
+            remedy: "Enable row-level security on each table that can be reached directly, partitions and children \
+                     included, or revoke the privilege; have one policy that compares the tenant with the setting, \
+                     since permissive policies are joined with OR; create views `with (security_invoker = true)`.",
+        }
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        &[Need::RowTenancy]
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        super::examples::CROSS_READ
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
+        Box::pin(run(context))
+    }
+}
+
+/// What one role saw of one relation.
+#[derive(Clone, PartialEq)]
+enum Seen {
+    /// Its own rows only, or it may not read at all.
+    Own,
+    Leak {
+        steps: Vec<(String, String)>,
+        others: i64,
+    },
+    /// Rows that belong to no tenant.
+    Shared {
+        sql: String,
+        nobody: i64,
+    },
+    Dead {
+        sql: String,
+        outcome: String,
+    },
+    Unknown(String),
+}
+
+async fn run(context: &Context) -> Result<Verdict> {
+    let mut attack = match Attack::prepare(context, "tenancy.cross-read").await? {
+        Ok(attack) => attack,
+        Err(verdict) => return Ok(verdict),
+    };
+    let mut seen: Vec<Vec<(String, Seen)>> = attack.relations.iter().map(|_| Vec::new()).collect();
+    let mut probes = 0;
+    for role in attack.roles.clone() {
+        let mut session = attack.session(&role, true).await?;
+        for (relation, seen) in attack.relations.iter().zip(&mut seen) {
+            let all = session.count(relation, &attack.tenants).await?;
+            let asked = session.count_others(relation, &attack.tenants).await?;
+            probes += 2;
+            let may_read = relation.readers.contains(&role);
+            seen.push((role.clone(), judge(&attack, relation, all, asked, may_read)));
+        }
+    }
+    attack.count_probes(probes);
+    for (relation, seen) in attack.relations.clone().iter().zip(seen) {
+        report(&mut attack, relation, seen).await?;
+    }
+    Ok(attack.verdict())
+}
+
+fn judge(
+    attack: &Attack,
+    relation: &Relation,
+    all: Probed<Counts>,
+    asked: Probed<i64>,
+    may_read: bool,
+) -> Seen {
+    let other = quote_literal(&attack.tenants.other);
+    let asked_for = asked.outcome.as_ref().copied().unwrap_or_default();
+    let in_all = match &all.outcome {
+        Ok(counts) if counts.are_told_apart => counts.others,
+        // Whose they are is hidden, but there are more than the tenant has.
+        Ok(counts) => (counts.visible - attack.truth(relation).own).max(0),
+        Err(_) => 0,
+    };
+    if in_all > 0 || asked_for > 0 {
+        let mut steps = Vec::new();
+        if let Ok(counts) = &all.outcome {
+            let result = format!("{} visible, {} of them of other tenants", rows(counts.visible), in_all);
+            steps.push((all.sql, result));
+        }
+        if asked_for > 0 {
+            steps.push((asked.sql, format!("{} of tenant {other}", rows(asked_for))));
+        }
+        return Seen::Leak { steps, others: in_all.max(asked_for) };
+    }
+    match all.outcome {
+        Err(refusal) if refusal.why == Why::Circumstances => {
+            Seen::Unknown(format!("the statement failed ({refusal})"))
+        }
+        Ok(Counts { nobody, .. }) if nobody > 0 => Seen::Shared { sql: all.sql, nobody },
+        _ if !may_read => Seen::Own,
+        Ok(counts) if counts.own > 0 || (!counts.are_told_apart && counts.visible > 0) => Seen::Own,
+        Ok(_) => Seen::Dead { sql: all.sql, outcome: format!("no row of `{}`", relation.name) },
+        Err(refusal) => Seen::Dead { sql: all.sql, outcome: refusal.to_string() },
+    }
+}
+
+async fn report(attack: &mut Attack, relation: &Relation, seen: Vec<(String, Seen)>) -> Result<()> {
+    let lacks = attack.lacks(relation);
+    let mut uncovered: Vec<String> = Vec::new();
+    let name = relation.name.to_string();
+    for (roles, seen) in grouped(seen) {
+        let Some(first) = roles.first().cloned() else { continue };
+        let session = attack.session(&first, true).await?;
+        let who = listed(&roles);
+        let mut evidence = attack.seeding(relation);
+        match seen {
+            Seen::Leak { steps, others } => {
+                let steps = steps.into_iter().map(|(sql, result)| Evidence::as_role(&first, sql, result));
+                evidence.extend(transcript(&session, steps.collect()));
+                attack.findings.push(Finding {
+                    check: attack.check.into(),
+                    severity: Severity::Error,
+                    subject: subject(relation.kind, &relation.name),
+                    message: format!(
+                        "with a tenant set {who} reads {} of other tenants in `{name}`",
+                        rows(others)
+                    ),
+                    help: remedy(relation, &attack.setting),
+                    evidence,
+                });
+            }
+            Seen::Shared { sql, nobody } => {
+                let result = format!("{} of no tenant", rows(nobody));
+                evidence.extend(transcript(&session, vec![Evidence::as_role(&first, sql, result)]));
+                attack.findings.push(Finding {
+                    check: attack.check.into(),
+                    severity: Severity::Warning,
+                    subject: subject(relation.kind, &relation.name),
+                    message: format!("with a tenant set {who} reads {} of no tenant in `{name}`", rows(nobody)),
+                    help: format!(
+                        "rows without a tenant are everybody's: if that is meant, allow it; or make {} not null",
+                        relation.column
+                    ),
+                    evidence,
+                });
+            }
+            _ if lacks.is_some() => {
+                uncovered.extend(roles.into_iter().filter(|role| relation.readers.contains(role)));
+            }
+            Seen::Own => {}
+            Seen::Dead { sql, outcome } => {
+                evidence.extend(transcript(&session, vec![Evidence::as_role(&first, sql, outcome)]));
+                attack.note_dead(relation, &roles, evidence);
+            }
+            Seen::Unknown(reason) => attack.note_uncovered(relation, &roles, &reason),
+        }
+    }
+    if let (Some(reason), false) = (lacks, uncovered.is_empty()) {
+        attack.note_uncovered(relation, &uncovered, &reason);
+    }
+    Ok(())
+}

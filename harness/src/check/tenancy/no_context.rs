@@ -1,0 +1,183 @@
+//! `tenancy.no-context`: what a session sees that never said whose it is.
+
+use super::attack::{Attack, remedy, rows, transcript};
+use super::probe::{Counts, Probed, Why};
+use super::roles::{grouped, listed, subject};
+use super::tables::Relation;
+use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
+use crate::error::Result;
+use crate::finding::{Evidence, Finding, Severity};
+
+/// Without a tenant in the session no row is to be seen.
+pub(in crate::check) struct NoContext;
+
+impl Check for NoContext {
+    fn id(&self) -> &'static str {
+        "tenancy.no-context"
+    }
+
+    fn summary(&self) -> &'static str {
+        "a session that set no tenant sees no row"
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation {
+            proves: "Every role of `tenancy.roles` logs in, never sets the tenant, and reads every table, partition, \
+                     child, view and materialized view with the tenant's column. It sees no row, or the server \
+                     refuses. In another session with a tenant the same role does see that tenant's rows: else the \
+                     silence would prove nothing, and a note says so. Where the data has no rows of two tenants, \
+                     some are added first.",
+            matters: "Forgetting to set the tenant is the commonest mistake there is: a job, a script, a new \
+                      middleware, a connection that was reset. A policy that fails open then hands out everybody's \
+                      rows.",
+            remedy: "Compare the tenant's column with the setting and with nothing else: \
+                     `tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid`. Null equals nothing, and \
+                     so nothing is seen. Remove conditions such as `current_setting(…) is null or`, and \
+                     `is not distinct from`.",
+        }
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        &[Need::RowTenancy]
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        super::examples::NO_CONTEXT
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
+        Box::pin(run(context))
+    }
+}
+
+/// What one role saw of one relation.
+#[derive(Clone, PartialEq)]
+enum Seen {
+    /// Nothing, and with a tenant its own rows.
+    Nothing,
+    Leak {
+        counts: Counts,
+        sql: String,
+        is_shared: bool,
+    },
+    Dead {
+        sql: String,
+        outcome: String,
+    },
+    Unknown(String),
+}
+
+async fn run(context: &Context) -> Result<Verdict> {
+    let mut attack = match Attack::prepare(context, "tenancy.no-context").await? {
+        Ok(attack) => attack,
+        Err(verdict) => return Ok(verdict),
+    };
+    let mut seen: Vec<Vec<(String, Seen)>> = attack.relations.iter().map(|_| Vec::new()).collect();
+    let mut probes = 0;
+    for role in attack.roles.clone() {
+        let mut without = attack.session(&role, false).await?;
+        let mut with = attack.session(&role, true).await?;
+        for (relation, seen) in attack.relations.iter().zip(&mut seen) {
+            let probed = without.count(relation, &attack.tenants).await?;
+            let control = with.count(relation, &attack.tenants).await?;
+            probes += 2;
+            let may_read = relation.readers.contains(&role);
+            seen.push((role.clone(), judge(relation, probed, control, may_read)));
+        }
+    }
+    attack.count_probes(probes);
+    for (relation, seen) in attack.relations.clone().iter().zip(seen) {
+        report(&mut attack, relation, seen).await?;
+    }
+    Ok(attack.verdict())
+}
+
+fn judge(relation: &Relation, probed: Probed<Counts>, control: Probed<Counts>, may_read: bool) -> Seen {
+    match probed.outcome {
+        Ok(counts) if counts.visible > 0 => {
+            // Rows of nobody that are seen with a tenant too are everybody's, perhaps on purpose.
+            let nobodys = counts.are_told_apart && counts.own == 0 && counts.others == 0;
+            let is_shared = nobodys && control.outcome.is_ok_and(|with| with.nobody >= counts.nobody);
+            Seen::Leak { counts, sql: probed.sql, is_shared }
+        }
+        Err(refusal) if refusal.why == Why::Circumstances => {
+            Seen::Unknown(format!("the statement failed ({refusal})"))
+        }
+        // Closed by the lack of a privilege: there is no policy to prove.
+        _ if !may_read => Seen::Nothing,
+        _ => match control.outcome {
+            Ok(with) if with.own > 0 || (!with.are_told_apart && with.visible > 0) => Seen::Nothing,
+            Ok(_) => Seen::Dead { sql: control.sql, outcome: format!("no row of `{}`", relation.name) },
+            Err(refusal) if refusal.why == Why::Circumstances => {
+                Seen::Unknown(format!("the statement failed ({refusal})"))
+            }
+            Err(refusal) => Seen::Dead { sql: control.sql, outcome: refusal.to_string() },
+        },
+    }
+}
+
+async fn report(attack: &mut Attack, relation: &Relation, seen: Vec<(String, Seen)>) -> Result<()> {
+    // What is seen is a leak whatever else is lacking; of the rest nothing is known without rows.
+    let lacks = attack.lacks(relation);
+    let mut uncovered: Vec<String> = Vec::new();
+    for (roles, seen) in grouped(seen) {
+        let Some(first) = roles.first().cloned() else { continue };
+        match seen {
+            Seen::Leak { counts, sql, is_shared } => {
+                let finding = leak(attack, relation, &roles, counts, sql, is_shared);
+                attack.findings.push(finding);
+            }
+            _ if lacks.is_some() => {
+                uncovered.extend(roles.into_iter().filter(|role| relation.readers.contains(role)));
+            }
+            Seen::Nothing => {}
+            Seen::Dead { sql, outcome } => {
+                let session = attack.session(&first, true).await?;
+                let mut evidence = attack.seeding(relation);
+                evidence.extend(transcript(&session, vec![Evidence::as_role(&first, sql, outcome)]));
+                attack.note_dead(relation, &roles, evidence);
+            }
+            Seen::Unknown(reason) => attack.note_uncovered(relation, &roles, &reason),
+        }
+    }
+    if let (Some(reason), false) = (lacks, uncovered.is_empty()) {
+        attack.note_uncovered(relation, &uncovered, &reason);
+    }
+    Ok(())
+}
+
+fn leak(
+    attack: &Attack,
+    relation: &Relation,
+    roles: &[String],
+    counts: Counts,
+    sql: String,
+    is_shared: bool,
+) -> Finding {
+    let name = relation.name.to_string();
+    let who = listed(roles);
+    let whose = if counts.are_told_apart && counts.own == 0 && counts.others == 0 {
+        " that belong to no tenant"
+    } else {
+        ""
+    };
+    let mut evidence = attack.seeding(relation);
+    evidence.push(Evidence::step("a new session", format!("`{}` was never set in it", attack.setting)));
+    let role = roles.first().cloned().unwrap_or_default();
+    evidence.push(Evidence::as_role(role, sql, format!("{} visible{whose}", rows(counts.visible))));
+    Finding {
+        check: attack.check.into(),
+        severity: if is_shared { Severity::Warning } else { Severity::Error },
+        subject: subject(relation.kind, &relation.name),
+        message: format!("without a tenant {who} reads {} of `{name}`{whose}", rows(counts.visible)),
+        help: if is_shared {
+            format!(
+                "rows without a tenant are everybody's: if that is meant, allow it; or make {} not null",
+                relation.column
+            )
+        } else {
+            remedy(relation, &attack.setting)
+        },
+        evidence,
+    }
+}

@@ -1,0 +1,192 @@
+//! One statement as one role, within a transaction that is always rolled back.
+
+use super::tables::Relation;
+use super::tenants::Tenants;
+use crate::error::{Error, Result};
+use crate::ident::quote_literal;
+use sqlx::postgres::{PgDatabaseError, PgRow};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+
+/// A session of a role, which has logged in.
+pub(super) struct Session {
+    pub(super) role: String,
+    pub(super) connection: PgConnection,
+    /// The setting and its value, in every transaction.
+    pub(super) context: Option<(String, String)>,
+}
+
+/// How many rows a statement saw, by whose they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) visible: i64,
+    /// Whose they are is known: the role may read the tenant's column.
+    pub(super) are_told_apart: bool,
+    pub(super) own: i64,
+    /// Of any other tenant.
+    pub(super) others: i64,
+    /// Of no tenant, or of the tenant ''.
+    pub(super) nobody: i64,
+}
+
+/// The server's no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: String,
+    pub(super) why: Why,
+}
+
+/// What the server's no rests on, by what it says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A policy refuses the new row.
+    Policy,
+    /// The role lacks a privilege.
+    Privilege,
+    /// The statement ran out of time or the server of something: nothing is known.
+    Circumstances,
+    /// Anything else: a policy that raises, a constraint, a trigger.
+    Other,
+}
+
+impl Refusal {
+    /// What the server said; a lost session is an error.
+    pub(super) fn of(error: sqlx::Error) -> Result<Refusal> {
+        let answer = match &error {
+            sqlx::Error::Database(answer) => answer.try_downcast_ref::<PgDatabaseError>(),
+            _ => None,
+        };
+        let Some(answer) = answer else { return Err(Error::from(error)) };
+        let class = answer.code().get(..2).unwrap_or_default();
+        let why = match (answer.code(), answer.routine(), class) {
+            // By the place in the server's source: its messages are translated.
+            ("42501", Some("ExecWithCheckOptions"), _) if answer.r#where().is_none() => Why::Policy,
+            ("42501", Some("aclcheck_error"), _) if answer.r#where().is_none() => Why::Privilege,
+            (code, ..) if code.starts_with("57P") => return Err(Error::from(error)),
+            (_, _, "53" | "57" | "58" | "55" | "40" | "08" | "XX") => Why::Circumstances,
+            _ => Why::Other,
+        };
+        Ok(Refusal { code: answer.code().to_owned(), why })
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let why = match self.why {
+            Why::Policy => ": refused by a policy",
+            Why::Privilege => ": permission denied",
+            Why::Circumstances | Why::Other => "",
+        };
+        write!(f, "SQLSTATE {}{why}", self.code)
+    }
+}
+
+/// What came of a statement, and the statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Probed<T> {
+    pub(super) sql: String,
+    pub(super) outcome: Result<T, Refusal>,
+}
+
+impl Session {
+    /// The statements that a transaction begins with.
+    pub(super) fn opening(&self) -> Vec<String> {
+        let mut opening = vec!["begin".to_owned()];
+        if let Some((setting, value)) = &self.context {
+            opening.push(format!(
+                "select set_config({}, {}, true)",
+                quote_literal(setting),
+                quote_literal(value)
+            ));
+        }
+        opening
+    }
+
+    /// Counts the rows of `relation`, by whose they are.
+    pub(super) async fn count(&mut self, relation: &Relation, tenants: &Tenants) -> Result<Probed<Counts>> {
+        let Relation { column, name, .. } = relation;
+        let own = quote_literal(&tenants.own);
+        let nobody = if relation.is_text() {
+            format!("{column} is null or {column} = ''")
+        } else {
+            format!("{column} is null")
+        };
+        let table = name.sql();
+        let sql = format!(
+            "select count(*) as visible, count(*) filter (where {column} = {own}) as own, \
+             count(*) filter (where {nobody}) as nobodys from {table}"
+        );
+        let told_apart = |row: &PgRow| -> Result<Counts, sqlx::Error> {
+            let (visible, own, nobody) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            Ok(Counts { visible, are_told_apart: true, own, others: visible - own - nobody, nobody })
+        };
+        let first = self.ask(sql, told_apart).await?;
+        if first.outcome.as_ref().err().is_none_or(|refusal| refusal.why != Why::Privilege) {
+            return Ok(first);
+        }
+        // Whoever may read one column may count the rows.
+        let total = |row: &PgRow| Ok(Counts { visible: row.try_get(0)?, ..Counts::default() });
+        self.ask(format!("select count(*) as visible from {table}"), total).await
+    }
+
+    /// Counts the rows of the other tenant by asking for them.
+    pub(super) async fn count_others(
+        &mut self,
+        relation: &Relation,
+        tenants: &Tenants,
+    ) -> Result<Probed<i64>> {
+        let sql = format!(
+            "select count(*) from {} where {} = {}",
+            relation.name.sql(),
+            relation.column,
+            quote_literal(&tenants.other)
+        );
+        self.ask(sql, |row| row.try_get(0)).await
+    }
+
+    /// Runs a statement that gives one row.
+    async fn ask<T>(
+        &mut self,
+        sql: String,
+        read: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Probed<T>> {
+        self.begin().await?;
+        let row = self.connection.fetch_one(AssertSqlSafe(sql.as_str())).await;
+        self.rollback().await?;
+        let outcome = match row {
+            Ok(row) => Ok(read(&row)?),
+            Err(error) => Err(Refusal::of(error)?),
+        };
+        Ok(Probed { sql, outcome })
+    }
+
+    /// Runs an INSERT of the row `json`, which it finds in the setting [`ROW`]; gives how many rows went in.
+    pub(super) async fn insert(&mut self, sql: &str, json: &str) -> Result<Probed<u64>> {
+        self.begin().await?;
+        sqlx::query("select set_config($1, $2, true)")
+            .bind(ROW)
+            .bind(json)
+            .execute(&mut self.connection)
+            .await?;
+        let done = self.connection.execute(AssertSqlSafe(sql)).await;
+        self.rollback().await?;
+        let outcome = match done {
+            Ok(done) => Ok(done.rows_affected()),
+            Err(error) => Err(Refusal::of(error)?),
+        };
+        Ok(Probed { sql: sql.to_owned(), outcome })
+    }
+
+    async fn begin(&mut self) -> Result<()> {
+        let opening = self.opening().join("; ");
+        sqlx::raw_sql(AssertSqlSafe(opening)).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    async fn rollback(&mut self) -> Result<()> {
+        self.connection.execute("rollback").await?;
+        Ok(())
+    }
+}
+
+/// The setting in which a row travels, so that no statement spells out what is in it.
+pub(super) const ROW: &str = "pgharness.row";

@@ -1,0 +1,148 @@
+//! Who attacks: the roles that services connect as.
+
+use super::tables::Relation;
+use crate::check::Tenancy;
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::ident::{QualifiedName, quote_literal};
+use sqlx::PgConnection;
+
+/// The roles that attack, and what is to be said of those that do not.
+pub(super) struct Roles {
+    pub(super) attackers: Vec<String>,
+    pub(super) findings: Vec<Finding>,
+}
+
+type Facts = (String, bool, bool, bool);
+
+/// The declared roles, or else those that can log in, are subject to policies and may do something with
+/// `relations`.
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    check: &str,
+    tenancy: &Tenancy,
+    relations: &[Relation],
+) -> Result<Roles> {
+    let known: Vec<Facts> = sqlx::query_as(
+        "select rolname::text, rolcanlogin, rolsuper, rolbypassrls from pg_roles
+         where rolname !~ '^pg_' order by rolname",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .attempt(ErrorKind::Database, || "failed to list the roles".into())?;
+    let mut roles = Roles { attackers: Vec::new(), findings: Vec::new() };
+    if tenancy.roles.is_empty() {
+        let names: Vec<String> = relations.iter().map(|relation| relation.name.sql()).collect();
+        for (role, can_log_in, is_super, is_free) in known {
+            if can_log_in && !is_super && !is_free && may_anything(connection, &role, &names).await? {
+                roles.attackers.push(role);
+            }
+        }
+        return Ok(roles);
+    }
+    for wanted in &tenancy.roles {
+        let Some((role, can_log_in, is_super, is_free)) = known.iter().find(|(role, ..)| role == wanted)
+        else {
+            let names: Vec<String> = known.iter().map(|(role, ..)| format!("`{role}`")).collect();
+            return Err(Error::usage(format!("there is no role `{wanted}`, which `tenancy.roles` names"))
+                .with_help(format!("the roles are {}", names.join(", "))));
+        };
+        if *is_super || *is_free {
+            roles.findings.push(free(check, role, if *is_super { "rolsuper" } else { "rolbypassrls" }));
+        } else if *can_log_in {
+            roles.attackers.push(role.clone());
+        } else {
+            roles.findings.push(locked_out(check, role));
+        }
+    }
+    roles.attackers.sort();
+    roles.attackers.dedup();
+    Ok(roles)
+}
+
+async fn may_anything(connection: &mut PgConnection, role: &str, names: &[String]) -> Result<bool> {
+    sqlx::query_scalar(
+        "select exists (
+            select from unnest($2) as name
+            join pg_class c on c.oid = name::regclass
+            where has_schema_privilege($1::name, c.relnamespace, 'usage')
+                and (has_any_column_privilege($1::name, c.oid, 'select, insert, update')
+                    or has_table_privilege($1::name, c.oid, 'delete')))",
+    )
+    .bind(role)
+    .bind(names)
+    .fetch_one(connection)
+    .await
+    .attempt(ErrorKind::Database, || format!("failed to read the privileges of `{role}`"))
+}
+
+fn free(check: &str, role: &str, attribute: &str) -> Finding {
+    Finding {
+        check: check.into(),
+        severity: Severity::Error,
+        subject: Subject::new("role", role),
+        message: format!("no policy binds `{role}`: it reads and writes the rows of all tenants"),
+        help: "take SUPERUSER and BYPASSRLS from roles that services connect as".into(),
+        evidence: vec![Evidence::as_role(
+            role,
+            format!("select {attribute} from pg_roles where rolname = {}", quote_literal(role)),
+            "true",
+        )],
+    }
+}
+
+fn locked_out(check: &str, role: &str) -> Finding {
+    Finding {
+        check: check.into(),
+        severity: Severity::Note,
+        subject: Subject::new("role", role),
+        message: format!("`{role}` cannot log in, and so was not tried"),
+        help: "name the roles that services connect as in `tenancy.roles`".into(),
+        evidence: vec![Evidence::as_role(
+            role,
+            format!("select rolcanlogin from pg_roles where rolname = {}", quote_literal(role)),
+            "false",
+        )],
+    }
+}
+
+/// As people write several roles: "`a`, `b` and `c`".
+pub(super) fn listed(roles: &[String]) -> String {
+    let quoted: Vec<String> = roles.iter().map(|role| format!("`{role}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// Joins what is equal: the names in order, and what they have in common.
+pub(super) fn grouped<T: PartialEq>(each: Vec<(String, T)>) -> Vec<(Vec<String>, T)> {
+    let mut groups: Vec<(Vec<String>, T)> = Vec::new();
+    for (role, what) in each {
+        match groups.iter_mut().find(|(_, known)| *known == what) {
+            Some((roles, _)) => roles.push(role),
+            None => groups.push((vec![role], what)),
+        }
+    }
+    groups
+}
+
+/// The subject of a finding about `relation`.
+pub(super) fn subject(kind: &str, name: &QualifiedName) -> Subject {
+    Subject::new(kind, name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_with_the_same_outcome_are_named_together() {
+        let each = [("a", 1), ("b", 2), ("c", 1)].map(|(role, what)| (role.to_owned(), what));
+        let groups = grouped(each.to_vec());
+        assert_eq!(listed(&groups[0].0), "`a` and `c`");
+        assert_eq!(listed(&groups[1].0), "`b`");
+        assert_eq!(listed(&["a", "b", "c"].map(String::from)), "`a`, `b` and `c`");
+    }
+}

@@ -1,0 +1,243 @@
+//! Two tenants with rows everywhere, so that one can be asked for the other's.
+
+use super::tables::Relation;
+use crate::check::Tenancy;
+use crate::error::{Attempt, ErrorKind, Result};
+use crate::fixture::rows::{Like, Rows, Wish};
+use crate::ident::{QualifiedName, quote_ident, quote_literal};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+use std::collections::BTreeMap;
+
+/// The tenant whose context is set, and the one whose rows it must not reach.
+#[derive(Clone, Debug)]
+pub(super) struct Tenants {
+    pub(super) own: String,
+    pub(super) other: String,
+}
+
+/// What was added to a relation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seeded {
+    /// The statements that did so.
+    pub(super) statements: Vec<String>,
+    /// Why there is not a row for each tenant.
+    pub(super) lacks: Option<String>,
+}
+
+/// The two values of the tenant's column that occur in most tables, or in the table of tenants; where there are
+/// none, values of its type.
+pub(super) async fn choose(
+    connection: &mut PgConnection,
+    tenancy: &Tenancy,
+    relations: &[Relation],
+) -> Result<Option<Tenants>> {
+    let mut parts: Vec<String> = relations
+        .iter()
+        .filter(|relation| matches!(relation.kind, "table" | "partition"))
+        .map(|relation| {
+            format!("select distinct {}::text as value from {}", relation.column, relation.own_rows())
+        })
+        .collect();
+    parts.extend(owners(connection, tenancy).await?);
+    let mut found: Vec<String> = Vec::new();
+    if !parts.is_empty() {
+        let sql = format!(
+            "select value from ({}) every where value <> '' group by value order by count(*) desc, value limit 2",
+            parts.join(" union all ")
+        );
+        found = sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_all(&mut *connection)
+            .await
+            .attempt(ErrorKind::Database, || "failed to look for tenants in the data".into())?;
+    }
+    let Some(first) = relations.iter().find(|relation| relation.is_store()) else { return Ok(None) };
+    for invented in invented(first) {
+        if found.len() < 2 && !found.contains(&invented) {
+            found.push(invented);
+        }
+    }
+    found.sort();
+    let mut found = found.into_iter();
+    Ok(found.next().zip(found.next()).map(|(own, other)| Tenants { own, other }))
+}
+
+/// The tables that the tenant's column refers to, each as a query for its keys.
+async fn owners(connection: &mut PgConnection, tenancy: &Tenancy) -> Result<Vec<String>> {
+    let rows = sqlx::query(
+        "select distinct n.nspname::text as schema, p.relname::text as name, k.attname::text as key
+         from pg_constraint c
+         join pg_attribute a on a.attrelid = c.conrelid and a.attname = $1 and c.conkey = array[a.attnum]
+         join pg_class p on p.oid = c.confrelid
+         join pg_namespace n on n.oid = p.relnamespace
+         join pg_attribute k on k.attrelid = p.oid and k.attnum = c.confkey[1]
+         where c.contype = 'f' order by 1, 2, 3",
+    )
+    .bind(&tenancy.column)
+    .fetch_all(connection)
+    .await
+    .attempt(ErrorKind::Database, || "failed to look for the table of tenants".into())?;
+    rows.iter()
+        .map(|row| {
+            let table =
+                QualifiedName::new(row.try_get::<String, _>("schema")?, row.try_get::<String, _>("name")?);
+            Ok(format!(
+                "select {}::text from {}",
+                quote_ident(&row.try_get::<String, _>("key")?),
+                table.sql()
+            ))
+        })
+        .collect()
+}
+
+fn invented(relation: &Relation) -> [String; 2] {
+    match (relation.category.as_str(), relation.type_name.as_str()) {
+        (_, "uuid") => ["a", "b"].map(|letter| format!("{letter}0000000-0000-4000-8000-000000000000")),
+        ("N", _) => ["1001", "1002"].map(String::from),
+        _ => ["tenant-a", "tenant-b"].map(String::from),
+    }
+}
+
+/// Sees to it that each of `relations` that somebody can reach has rows of both tenants, and of none where the
+/// column admits that.
+pub(super) async fn seed(
+    connection: &mut PgConnection,
+    tenancy: &Tenancy,
+    tenants: &Tenants,
+    relations: &[Relation],
+) -> Result<BTreeMap<QualifiedName, Seeded>> {
+    let mut all = BTreeMap::new();
+    let reached: Vec<&Relation> = relations
+        .iter()
+        .filter(|relation| !relation.readers.is_empty() || !relation.writers.is_empty())
+        .collect();
+    let stores: Vec<&Relation> = reached.iter().filter(|relation| relation.is_store()).copied().collect();
+    let mut rows: Option<Rows> = None;
+    for (relation, present) in stores.iter().zip(present(connection, tenants, &stores).await?) {
+        let mut seeded = Seeded::default();
+        let mut wishes: Vec<(String, bool, Wish)> = Vec::new();
+        for (tenant, is_there) in [(&tenants.own, present.own), (&tenants.other, present.other)] {
+            if !is_there {
+                wishes.push((format!("tenant {}", quote_literal(tenant)), true, of_tenant(tenancy, tenant)));
+            }
+        }
+        if relation.is_nullable && !present.nobody {
+            wishes.push(("no tenant".into(), false, of_nobody(tenancy, "null")));
+        }
+        // Where the column refers to the tenants, no tenant is called "".
+        if relation.is_text() && !relation.is_reference && !present.blank {
+            wishes.push(("the tenant ''".into(), false, of_nobody(tenancy, "''")));
+        }
+        for (whose, is_needed, wish) in wishes {
+            let rows = match &mut rows {
+                Some(rows) => rows,
+                none => none.insert(Rows::read(connection).await?),
+            };
+            match add(connection, rows, relation, wish).await? {
+                Ok(statements) => seeded.statements.extend(statements),
+                Err(reason) if is_needed => {
+                    seeded.lacks = Some(format!("it took no row for {whose} ({reason})"));
+                }
+                // A table that refuses rows of nobody has none to leak.
+                Err(_) => {}
+            }
+        }
+        all.insert(relation.name.clone(), seeded);
+    }
+    for relation in reached.iter().filter(|relation| relation.kind == "materialized view") {
+        let sql = format!("refresh materialized view {}", relation.name.sql());
+        let mut seeded = Seeded::default();
+        match connection.execute(AssertSqlSafe(sql.as_str())).await {
+            Ok(_) => seeded.statements.push(sql),
+            Err(sqlx::Error::Database(answer)) => {
+                let code = answer.code().unwrap_or_default();
+                seeded.lacks = Some(format!("it could not be refreshed (SQLSTATE {code})"));
+            }
+            Err(lost) => return Err(lost.into()),
+        }
+        all.insert(relation.name.clone(), seeded);
+    }
+    Ok(all)
+}
+
+/// Whose rows a relation has.
+struct Present {
+    own: bool,
+    other: bool,
+    nobody: bool,
+    blank: bool,
+}
+
+async fn present(
+    connection: &mut PgConnection,
+    tenants: &Tenants,
+    stores: &[&Relation],
+) -> Result<Vec<Present>> {
+    if stores.is_empty() {
+        return Ok(Vec::new());
+    }
+    let parts: Vec<String> = stores
+        .iter()
+        .enumerate()
+        .map(|(place, relation)| {
+            let (table, column) = (relation.own_rows(), &relation.column);
+            let has = |condition: String| format!("exists (select from {table} where {condition})");
+            format!(
+                "select {place} as place, {}, {}, {}, {}",
+                has(format!("{column} = {}", quote_literal(&tenants.own))),
+                has(format!("{column} = {}", quote_literal(&tenants.other))),
+                has(format!("{column} is null")),
+                if relation.is_text() { has(format!("{column} = ''")) } else { "false".into() },
+            )
+        })
+        .collect();
+    let sql = format!("{} order by place", parts.join(" union all "));
+    let rows: Vec<(i32, bool, bool, bool, bool)> = sqlx::query_as(AssertSqlSafe(sql))
+        .fetch_all(connection)
+        .await
+        .attempt(ErrorKind::Database, || "failed to look whose rows there are".into())?;
+    let present = |(_, own, other, nobody, blank)| Present { own, other, nobody, blank };
+    Ok(rows.into_iter().map(present).collect())
+}
+
+fn of_tenant(tenancy: &Tenancy, tenant: &str) -> Wish {
+    let context = tenancy.setting.iter().map(|setting| (setting.clone(), tenant.to_owned()));
+    Wish {
+        everywhere: Some((tenancy.column.clone(), tenant.to_owned())),
+        settings: context.collect(),
+        ..Wish::default()
+    }
+}
+
+fn of_nobody(tenancy: &Tenancy, value: &str) -> Wish {
+    Wish { values: [(tenancy.column.clone(), value.to_owned())].into(), ..Wish::default() }
+}
+
+/// Adds a row like one that is there, in the table or in what it is a part of; or else one that is made up.
+async fn add(
+    connection: &mut PgConnection,
+    rows: &mut Rows,
+    relation: &Relation,
+    wish: Wish,
+) -> Result<Result<Vec<String>, String>> {
+    let mut likes: Vec<Option<Like>> = Vec::new();
+    for table in std::iter::once(&relation.name).chain(relation.ancestors.last()) {
+        let like = Like::of(table, format!("r.{} is not null", relation.column));
+        let sql = format!("select exists (select from {} r where {})", like.from, like.which);
+        let is_there = sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql))
+            .fetch_one(&mut *connection)
+            .await
+            .attempt(ErrorKind::Database, || format!("failed to look for a row of `{table}`"))?;
+        if is_there {
+            likes.push(Some(like));
+        }
+    }
+    likes.push(None);
+    let mut reasons = Vec::new();
+    for like in likes {
+        match rows.add(connection, &relation.name, &Wish { like, ..wish.clone() }).await? {
+            Ok(statements) => return Ok(Ok(statements)),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    Ok(Err(reasons.pop().unwrap_or_default()))
+}
