@@ -111,6 +111,8 @@ fn look(processes: &mut [Process]) -> Result<usize> {
 async fn gather(holder: &mut PgConnection, processes: &mut [Process]) -> Result<()> {
     let patience = Patience::new("migrators to gather", GATHERING);
     loop {
+        // Within a transaction the activity of others is otherwise what it was at the first look.
+        holder.execute("select pg_catalog.pg_stat_clear_snapshot()").await?;
         let (connected, held): (i64, i64) = sqlx::query_as(
             "select count(*), count(*) filter (where wait_event_type = 'Lock')
              from pg_catalog.pg_stat_activity
