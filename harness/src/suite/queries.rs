@@ -2,7 +2,7 @@
 
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::Finding;
+use crate::finding::{Finding, Measurement};
 use crate::load::look;
 use crate::statement::{Source, read_dir};
 use sqlx::Connection;
@@ -63,7 +63,15 @@ async fn look_at_all(context: &Context) -> Result<Verdict> {
     for statement in &statements {
         let source = Source::read(statement, &mut connection).await?;
         let seen = look(&source, &db.options(), SEED).await?;
-        measurements.extend(seen.measurements(&statement.name));
+        // What has no budget is nobody's concern, and would bury the rest.
+        let budget = &statement.budget;
+        let is_held = |measured: &Measurement| match measured.name.rsplit('.').next() {
+            Some("blocks") => budget.blocks.is_some(),
+            Some("temp_blocks") => budget.temp_blocks.is_some(),
+            Some("rows") => budget.rows.is_some(),
+            _ => budget.rows_scanned_per_row.is_some(),
+        };
+        measurements.extend(seen.measurements(&statement.name).into_iter().filter(is_held));
         findings.extend(
             seen.findings.into_iter().map(|finding| Finding { check: Queries.id().into(), ..finding }),
         );
