@@ -7,6 +7,7 @@ mod leak_hunt;
 
 use clap::Parser;
 use pgharness::{ErrorKind, Result};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// This repository's own commands.
@@ -21,6 +22,9 @@ enum Command {
     Image,
     /// Kills participants and servers at random moments, and counts what is left of them.
     LeakHunt(leak_hunt::LeakHunt),
+    /// What `pgharness` does: check, drift, explain, psql, verify.
+    #[command(external_subcommand)]
+    Pgharness(Vec<OsString>),
     /// What the bench starts for every sample.
     #[command(hide = true)]
     FirstQuery(bench::FirstQuery),
@@ -34,6 +38,10 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Ci => ci::run(),
         Command::Image => image::build(),
+        Command::Pgharness(arguments) => {
+            let program = OsString::from("cargo xtask");
+            return pgharness::cli::run(std::iter::once(program).chain(arguments));
+        }
         Command::FirstQuery(sample) => return sample.run(),
         Command::LeakHunt(hunt) => return hunt.run(),
         Command::Participant(participant) => return participant.run(),
