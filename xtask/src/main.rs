@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod door;
 mod image;
 mod leak_hunt;
 
@@ -12,7 +13,10 @@ use std::process::ExitCode;
 
 /// This repository's own commands.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask")]
+#[command(
+    name = "cargo xtask",
+    after_help = "And all that `pgharness` does: check, drift, explain, psql, verify"
+)]
 enum Command {
     /// Measures, and prints figures that a bar can be held against.
     Bench(bench::Bench),
@@ -22,7 +26,6 @@ enum Command {
     Image,
     /// Kills participants and servers at random moments, and counts what is left of them.
     LeakHunt(leak_hunt::LeakHunt),
-    /// What `pgharness` does: check, drift, explain, psql, verify.
     #[command(external_subcommand)]
     Pgharness(Vec<OsString>),
     /// What the bench starts for every sample.
@@ -38,10 +41,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Ci => ci::run(),
         Command::Image => image::build(),
-        Command::Pgharness(arguments) => {
-            let program = OsString::from("cargo xtask");
-            return pgharness::cli::run(std::iter::once(program).chain(arguments));
-        }
+        Command::Pgharness(arguments) => return door::open(arguments),
         Command::FirstQuery(sample) => return sample.run(),
         Command::LeakHunt(hunt) => return hunt.run(),
         Command::Participant(participant) => return participant.run(),

@@ -47,7 +47,7 @@ impl Check for Concurrent {
     }
 
     fn examples(&self) -> &'static [Example] {
-        crate::examples!("migration.concurrent": "bad_lock_given_up.sql", "bad_no_lock.sql", "good.sql", "good_command.sql")
+        crate::examples!("migration.concurrent": "bad_ends_sessions.sql", "bad_no_lock.sql", "good.sql", "good_command.sql")
     }
 
     fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
