@@ -69,7 +69,7 @@ impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Need::Can(capability) => return capability.fmt(f),
-            Need::Migrations => "migrations",
+            Need::Migrations => "a folder of migrations (`migrations.dir`)",
             Need::RowTenancy => "`tenancy.model = \"rls\"`",
             Need::SchemaTenancy => "`tenancy.model = \"schema\"`",
             Need::Onboarding => "`tenancy.onboard`",

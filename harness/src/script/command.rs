@@ -86,8 +86,7 @@ impl CommandLine {
             .rewind()
             .and_then(|()| output.read_to_end(&mut bytes))
             .attempt(purpose.kind(), || "failed to read the output of a command".into())?;
-        let secret = target::password(options);
-        let message = format!("{purpose} command {what} failed: {status}{}", tail(&bytes, secret.as_deref()));
+        let message = format!("{purpose} command {what} failed: {status}{}", last_lines(&bytes, options));
         Err(Error::new(purpose.kind(), message))
     }
 
@@ -131,13 +130,19 @@ fn files_below(dir: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The last lines of a command's output, indented, without the password.
+/// The last lines of the output of a command that worked on the database of `options`, indented, without the
+/// password.
+pub(crate) fn last_lines(output: &[u8], options: &PgConnectOptions) -> String {
+    tail(output, target::password(options).as_deref())
+}
+
+/// The server's details are left out too: they show rows.
 fn tail(bytes: &[u8], secret: Option<&str>) -> String {
     let mut text = String::from_utf8_lossy(bytes).trim_end().to_owned();
     if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
         text = text.replace(secret, "***");
     }
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("DETAIL:")).collect();
     let skipped = lines.len().saturating_sub(TAIL);
     let mut shown = String::new();
     for line in &lines[skipped..] {
@@ -152,11 +157,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tail_hides_the_password() {
+    fn the_tail_hides_the_password_and_rows() {
         let text: String = (0..30).map(|line| format!("line {line} hunter2\n")).collect();
         let shown = tail(text.as_bytes(), Some("hunter2"));
         assert_eq!(shown.lines().count(), TAIL + 1);
         assert!(shown.ends_with("\n  | line 29 ***"), "{shown}");
+        let shown = tail(b"ERROR:  duplicate key\nDETAIL:  Key (email)=(a@b) already exists.\n", None);
+        assert_eq!(shown, "\n  | ERROR:  duplicate key");
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod session;
 mod statements;
 mod target;
 
-pub(crate) use command::CommandLine;
+pub(crate) use command::{CommandLine, last_lines};
 pub(crate) use failure::Purpose;
 pub use file::Script;
 pub(crate) use session::Session;

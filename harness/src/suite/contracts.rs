@@ -1,11 +1,12 @@
 //! The contracts of the reference data layer, as checks: `verify` shows that it keeps them on this server.
 
-use crate::check::{Check, Context, Example, Explanation, Running, Verdict};
+use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::contract::{ContractReport, Reference, Verdict as Shown, errors, transaction};
 use crate::database::{Isolation, Template, TestDb};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::finding::{Finding, Subject};
 use crate::runtime::PoolSettings;
+use crate::server::Capability;
 
 /// Transactions of the reference data layer.
 pub(super) struct Transactions;
@@ -35,6 +36,11 @@ impl Check for Transactions {
         }
     }
 
+    fn needs(&self) -> &'static [Need] {
+        &[Need::Can(Capability::PrivateCluster)]
+    }
+
+    // What breaks a contract is code, not a schema: the tests of the contracts have it.
     fn examples(&self) -> &'static [Example] {
         &[]
     }
@@ -68,6 +74,11 @@ impl Check for Errors {
         }
     }
 
+    fn needs(&self) -> &'static [Need] {
+        &[Need::Can(Capability::PrivateCluster)]
+    }
+
+    // What breaks a contract is code, not a schema: the tests of the contracts have it.
     fn examples(&self) -> &'static [Example] {
         &[]
     }

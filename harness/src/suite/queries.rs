@@ -42,6 +42,7 @@ impl Check for Queries {
         &[Need::Migrations]
     }
 
+    // What it looks at is statements over rows: the tests of `load` have those that exceed their budgets.
     fn examples(&self) -> &'static [Example] {
         &[]
     }

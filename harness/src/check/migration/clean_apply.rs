@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::finding::{Evidence, Finding, Severity, Subject};
 use crate::migration;
 
+/// Of whoever may not do what it tries.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
 /// The migrations apply to an empty database, as the role that will apply them.
 pub(in crate::check) struct CleanApply;
 
@@ -64,7 +67,13 @@ async fn look(context: &Context) -> Result<Verdict> {
 async fn finding(context: &Context, run: &FirstRun, failure: &Error) -> Result<Finding> {
     let (project, migrator) = (context.project(), &run.migrator);
     let whom = migrator.whom(&run.db);
-    let help = failure.help().unwrap_or("mend what the server complains about").to_owned();
+    let help = failure.help().unwrap_or_else(|| match failure.sqlstate().as_deref() {
+        Some(INSUFFICIENT_PRIVILEGE) => {
+            "grant what it needs in `postgres.bootstrap`, or do there what only a superuser may"
+        }
+        _ => "mend what the server complains about",
+    });
+    let help = help.to_owned();
     let answer = failure.report_without_help();
     let new = |subject: Subject, message: String, evidence: Vec<Evidence>| Finding {
         check: CleanApply.id().into(),

@@ -4,10 +4,12 @@ use crate::check::migrator::Migrator;
 use crate::database::TestDb;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::process::Running;
+use crate::script::last_lines;
 use crate::wait::Patience;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -16,9 +18,6 @@ const DEADLINE: Duration = Duration::from_secs(180);
 
 /// How long to wait for all of them to have reached the first thing that one must wait for.
 const GATHERING: Duration = Duration::from_secs(10);
-
-/// How many of its last lines are shown of a failed one.
-const TAIL: usize = 12;
 
 /// How one of several migrators ended.
 #[derive(Debug)]
@@ -73,27 +72,22 @@ pub(super) async fn let_loose(
         patience.not_yet("some of them still run").await?;
     }
     drop(open);
-    processes.into_iter().map(Process::ended).collect()
+    processes.into_iter().map(|process| process.ended(&db.options())).collect()
 }
 
 struct Process {
     running: Running,
-    path: std::path::PathBuf,
+    path: PathBuf,
     status: Option<ExitStatus>,
 }
 
 impl Process {
-    fn ended(self) -> Result<Ended> {
+    fn ended(self, options: &PgConnectOptions) -> Result<Ended> {
         let is_success = self.status.is_some_and(|status| status.success());
         let bytes = fs::read(&self.path)
             .attempt(ErrorKind::Environment, || format!("failed to read `{}`", self.path.display()))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let status = self.status.map(|status| status.to_string()).unwrap_or_default();
-        let said = std::iter::once(status.as_str())
-            .chain(lines[lines.len().saturating_sub(TAIL)..].iter().copied())
-            .collect::<Vec<_>>()
-            .join("\n");
+        let said = format!("{status}{}", last_lines(&bytes, options));
         Ok(Ended { is_success, said })
     }
 }
