@@ -3,6 +3,8 @@
 
 mod backends;
 mod catalog;
+mod checks;
+mod command_line;
 mod contract;
 mod database;
 mod external;
