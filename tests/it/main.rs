@@ -9,6 +9,7 @@ mod floors;
 mod installation;
 mod migration;
 mod report;
+mod rows;
 mod runtime;
 mod support;
 mod tenancy;
