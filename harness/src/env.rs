@@ -52,6 +52,8 @@ variables! {
         "how many clones are made ahead of need";
     DATABASES_MIB_MAX = "PGHARNESS_DATABASES_MIB_MAX", "2048, at most half of a tmpfs",
         "cap on the size of all databases of a server, in MiB";
+    SERVERS_MAX = "PGHARNESS_SERVERS_MAX", "4",
+        "how many shared servers a process uses at a time: the common one, and those of templates that create roles";
     REQUIRE = "PGHARNESS_REQUIRE", "none",
         "comma-separated list of what must be there (`container`, `pgbouncer`, …): tests fail without it instead of being skipped";
     DATABASE_URL = "DATABASE_URL", "none",

@@ -15,6 +15,8 @@ pub mod error;
 pub mod finding;
 pub mod fixture;
 pub mod ident;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod migration;
 pub mod notice;
 pub mod postgres;
@@ -26,6 +28,8 @@ pub mod runtime;
 pub mod script;
 pub mod secret;
 pub mod server;
+#[cfg(feature = "load")]
+pub mod statement;
 #[cfg(feature = "checks")]
 pub mod suite;
 pub mod wait;

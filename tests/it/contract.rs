@@ -1,6 +1,6 @@
 //! The contracts hold for the reference layer, and each broken layer is found.
 
-use crate::support::empty_database;
+use crate::support::empty_cluster;
 use futures_util::FutureExt;
 use pgharness::contract::{
     Answer, BoxFuture, ErrorMap, Failure, Reference, Transactions, Verdict, Work, errors, transaction,
@@ -13,7 +13,7 @@ use std::panic::AssertUnwindSafe;
 
 #[tokio::test]
 async fn the_reference_layer_keeps_the_contract_of_transactions() {
-    let target = empty_database().await;
+    let target = empty_cluster().await;
     let pool = PoolSettings::new(target.clone()).with_max(4).connect().await.unwrap();
     let report = transaction::verify(&Reference::new(pool), &target).await.unwrap();
     report.assert_clean();
@@ -23,7 +23,7 @@ async fn the_reference_layer_keeps_the_contract_of_transactions() {
 
 #[tokio::test]
 async fn the_reference_layer_keeps_the_contract_of_errors() {
-    let target = empty_database().await;
+    let target = empty_cluster().await;
     let pool = PoolSettings::new(target.clone()).connect().await.unwrap();
     let report = errors::verify(&Reference::new(pool), &target).await.unwrap();
     report.assert_clean();
@@ -212,7 +212,7 @@ impl Transactions for Broken {
 #[case(Mistake::NoRetryAtCommit, &["commit-failure-retried"])]
 #[tokio::test]
 async fn a_broken_data_layer_is_found(#[case] mistake: Mistake, #[case] expected: &[&str]) {
-    let target = empty_database().await;
+    let target = empty_cluster().await;
     let pool = PgPoolOptions::new().max_connections(4).connect_with(target.clone()).await.unwrap();
     let report = transaction::verify(&Broken { pool, mistake }, &target).await.unwrap();
     for property in expected {
@@ -229,7 +229,7 @@ async fn a_broken_data_layer_is_found(#[case] mistake: Mistake, #[case] expected
 
 #[tokio::test]
 async fn a_pool_of_one_cannot_show_a_conflict_and_says_so() {
-    let target = empty_database().await;
+    let target = empty_cluster().await;
     let settings = PoolSettings::new(target.clone()).with_max(1);
     let pool = settings.with_acquire_timeout(std::time::Duration::from_secs(60)).connect().await.unwrap();
     let report = transaction::verify(&Reference::new(pool), &target).await.unwrap();
@@ -239,7 +239,7 @@ async fn a_pool_of_one_cannot_show_a_conflict_and_says_so() {
 
 #[tokio::test]
 async fn somebody_elses_schema_is_not_touched() {
-    let target = empty_database().await;
+    let target = empty_cluster().await;
     let mut session = PgConnection::connect_with(&target).await.unwrap();
     session.execute("create schema pgharness_contract").await.unwrap();
     let pool = PoolSettings::new(target.clone()).connect().await.unwrap();
@@ -272,7 +272,7 @@ impl ErrorMap for BrokenMap {
         match self.0 {
             Leak::MessageToClient => answer.body = error.to_string(),
             Leak::DetailToClient => {
-                answer.body = server.and_then(|one| one.detail()).unwrap_or_default().into()
+                answer.body = server.and_then(|one| one.detail()).unwrap_or_default().into();
             }
             Leak::DebugToLog => answer.log = format!("{error:?}"),
             Leak::TrustsRaisedNames => {
@@ -280,10 +280,11 @@ impl ErrorMap for BrokenMap {
             }
             Leak::AlwaysInternal => answer.status = 500,
             Leak::AlwaysOk => answer.status = 200,
-            Leak::PanicsOnUnknown => match safe.code.as_deref() {
-                Some("ZZ999") => std::panic::resume_unwind(Box::new("unknown code")),
-                _ => (),
-            },
+            Leak::PanicsOnUnknown => {
+                if safe.code.as_deref() == Some("ZZ999") {
+                    std::panic::resume_unwind(Box::new("unknown code"));
+                }
+            }
         }
         answer
     }
@@ -300,7 +301,7 @@ impl ErrorMap for BrokenMap {
 #[case(Leak::PanicsOnUnknown, "errors.total", "errors ZZ999")]
 #[tokio::test]
 async fn a_broken_error_map_is_found(#[case] leak: Leak, #[case] property: &str, #[case] subject: &str) {
-    let target = empty_database().await;
+    let target = empty_cluster().await;
     let report = errors::verify(&BrokenMap(leak), &target).await.unwrap();
     assert_eq!(report.verdict(property), Some(&Verdict::Broken), "{leak:?}\n{report}");
     let found = report.findings.iter().any(|one| one.check == property && one.subject.name == subject);

@@ -1,6 +1,6 @@
 //! Fixtures against a server.
 
-use crate::support::empty_database;
+use crate::support::{client_tool, empty_database};
 use pgharness::digest::Hasher;
 use pgharness::fixture::Fixtures;
 use sqlx::postgres::PgConnectOptions;
@@ -28,10 +28,11 @@ async fn files_and_programs_are_loaded_in_order() {
         ("1.sql", "create table t (id int primary key);\nset search_path = nowhere;"),
         ("2.sql", "insert into t values (1);"),
     ]);
-    let psql = "/usr/lib/postgresql/15/bin/psql";
-    let fixtures = Fixtures::load(dir.path(), ["*.sql"])
-        .unwrap()
-        .and_command(format!("{psql} -qX \"$DATABASE_URL\" -c 'insert into t values (2)'"), dir.path());
+    let psql = client_tool("psql");
+    let fixtures = Fixtures::load(dir.path(), ["*.sql"]).unwrap().and_command(
+        format!("{} -qX \"$DATABASE_URL\" -c 'insert into t values (2)'", psql.display()),
+        dir.path(),
+    );
     fixtures.apply(&target).await.unwrap();
     assert_eq!(count(&target, "t").await, 2);
 }

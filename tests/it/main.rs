@@ -1,4 +1,5 @@
 //! Integration tests: one target, so that they link once and share one server.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod backends;
 mod catalog;
@@ -7,9 +8,11 @@ mod database;
 mod fixture;
 mod floors;
 mod installation;
+mod load;
 mod migration;
 mod report;
 mod rows;
 mod runtime;
+mod statement;
 mod support;
 mod tenancy;

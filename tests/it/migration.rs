@@ -1,6 +1,6 @@
 //! The built-in runner against a server.
 
-use crate::support::empty_database;
+use crate::support::{client_tool, empty_cluster, empty_database};
 use pgharness::migration::{Applied, Format, Migrations, Runner};
 use pgharness::wait::{self, Look};
 use rstest::rstest;
@@ -176,8 +176,8 @@ async fn rows_are_not_shown() {
 
 #[tokio::test]
 async fn settings_do_not_leak_into_the_next_file() {
-    let target = empty_database().await;
-    let role = format!("leak_{}", target.get_database().unwrap());
+    let target = empty_cluster().await;
+    let role = "leaky";
     let dir = folder(&[
         (
             "0001_leaky.sql",
@@ -473,10 +473,10 @@ async fn a_history_that_somebody_locks_is_no_hang() {
 
 #[tokio::test]
 async fn a_role_without_rights_is_told_so() {
-    let target = empty_database().await;
-    let role = format!("poor_{}", target.get_database().unwrap());
+    let target = empty_cluster().await;
+    let role = "poor";
     run(&target, &format!("create role {role} login")).await;
-    let error = apply(&folder(TWO), &target.clone().username(&role)).await.unwrap_err();
+    let error = apply(&folder(TWO), &target.clone().username(role)).await.unwrap_err();
     assert!(
         error.to_string().starts_with("may not create the history `public.schema_migrations`"),
         "{error}"
@@ -503,7 +503,8 @@ async fn plain_files_run_in_the_order_of_their_names() {
 async fn a_command_gets_the_database() {
     let target = empty_database().await;
     let dir = folder(&[("schema.sql", "create table t (id int);")]);
-    let psql = "/usr/lib/postgresql/15/bin/psql";
+    let psql = client_tool("psql");
+    let psql = psql.display();
     let by_url = Migrations::command(format!("{psql} -qX \"$DATABASE_URL\" -f schema.sql"), dir.path());
     Runner::new(&by_url).apply(&target).await.unwrap();
     let by_variables = Migrations::command(format!("{psql} -qX -c 'insert into t values (1)'"), dir.path());

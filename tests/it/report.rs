@@ -16,9 +16,9 @@ fn transcript(text: &str) -> String {
 
 #[tokio::test]
 async fn a_transcript_runs_in_psql_and_shows_the_same_again() {
-    let options = support::empty_database().await;
-    let role = format!("Web app of {}", options.get_database().unwrap());
-    let as_role = |sql: &str, result: &str| Evidence::as_role(role.clone(), sql, result);
+    let options = support::empty_cluster().await;
+    let role = "Web app";
+    let as_role = |sql: &str, result: &str| Evidence::as_role(role, sql, result);
     let evidence = vec![
         Evidence::as_role("postgres", format!("create role \"{role}\""), "CREATE ROLE"),
         Evidence::as_role("postgres", "create table t (a text); grant insert on t to public", "GRANT"),
@@ -43,10 +43,10 @@ async fn a_transcript_runs_in_psql_and_shows_the_same_again() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pasted.sql");
     fs::write(&file, transcript(&report) + "select 'after as ' || current_user;\n").unwrap();
-    let finished = Program::new("/usr/lib/postgresql/15/bin/psql")
+    let finished = Program::new(support::client_tool("psql"))
         .args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h"])
         .arg(options.get_socket().unwrap())
-        .args(["-p", "5432", "-d", options.get_database().unwrap(), "-f"])
+        .args(["-p", &options.get_port().to_string(), "-d", options.get_database().unwrap(), "-f"])
         .arg(&file)
         .run()
         .unwrap();

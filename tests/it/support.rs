@@ -1,8 +1,10 @@
 //! Databases for tests of the rooms below `database`.
 
+use pgharness::postgres::{Installation, Request};
 use pgharness::{Isolation, Template, TestDb, template};
 use sqlx::postgres::PgConnectOptions;
 use std::cell::RefCell;
+use std::path::PathBuf;
 
 static EMPTY: Template = template! {};
 static EMPTY_CLUSTER: Template = template! { isolation: Isolation::Cluster };
@@ -26,4 +28,9 @@ pub(crate) async fn empty_database() -> PgConnectOptions {
 /// The same on a server of its own, for tests that change roles.
 pub(crate) async fn empty_cluster() -> PgConnectOptions {
     hold(EMPTY_CLUSTER.get().await.unwrap())
+}
+
+/// A client tool that fits the server, wherever there is one.
+pub(crate) fn client_tool(name: &str) -> PathBuf {
+    Installation::find(&Request::from_env().unwrap()).unwrap().client_tool(name).unwrap()
 }

@@ -2,30 +2,40 @@
 
 mod ci;
 mod image;
+mod leak_hunt;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use pgharness::{ErrorKind, Result};
 use std::process::ExitCode;
 
 /// This repository's own commands.
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     /// Formatting, lints, documentation, floors, dependencies: what CI runs besides the tests.
     Ci,
     /// Builds a Postgres container image from distribution packages.
     Image,
+    /// Kills participants and servers at random moments, and counts what is left of them.
+    LeakHunt(leak_hunt::LeakHunt),
+    /// What the hunt starts and kills.
+    #[command(hide = true)]
+    Participant(pgharness_tests::Participant),
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
-        Ok(code) => code,
+    let done = match Command::parse() {
+        Command::Ci => ci::run(),
+        Command::Image => image::build(),
+        Command::LeakHunt(hunt) => return hunt.run(),
+        Command::Participant(participant) => return participant.run(),
+    };
+    exit_code(done)
+}
+
+fn exit_code(done: Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the edge of the program")]
             {
@@ -34,12 +44,4 @@ fn main() -> ExitCode {
             ExitCode::from(if error.kind() == ErrorKind::Environment { 3 } else { 2 })
         }
     }
-}
-
-fn run(command: Command) -> Result<ExitCode> {
-    match command {
-        Command::Ci => ci::run()?,
-        Command::Image => image::build()?,
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,12 @@
 //! What a check works with.
 
-use super::databases::Databases;
+use super::databases::{Databases, USER};
+use super::first_run::FirstRun;
 use super::need::Need;
 use super::project::Project;
-use crate::database::{Template, TestDb};
-use crate::error::Result;
-use crate::server::{Capabilities, ServerConfig};
+use crate::database::{Isolation, Template, TestDb};
+use crate::error::{Error, Result};
+use crate::server::{Capabilities, Capability, ServerConfig};
 use std::path::{Path, PathBuf};
 
 /// What a check works with: the project, databases made from it, and what their server can do.
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub struct Context {
     project: Project,
     databases: Databases,
+    first_run: tokio::sync::OnceCell<Result<FirstRun>>,
     program: Option<PathBuf>,
 }
 
@@ -72,12 +74,25 @@ impl Context {
         Ok(self.databases.builder(&self.project)?.build())
     }
 
-    /// A template with the project's migrations, but not its fixtures: what the schema is before anybody uses it.
+    /// An empty database with the project's bootstrap and extensions, on a server of its own where the backend
+    /// has that: migrations may create roles, which all databases of a server share.
     ///
     /// # Errors
-    /// As [`template`](Context::template).
-    pub fn migrated(&self) -> Result<Template> {
-        Ok(self.databases.with_migrations(&self.project)?.build())
+    /// There is no server, or the bootstrap fails.
+    pub async fn vacant(&self) -> Result<TestDb> {
+        let mut builder = self.databases.builder(&self.project)?;
+        if self.capabilities().await?.has(Capability::PrivateCluster) {
+            builder = builder.with_isolation(Isolation::Cluster);
+        }
+        builder.build().get_for(USER).await
+    }
+
+    /// The migrations applied once from zero, for all checks that look at what came of it.
+    ///
+    /// # Errors
+    /// They cannot be read, or there is no database to apply them to. That they fail is told by the run itself.
+    pub(super) async fn first_run(&self) -> Result<&FirstRun> {
+        self.first_run.get_or_init(|| FirstRun::of(self)).await.as_ref().map_err(Error::copy)
     }
 
     /// The configuration of the project's server.

@@ -9,7 +9,7 @@ use sqlx::Connection;
 use std::path::{Path, PathBuf};
 
 /// What `pgharness` calls itself where a database tells what it was made for.
-const USER: &str = "pgharness check";
+pub(super) const USER: &str = "pgharness check";
 
 /// What is known of the server.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Databases {
     }
 
     /// As [`builder`](Databases::builder), with migrations.
-    pub(super) fn with_migrations(&self, project: &Project) -> Result<TemplateBuilder> {
+    fn with_migrations(&self, project: &Project) -> Result<TemplateBuilder> {
         let migrations = &project.migrations;
         let builder = self.builder(project)?.with_history(&migrations.history);
         Ok(match &migrations.command {
@@ -127,7 +127,7 @@ fn patterns(project: &Project, root: &Path, files: &[PathBuf]) -> Result<Vec<Str
         .collect()
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     std::path::absolute(path)
         .attempt(ErrorKind::Environment, || format!("failed to find the place of `{}`", path.display()))

@@ -7,7 +7,11 @@
 mod allowance;
 mod context;
 mod databases;
+mod drift;
 mod example;
+mod first_run;
+mod migration;
+mod migrator;
 mod nearest;
 mod need;
 mod operations;
@@ -19,6 +23,7 @@ mod verdict;
 
 pub use allowance::{Allowance, Applied, Silenced, UNUSED_ALLOWANCE, UNUSED_ALLOWANCE_EXPLANATION, apply};
 pub use context::Context;
+pub use drift::{Accepted, accept};
 pub use example::{Example, Kind};
 pub use nearest::nearest;
 pub use need::Need;

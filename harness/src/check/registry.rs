@@ -1,6 +1,8 @@
 //! All checks, by id.
 
 use super::Check;
+use super::drift::SnapshotDrift;
+use super::migration::{CleanApply, Concurrent, Filename, Rerun};
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
@@ -15,6 +17,11 @@ impl Registry {
     /// The battery.
     pub fn standard() -> Self {
         Registry::of(vec![
+            Box::new(SnapshotDrift),
+            Box::new(CleanApply),
+            Box::new(Concurrent),
+            Box::new(Filename),
+            Box::new(Rerun),
             Box::new(LiteralSecrets),
             Box::new(CrossInsert),
             Box::new(CrossRead),
@@ -26,6 +33,13 @@ impl Registry {
     pub fn of(mut checks: Vec<Box<dyn Check>>) -> Self {
         checks.sort_by_key(|check| check.id());
         Registry(checks)
+    }
+
+    /// These and more.
+    #[must_use]
+    pub fn and(mut self, more: Vec<Box<dyn Check>>) -> Self {
+        self.0.extend(more);
+        Registry::of(self.0)
     }
 
     /// The checks, in the order of their ids.
@@ -204,7 +218,12 @@ mod tests {
         let registry = Registry::standard();
         for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/checks")).unwrap()
         {
-            let id = entry.unwrap().file_name().into_string().unwrap();
+            let entry = entry.unwrap();
+            // What examples share lies beside their folders.
+            if entry.path().is_file() {
+                continue;
+            }
+            let id = entry.file_name().into_string().unwrap();
             assert!(registry.find(&id).is_ok(), "`fixtures/checks/{id}` is nobody's");
         }
     }

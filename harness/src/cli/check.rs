@@ -1,9 +1,10 @@
 //! `pgharness check`: runs the battery.
 
-use super::{Answer, block_on};
+use super::{Answer, block_on, output};
+use crate::check::Registry;
 use crate::error::Result;
-use crate::report::{self, Colour};
-use crate::suite::{self, Config};
+use crate::report::{self, Colour, Report};
+use crate::suite::{Config, Suite};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,10 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    pub(super) project: Project,
+    project: Project,
+    /// How to write the report.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
     /// Run only these checks; `*` stands for any characters: `tenancy.*`.
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
@@ -23,34 +27,50 @@ pub(super) struct Project {
     /// The configuration; without it `pgharness.toml` here, or else the defaults.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How to write the report.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
 }
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people.
     Text,
     /// For machines: version 1.
     Json,
 }
 
-pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
-    battery(&arguments.project, &arguments.only, colour)
+impl Project {
+    /// What the project says of itself.
+    pub(super) fn load(&self) -> Result<Config> {
+        match &self.config {
+            Some(path) => Config::load(path),
+            None => Config::load_or_default(Path::new(".")),
+        }
+    }
 }
 
-/// Runs the checks that `only` names, or all.
-pub(super) fn battery(project: &Project, only: &[String], colour: Colour) -> Result<Answer> {
-    let config = match &project.config {
-        Some(path) => Config::load(path)?,
-        None => Config::load_or_default(Path::new("."))?,
-    };
-    let report = block_on(suite::run(&config, only))?;
-    let text = match project.format {
-        Format::Text => report::text(&report, colour),
-        Format::Json => report::json(&report)?,
+pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
+    let config = arguments.project.load()?;
+    let report = battery(&config, Registry::standard(), &arguments.only)?;
+    answer(&report, arguments.format, colour)
+}
+
+/// Runs the checks of `registry` that `only` names, or all.
+pub(super) fn battery(config: &Config, registry: Registry, only: &[String]) -> Result<Report> {
+    let progress = output::Progress::new();
+    let suite = Suite::new(config)
+        .with_registry(registry)
+        .with_only(only)
+        // Some checks start it several times.
+        .with_program(std::env::current_exe().ok())
+        .with_watch(|now| progress.show(now.done, now.total, now.ended.unwrap_or_default()));
+    block_on(suite.run())
+}
+
+/// `report` as it was asked for.
+pub(super) fn answer(report: &Report, format: Format, colour: Colour) -> Result<Answer> {
+    let text = match format {
+        Format::Text => report::text(report, colour),
+        Format::Json => report::json(report)?,
     };
     Ok(Answer { text, exit_code: report.outcome.exit_code() })
 }

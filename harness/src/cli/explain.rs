@@ -7,6 +7,7 @@ use crate::check::{
 use crate::error::Result;
 use crate::report::Colour;
 use crate::report::prose::{COLUMNS, wrapped};
+use crate::suite;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use std::fmt::Write as _;
@@ -22,7 +23,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
-    let registry = Registry::standard();
+    let registry = suite::registry();
     let text = match arguments.id.as_deref() {
         None => list(&registry, colour),
         Some(UNUSED_ALLOWANCE) => Page::of_allowances().text(colour),
@@ -92,9 +93,10 @@ impl Page {
         if self.is_opt_in {
             let _ = writeln!(out, "\nIt runs where `checks.opt_in` or `--only` names it.");
         }
-        for kind in [Kind::Bad, Kind::Good] {
+        for kind in [Kind::Config, Kind::Bad, Kind::Good] {
             for example in self.examples.iter().filter(|example| example.kind() == kind) {
                 let (style, title) = match kind {
+                    Kind::Config => (BOLD, "Configuration"),
                     Kind::Bad => (AnsiColor::Red.on_default().bold(), "Bad"),
                     Kind::Good => (AnsiColor::Green.on_default().bold(), "Good"),
                 };

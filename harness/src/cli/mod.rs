@@ -1,8 +1,11 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod drift;
 mod explain;
+mod migrate;
 mod output;
+mod psql;
 mod verify;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -24,7 +27,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Arguments),
+    Drift(drift::Arguments),
     Explain(explain::Arguments),
+    #[command(hide = true)]
+    Migrate(migrate::Arguments),
+    Psql(psql::Arguments),
     Verify(verify::Arguments),
 }
 
@@ -57,7 +64,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn answer(command: Command, colour: Colour) -> Result<Answer> {
     match command {
         Command::Check(arguments) => check::run(&arguments, colour),
+        Command::Drift(arguments) => drift::run(&arguments, colour),
         Command::Explain(arguments) => explain::run(&arguments, colour),
+        Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Psql(arguments) => psql::run(&arguments, colour),
         Command::Verify(arguments) => verify::run(&arguments, colour),
     }
 }

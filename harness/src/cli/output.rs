@@ -34,3 +34,31 @@ pub(super) fn error(error: &Error) {
 fn of(is_terminal: bool) -> Colour {
     if is_terminal && env::NO_COLOR.os().is_none() && !env::CI.is_on() { Colour::On } else { Colour::Off }
 }
+
+/// How far a run is, on a terminal; nothing elsewhere.
+pub(super) struct Progress {
+    is_shown: bool,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Progress { is_shown: io::stderr().is_terminal() && !env::CI.is_on() }
+    }
+
+    /// Shows it in place of what was shown before.
+    pub(super) fn show(&self, done: usize, total: usize, name: &str) {
+        if self.is_shown {
+            let mut out = io::stderr().lock();
+            // The line is only there for people who look.
+            let _ = write!(out, "\r\x1b[K{done}/{total} {name}").and_then(|()| out.flush());
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_shown {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

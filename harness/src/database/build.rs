@@ -1,11 +1,11 @@
 //! Building a template: under another name, by one process, and published by a rename.
 
-use super::host::{Work, drop_database};
 use super::name::{DIGEST_DIGITS, DatabaseName};
 use super::replay::Replay;
 use super::shared_objects::SharedObjects;
 use super::sweep::{last_use, use_comment};
 use super::template::Prepared;
+use super::work::{Work, drop_database};
 use crate::digest::Hasher;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::{quote_ident, quote_literal};
@@ -47,7 +47,7 @@ pub(super) async fn find_or_build(work: &Work, prepared: &Arc<Prepared>) -> Resu
     if !exists(&mut control, &name).await? {
         let lock = BuildLock::take(&server, &mut control, &digest).await?;
         if !exists(&mut control, &name).await? {
-            build(work, prepared, &mut control, &name).await?;
+            build(work, prepared, &mut control, &lock, &name).await?;
         }
         lock.release(&mut control).await?;
     }
@@ -89,15 +89,21 @@ async fn note_use(control: &mut PgConnection, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn build(work: &Work, prepared: &Arc<Prepared>, control: &mut PgConnection, name: &str) -> Result<()> {
+async fn build(
+    work: &Work,
+    prepared: &Arc<Prepared>,
+    control: &mut PgConnection,
+    lock: &BuildLock,
+    name: &str,
+) -> Result<()> {
     let server = work.server();
     let base = if prepared.recipe.has_bootstrap() {
-        Some(find_or_build_base(work, prepared, control).await?)
+        Some(find_or_build_base(work, prepared, control, lock).await?)
     } else {
         None
     };
     let new = work.building_name();
-    create(control, &new, base.as_deref()).await?;
+    create(work, control, &new, base.as_deref()).await?;
     // On a server that is not ours nobody else's roles are our business, and there is no other server to go to.
     let watches = server.base().is_some() && !prepared.has_own_server();
     let before = if watches { Some(SharedObjects::read(control).await?) } else { None };
@@ -107,6 +113,7 @@ async fn build(work: &Work, prepared: &Arc<Prepared>, control: &mut PgConnection
         None => false,
     };
     if is_shared_changed {
+        work.disowns(&new);
         remember_own_server(&server, prepared)?;
         prepared.want_own_server();
         return Err(needs_own_server());
@@ -115,15 +122,15 @@ async fn build(work: &Work, prepared: &Arc<Prepared>, control: &mut PgConnection
         Ok(()) => finish(control, &server, &new, name).await,
         Err(error) => Err(error),
     };
-    if finished.is_err() {
-        // The error that counts is the first one; a database that stays is swept later.
-        let _ = drop_database(control, &new).await;
+    // The error that counts is the first one; a database that stays is dropped at the end, or swept later.
+    if finished.is_ok() || drop_database(control, &new).await.is_ok() {
+        work.disowns(&new);
     }
     finished
 }
 
 /// Creates a database: empty, or equal to the base that a bootstrap left.
-async fn create(control: &mut PgConnection, new: &str, base: Option<&str>) -> Result<()> {
+async fn create(work: &Work, control: &mut PgConnection, new: &str, base: Option<&str>) -> Result<()> {
     let template = base.unwrap_or("template0");
     let create =
         format!("create database {} template {} strategy file_copy", quote_ident(new), quote_ident(template));
@@ -132,37 +139,49 @@ async fn create(control: &mut PgConnection, new: &str, base: Option<&str>) -> Re
         statements.extend(Replay::read(control, base).await?.sql(new));
     }
     for sql in statements {
-        control.execute(AssertSqlSafe(sql)).await.attempt(ErrorKind::Database, || {
-            format!("failed to create the database of a template, `{new}`")
-        })?;
+        control
+            .execute(AssertSqlSafe(sql))
+            .await
+            .attempt(ErrorKind::Database, || format!("failed to create the database of a template, `{new}`"))
+            .inspect_err(|error| work.is_refused(new, error))?;
     }
+    work.owns(new);
     Ok(())
 }
 
 /// The database that the bootstrap was run in, run now if it never was on this server.
-async fn find_or_build_base(work: &Work, prepared: &Prepared, control: &mut PgConnection) -> Result<String> {
+async fn find_or_build_base(
+    work: &Work,
+    prepared: &Prepared,
+    control: &mut PgConnection,
+    lock: &BuildLock,
+) -> Result<String> {
     let digest = prepared.bootstrap_digest().short(DIGEST_DIGITS);
     let name = DatabaseName::Base { digest: digest.clone() }.to_string();
     if exists(control, &name).await? {
         return Ok(name);
     }
     let server = work.server();
-    let lock = BuildLock::take(&server, control, &digest).await?;
+    let lock = lock.and(control, &digest).await?;
     if !exists(control, &name).await? {
         let new = work.building_name();
-        create(control, &new, None).await?;
+        create(work, control, &new, None).await?;
         let begun = match prepared.recipe.begin(&server, &new).await {
             Ok(()) => publish(control, &server, &new, &name).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = begun {
-            // Roles of a bootstrap that failed half-way would make its next run fail in another way.
+        // Its roles would make the next run of a bootstrap that failed half-way fail in another way.
+        if begun.is_err() {
             server.spoil();
-            let _ = drop_database(control, &new).await;
-            return Err(error);
         }
+        if begun.is_ok() || drop_database(control, &new).await.is_ok() {
+            work.disowns(&new);
+        }
+        begun?;
     }
-    lock.release(control).await?;
+    if let Some(lock) = lock {
+        lock.release(control).await?;
+    }
     Ok(name)
 }
 
@@ -235,8 +254,7 @@ fn remember_own_server(server: &Server, prepared: &Prepared) -> Result<()> {
         .attempt(ErrorKind::Environment, || format!("failed to write `{}`", note.display()))
 }
 
-/// The right to build one template: a file's lock on a server of this machine, else a session's advisory lock
-/// on `control`.
+/// The right to build: a file's lock on a server of this machine, else a session's advisory lock on `control`.
 enum BuildLock {
     File(FileLock),
     Session(i64),
@@ -246,7 +264,9 @@ impl BuildLock {
     async fn take(server: &Server, control: &mut PgConnection, digest: &str) -> Result<BuildLock> {
         match server.state_dir() {
             Some(dir) => {
-                let path = dir.join(format!("build-{digest}.lock"));
+                // One for all templates: a build that ran beside another could be blamed for the roles that the
+                // other one makes.
+                let path = dir.join("build");
                 let (sender, receiver) = tokio::sync::oneshot::channel();
                 // On a plain thread, since the wait blocks; it ends with the build of another process.
                 std::thread::spawn(move || drop(sender.send(FileLock::wait(&path))));
@@ -255,20 +275,27 @@ impl BuildLock {
                     .map_err(|_| Error::server("the thread that waited for a lock ended"))??;
                 Ok(BuildLock::File(lock))
             }
-            None => {
-                let key = u64::from_str_radix(digest, 16).unwrap_or_default().cast_signed();
-                sqlx::query("select pg_advisory_lock($1)").bind(key).execute(control).await?;
-                Ok(BuildLock::Session(key))
-            }
+            None => BuildLock::of_session(control, digest).await,
         }
+    }
+
+    /// The right to build something else beside: a file's lock covers all builds of its server already.
+    async fn and(&self, control: &mut PgConnection, digest: &str) -> Result<Option<BuildLock>> {
+        match self {
+            BuildLock::File(_) => Ok(None),
+            BuildLock::Session(_) => BuildLock::of_session(control, digest).await.map(Some),
+        }
+    }
+
+    async fn of_session(control: &mut PgConnection, digest: &str) -> Result<BuildLock> {
+        let key = u64::from_str_radix(digest, 16).unwrap_or_default().cast_signed();
+        sqlx::query("select pg_advisory_lock($1)").bind(key).execute(control).await?;
+        Ok(BuildLock::Session(key))
     }
 
     async fn release(self, control: &mut PgConnection) -> Result<()> {
         match self {
-            BuildLock::File(lock) => {
-                // Only one more builder can have opened it; that one finds the template there.
-                let _ = std::fs::remove_file(lock.path());
-            }
+            BuildLock::File(lock) => drop(lock),
             BuildLock::Session(key) => {
                 sqlx::query("select pg_advisory_unlock($1)").bind(key).execute(control).await?;
             }

@@ -1,10 +1,12 @@
 //! Databases that are kept after their test, so that one can look into them.
 
+use super::name::PREFIX;
 use crate::env;
 use crate::error::{Error, Result};
 use crate::ident::{quote_ident, quote_literal};
+use crate::server::Server;
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::time::SystemTime;
 
 /// Which databases are kept.
@@ -63,6 +65,27 @@ impl Kept {
             quote_ident(database),
             quote_literal(&format!("pgharness {json}"))
         )
+    }
+
+    /// The databases that are kept on `server`, by name, the latest first.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn all(server: &Server) -> Result<Vec<(String, Kept)>> {
+        let mut control = server.connect(server.endpoint().maintenance_database()).await?;
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "select datname::text, coalesce(shobj_description(oid, 'pg_database'), '')
+             from pg_database where starts_with(datname::text, $1) order by oid desc",
+        )
+        .bind(PREFIX)
+        .fetch_all(&mut control)
+        .await?;
+        let _ = control.close().await;
+        let kept = |(name, comment): (String, String)| {
+            let kept = Kept::parse(&comment).filter(|kept| kept.since.is_some())?;
+            Some((name, kept))
+        };
+        Ok(rows.into_iter().filter_map(kept).collect())
     }
 
     /// Marks `database` as kept from now on.

@@ -20,6 +20,7 @@ mod stock;
 mod sweep;
 mod template;
 mod test_db;
+mod work;
 
 pub use isolation::Isolation;
 pub use keep::{Keep, Kept};

@@ -1,9 +1,9 @@
 //! The clones of one template that are made ahead of need, and their makers.
 
 use super::build::Built;
-use super::host::Work;
 use super::keep::Kept;
 use super::name::DatabaseName;
+use super::work::Work;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::{quote_ident, quote_literal};
@@ -93,12 +93,19 @@ impl Stock {
                 .collect::<Vec<_>>()
                 .join("; ");
             match control.execute(AssertSqlSafe(sql)).await {
-                Ok(_) => return Ok(Some(name)),
-                Err(error) => match error.as_database_error().and_then(|answer| answer.code()).as_deref() {
-                    // Somebody was quicker; or somebody looks into it, which one should not.
-                    Some("3D000" | "55006" | "XX000") => {}
-                    _ => return Err(error.into()),
-                },
+                Ok(_) => {
+                    work.owns(&name);
+                    return Ok(Some(name));
+                }
+                Err(error) => {
+                    let error = Error::from(error);
+                    work.is_refused(&name, &error);
+                    match error.sqlstate().as_deref() {
+                        // Somebody was quicker; or somebody looks into it, which one should not.
+                        Some("3D000" | "55006" | "XX000") => {}
+                        _ => return Err(error),
+                    }
+                }
             }
         }
     }
@@ -167,10 +174,16 @@ impl Stock {
         let connection = connection(work, slot).await?;
         self.wait_for_room(work, connection).await?;
         let name = work.claimed_name();
-        self.create(connection, &name).await?;
+        self.create(connection, &name).await.inspect_err(|error| work.is_refused(&name, error))?;
+        work.owns(&name);
         let sql = self.finishing_touches(&name, order).collect::<Vec<_>>().join("; ");
-        connection.execute(AssertSqlSafe(sql)).await?;
-        Ok(name)
+        match connection.execute(AssertSqlSafe(sql)).await {
+            Ok(_) => Ok(name),
+            Err(error) => {
+                work.drop_later(name);
+                Err(error.into())
+            }
+        }
     }
 
     /// Makes a clone ahead of need, unless there are enough, or others make some. Says whether it did.

@@ -36,7 +36,7 @@ pub struct Template {
 #[derive(Debug)]
 enum Origin {
     Declared(Declared),
-    Built(TemplateBuilder),
+    Built(Box<TemplateBuilder>),
 }
 
 /// What `template!` writes down.
@@ -166,8 +166,8 @@ impl Template {
             return cluster::start(prepared, test).await;
         }
         let had_own_server = prepared.has_own_server();
-        let ask = async || {
-            let host = Host::of(&prepared.server_config())?;
+        let ask = || async {
+            let host = Host::of(&prepared.server_config()).await?;
             host.ask(|reply| Request::Get { template: prepared.clone(), test: test.to_owned(), reply }).await
         };
         let claimed = match ask().await {
@@ -189,7 +189,7 @@ impl Template {
         }
         let had_own_server = prepared.has_own_server();
         let ask = || {
-            let host = Host::of(&prepared.server_config())?;
+            let host = Host::of_blocking(&prepared.server_config())?;
             host.ask_blocking(|reply| Request::Get { template: prepared.clone(), test: test.clone(), reply })
         };
         let claimed = match ask() {
@@ -207,8 +207,8 @@ impl Template {
     pub async fn build(&self) -> Result<(Server, String)> {
         let prepared = self.prepared()?;
         let had_own_server = prepared.has_own_server();
-        let ask = async || {
-            let host = Host::of(&prepared.server_config())?;
+        let ask = || async {
+            let host = Host::of(&prepared.server_config()).await?;
             host.ask(|reply| Request::Build { template: prepared.clone(), reply }).await
         };
         match ask().await {
@@ -222,7 +222,7 @@ impl Template {
     /// # Errors
     /// There is none and none can be started.
     pub async fn server(&self) -> Result<Server> {
-        let host = Host::of(&self.prepared()?.server_config())?;
+        let host = Host::of(&self.prepared()?.server_config()).await?;
         host.ask(|reply| Request::Server { reply }).await
     }
 
@@ -333,7 +333,7 @@ impl TemplateBuilder {
 
     /// The template.
     pub fn build(self) -> Template {
-        Template { origin: Origin::Built(self), prepared: OnceCell::new() }
+        Template { origin: Origin::Built(Box::new(self)), prepared: OnceCell::new() }
     }
 
     fn prepare(&self) -> Result<Arc<Prepared>> {

@@ -1,8 +1,9 @@
 //! The database of one test.
 
-use super::host::{Claimed, POOL_CONNECTIONS_MAX};
+use super::host::Claimed;
 use super::keep::Keep;
 use super::scratch::Scratch;
+use super::work::POOL_CONNECTIONS_MAX;
 use crate::error::Result;
 use crate::notice;
 use crate::server::{Server, connect};
@@ -185,7 +186,7 @@ impl Drop for Inner {
                 match kept {
                     Ok(()) => notice::kept(&self.name, &self.test, &url),
                     Err(error) => {
-                        notice::warn(&format!("database `{}` could not be kept: {error}", self.name))
+                        notice::warn(&format!("database `{}` could not be kept: {error}", self.name));
                     }
                 }
             }

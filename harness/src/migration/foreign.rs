@@ -38,8 +38,8 @@ const GOLANG_MIGRATE: ForeignHistory = ForeignHistory {
     command: "migrate -path migrations -database \"$DATABASE_URL\" up",
 };
 
-/// The names of all such tables.
-pub(super) fn tables() -> impl Iterator<Item = &'static str> {
+/// The names of the tables in which known tools keep their history.
+pub fn tables() -> impl Iterator<Item = &'static str> {
     FOREIGN.iter().map(|foreign| foreign.table)
 }
 

@@ -22,6 +22,7 @@ mod plan;
 mod runner;
 mod source;
 
+pub use foreign::tables as known_histories;
 pub use format::Format;
 pub use history::Entry;
 pub use name::{NameProblem, ProblemKind};

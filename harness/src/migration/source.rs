@@ -177,6 +177,11 @@ impl Migrations {
         }
     }
 
+    /// The command line, where that is the source.
+    pub fn command_line(&self) -> Option<&str> {
+        self.as_command().map(CommandLine::line)
+    }
+
     pub(super) fn as_command(&self) -> Option<&CommandLine> {
         match &self.0 {
             Source::Command(command) => Some(command),

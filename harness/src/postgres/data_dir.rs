@@ -4,6 +4,7 @@ use super::{Cache, Installation};
 use crate::digest::Hasher;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::process::{FileLock, Program, User};
+use crate::wait::{self, Look};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,13 @@ impl DataDir {
             return Ok(DataDir { path });
         }
         let unfinished = shelf.join(format!("{key}.new"));
-        remove(&unfinished)?;
+        // A killed `initdb` has children that go on writing for a moment.
+        wait::until("the remains of a killed `initdb` to go", Duration::from_secs(10), || {
+            match remove(&unfinished) {
+                Ok(()) => Ok(Look::Ready(())),
+                Err(error) => Ok(Look::NotYet(format!("{error:?}"))),
+            }
+        })?;
         initdb(installation, &unfinished)?;
         fs::rename(&unfinished, &path)
             .attempt(ErrorKind::Environment, || format!("failed to publish `{}`", path.display()))?;

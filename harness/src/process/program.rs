@@ -3,7 +3,7 @@
 use super::User;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::wait::{self, Look};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigHandler, Signal, killpg, signal};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -182,6 +182,32 @@ impl Program {
             }
         }
         self.spawn()
+    }
+
+    /// Runs it to its end on our own terminal, for a program that people type into. Ctrl-C is the program's
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn run_on_terminal(mut self) -> Result<ExitStatus> {
+        self.command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        // SAFETY: no handler of our own is set, and the child takes the default back.
+        let before = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
+        // SAFETY: between fork and exec the closure makes one async-signal-safe system call.
+        unsafe {
+            self.command.pre_exec(|| {
+                signal(Signal::SIGINT, SigHandler::SigDfl)?;
+                Ok(())
+            });
+        }
+        let status = self.command.status();
+        if let Ok(before) = before {
+            // SAFETY: what was set before is set again.
+            let _ = unsafe { signal(Signal::SIGINT, before) };
+        }
+        status.attempt(ErrorKind::Environment, || {
+            format!("failed to start `{}`", PathBuf::from(self.command.get_program()).display())
+        })
     }
 
     fn spawn(mut self) -> Result<Running> {

@@ -16,3 +16,4 @@ pub use file::Script;
 pub(crate) use session::Session;
 pub use statements::{Statement, split};
 pub use target::database_url;
+pub(crate) use target::environment;

@@ -84,7 +84,7 @@ pub fn database_url(options: &PgConnectOptions) -> String {
 }
 
 /// The environment that tells a program which database is meant: `DATABASE_URL`, and libpq's variables.
-pub(super) fn environment(options: &PgConnectOptions) -> Vec<(&'static str, String)> {
+pub(crate) fn environment(options: &PgConnectOptions) -> Vec<(&'static str, String)> {
     let mut environment = vec![
         ("DATABASE_URL", database_url(options)),
         ("PGHOST", socket(options).unwrap_or_else(|| options.get_host().to_owned())),

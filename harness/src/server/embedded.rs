@@ -106,12 +106,12 @@ impl Backend for Embedded {
             .field("settings", settings.digest().bytes())
             .finish()
             .short(16);
-        image::find_or_make(&self.cache, &key, |prefix| {
+        image::find_or_make(&self.cache, &key, |data| {
             let prepared = DataDir::prepared(&self.installation, &self.cache)?;
-            let park = Park::As { prefix: prefix.to_owned(), mib_max: IMAGE_MIB_MAX };
+            let park = Park::Image { data: data.to_owned(), mib_max: IMAGE_MIB_MAX };
             let server = self.launch(prepared.path().to_owned(), settings, park)?;
             cook(&server)?;
-            server.stop_and_park(prefix)
+            server.stop_and_park(data)
         })
     }
 }

@@ -127,27 +127,28 @@ impl Server {
         }
     }
 
-    /// Ends our part in a private server and waits until its keeper stopped it cleanly and parked its data under
-    /// `prefix` and a random part; gives that place. Blocks.
+    /// Ends our part in a private server and waits until its keeper stopped it cleanly and parked its data as
+    /// `data`. Blocks.
     ///
     /// # Errors
     /// Somebody else still holds a handle on it, or the data could not be parked.
-    pub(super) fn stop_and_park(self, prefix: &Path) -> Result<PathBuf> {
+    pub(super) fn stop_and_park(self, data: &Path) -> Result<()> {
         let Some(base) = self.base().map(Path::to_owned) else {
             return Err(Error::usage("only a server on this machine can be parked"));
         };
-        let random = base.file_name().and_then(|name| name.to_str()?.rsplit('-').next().map(str::to_owned));
-        let parked = PathBuf::from(format!("{}{}", prefix.display(), random.unwrap_or_default()));
+        let random = base.file_name().and_then(|name| name.to_str()?.rsplit('-').next()).unwrap_or_default();
+        let moving = PathBuf::from(format!("{}.{random}.new", data.display()));
         let inner = Arc::try_unwrap(self.0)
             .map_err(|_| Error::usage(format!("the server at `{}` is still in use", base.display())))?;
+        keeper::ask_to_park(&base)?;
         drop(inner);
         wait::until("a server to stop and its data to be parked", Duration::from_secs(30), || {
-            // Across file systems the move is a copy: complete only when its source is gone.
-            if base.exists() {
+            // In the order in which the keeper moves it: see `park` there.
+            if base.exists() || moving.exists() {
                 return Ok(Look::NotYet("it stops".into()));
             }
-            match parked.join("data/PG_VERSION").exists() {
-                true => Ok(Look::Ready(parked.clone())),
+            match data.join("PG_VERSION").exists() {
+                true => Ok(Look::Ready(())),
                 false => Err(Error::server(format!(
                     "the server at `{}` could not be stopped cleanly",
                     base.display()

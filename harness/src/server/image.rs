@@ -1,7 +1,7 @@
 //! Data directories with a template in them, kept in the cache for tests that want a server of their own.
 
 use super::backend::Image;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::postgres::Cache;
 use crate::process::{FileLock, Program, User};
 use std::fs;
@@ -13,12 +13,12 @@ const IMAGES_MAX: usize = 8;
 /// An image that was used so recently may be copied from at this moment.
 const IN_USE: Duration = Duration::from_secs(600);
 
-/// The image called `key`. If there is none, `make` parks a data directory under the prefix that it is given,
-/// and says where. Blocks.
+/// The image called `key`. If there is none, `make` has a keeper park a data directory under the name that it is
+/// given. Blocks.
 pub(super) fn find_or_make(
     cache: &Cache,
     key: &str,
-    make: impl FnOnce(&Path) -> Result<PathBuf>,
+    make: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<Image> {
     let shelf = cache.server_dir("clusters")?;
     let data = shelf.join(key);
@@ -29,15 +29,11 @@ pub(super) fn find_or_make(
     if is_there(&data) {
         return Ok(Image { data });
     }
+    // We hold the lock: whatever has this name is what somebody left who was killed.
     clear(&shelf, key);
-    let parked = make(&shelf.join(format!("{key}.parked-")))?;
-    // The keeper moved it here across file systems if need be; a rename within the shelf publishes it.
-    let published = fs::rename(parked.join("data"), &data);
-    let _ = fs::remove_dir_all(&parked);
-    published.map_err(|error| {
-        Error::new(ErrorKind::Environment, format!("failed to publish `{}`", data.display()))
-            .with_source(error)
-    })?;
+    limit(&shelf);
+    // It appears complete or not at all, even when we are killed meanwhile: see `park` in the keeper.
+    make(&data)?;
     Ok(Image { data })
 }
 
@@ -52,21 +48,46 @@ fn is_there(data: &Path) -> bool {
     true
 }
 
-/// Removes what an interrupted making of this image left, and images beyond their number.
-fn clear(shelf: &Path, key: &str) {
-    let mut images: Vec<(SystemTime, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(shelf).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(&format!("{key}.")) {
-            let _ = fs::remove_dir_all(entry.path());
-        } else if let Ok(used) = entry.metadata().and_then(|metadata| metadata.modified()) {
-            images.push((used, entry.path()));
+/// Removes what interrupted makings of images left, whatever they were of.
+pub(super) fn collect(cache: &Cache) {
+    let (Ok(shelf), Ok(locks)) = (cache.server_dir("clusters"), cache.private_dir("locks")) else { return };
+    for name in names(&shelf) {
+        let Some((key, _)) = name.split_once('.') else { continue };
+        // Somebody who makes it at this moment holds the lock.
+        if let Ok(Some(_alone)) = FileLock::try_take(&locks.join(format!("image-{key}"))) {
+            clear(&shelf, key);
         }
     }
+}
+
+/// Removes what is left of the making of `key`; only under its lock.
+fn clear(shelf: &Path, key: &str) {
+    for name in names(shelf) {
+        if name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')) {
+            let _ = fs::remove_dir_all(shelf.join(name));
+        }
+    }
+}
+
+/// Removes images beyond their number, to make room for another.
+fn limit(shelf: &Path) {
+    let mut images: Vec<(SystemTime, PathBuf)> = names(shelf)
+        .into_iter()
+        .filter(|name| !name.contains('.'))
+        .filter_map(|name| {
+            let image = shelf.join(name);
+            Some((image.metadata().and_then(|metadata| metadata.modified()).ok()?, image))
+        })
+        .collect();
     images.sort_unstable_by(|a, b| b.cmp(a));
     for (used, image) in images.into_iter().skip(IMAGES_MAX - 1) {
         if used.elapsed().is_ok_and(|idle| idle > IN_USE) {
             let _ = fs::remove_dir_all(image);
         }
     }
+}
+
+fn names(shelf: &Path) -> Vec<String> {
+    let entries = fs::read_dir(shelf).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The name of an owner of databases: 16 hexadecimal digits, random, never used twice.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,18 +55,29 @@ pub enum Leases {
 /// takes its lease again.
 const SESSION_GRACE_SECONDS: f64 = 60.0;
 
+/// A lease's file has no name yet for at most so long.
+const NAMELESS: Duration = Duration::from_secs(10);
+
 /// A lease that is held.
 #[derive(Debug)]
 pub struct Lease {
     owner: OwnerId,
     /// With files: the lock. With sessions the connection holds it.
-    _file: Option<FileLock>,
+    file: Option<FileLock>,
 }
 
 impl Lease {
     /// Whose it is.
     pub fn owner(&self) -> &OwnerId {
         &self.owner
+    }
+
+    /// Says that nothing of this owner is left, so that nobody need look for it.
+    pub fn close(&self) {
+        if let Some(lock) = &self.file {
+            // Removed while it is held: see `bury`.
+            let _ = fs::remove_file(lock.path());
+        }
     }
 }
 
@@ -88,11 +100,11 @@ impl Leases {
         match self {
             Leases::Files(dir) => {
                 let file = take_file(dir, &owner)?;
-                Ok(Lease { owner, _file: Some(file) })
+                Ok(Lease { owner, file: Some(file) })
             }
             Leases::Sessions => {
                 hold_session_lock(control, &owner).await?;
-                Ok(Lease { owner, _file: None })
+                Ok(Lease { owner, file: None })
             }
         }
     }
@@ -106,6 +118,29 @@ impl Leases {
             Leases::Files(_) => Ok(()),
             Leases::Sessions => hold_session_lock(control, &lease.owner).await,
         }
+    }
+
+    /// Owners who died without closing their leases, as far as that can be seen without asking the server.
+    pub fn dead_owners(&self) -> Vec<OwnerId> {
+        let Leases::Files(dir) = self else { return Vec::new() };
+        let mut dead = Vec::new();
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_free = || matches!(FileLock::try_take(&path), Ok(Some(_)));
+            match OwnerId::parse(&name) {
+                Some(owner) if is_free() => dead.push(owner),
+                Some(_) => {}
+                // Its owner died before it took a name, unless it is about to.
+                None => {
+                    let age = entry.metadata().and_then(|file| file.modified()).map(|time| time.elapsed());
+                    if age.is_ok_and(|age| age.is_ok_and(|age| age > NAMELESS)) && is_free() {
+                        let _ = fs::remove_file(&path);
+                    }
+                }
+            }
+        }
+        dead
     }
 
     /// Seizes the lease of `owner` if it provably lives no more.
@@ -122,8 +157,16 @@ impl Leases {
                 Ok(FileLock::try_take(&path)?.map(|lock| Seized::File(Some(lock))))
             }
             Leases::Sessions => {
+                // `case`, so that no lock is taken within the grace. Advisory locks are per database, but all can
+                // be seen from any: an owner may keep house in another database than we do.
                 let free: bool = sqlx::query_scalar(
-                    "select extract(epoch from now() - pg_postmaster_start_time()) > $2 and pg_try_advisory_lock($1)",
+                    "select case
+                         when extract(epoch from now() - pg_postmaster_start_time()) < $2 then false
+                         when exists (select from pg_locks
+                                      where locktype = 'advisory' and objsubid = 1 and granted
+                                        and (classid::int8 << 32) | objid::int8 = $1) then false
+                         else pg_try_advisory_lock($1)
+                     end",
                 )
                 .bind(owner.key())
                 .bind(SESSION_GRACE_SECONDS)
@@ -131,6 +174,22 @@ impl Leases {
                 .await?;
                 Ok(free.then(|| Seized::Session(owner.clone())))
             }
+        }
+    }
+
+    /// Whether leases are files: then a lease is lost only with its process.
+    pub fn are_files(&self) -> bool {
+        matches!(self, Leases::Files(_))
+    }
+
+    /// Lets go of a seized lease whose owner has left something behind still.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn release(&self, control: &mut PgConnection, seized: Seized) -> Result<()> {
+        match seized {
+            Seized::File(_) => Ok(()),
+            Seized::Session(_) => self.bury(control, seized).await,
         }
     }
 

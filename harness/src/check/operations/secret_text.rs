@@ -137,7 +137,7 @@ mod tests {
     #[case("postgres://u:${P}@h/db")]
     #[case("https://example.com:443/a@b")]
     fn what_is_no_password_is_left(#[case] line: &str) {
-        assert!(passwords(line, Language::Sql).is_empty());
+        assert!(passwords(line, Language::Sql).is_empty(), "{line}");
     }
 
     #[rstest]

@@ -23,6 +23,8 @@ pub struct Migrations {
     pub contract_tag: String,
     /// The role that applies them; a superuser when there is none.
     pub migrator_role: Option<String>,
+    /// Whether the command promises that several may run at once; the built-in runner always does.
+    pub concurrent: bool,
 }
 
 impl Default for Migrations {
@@ -34,6 +36,7 @@ impl Default for Migrations {
             history: "public.schema_migrations".into(),
             contract_tag: "-- pgharness:phase contract".into(),
             migrator_role: None,
+            concurrent: false,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Electing the one process that starts the server; everybody else enters.
 
 use super::base::{Entry, Home, Published, enter};
-use super::launch::{Attached, Launch, Park, Source};
+use super::launch::{Attached, Launch, Park, Source, ask_to_park};
 use super::{reclaim, roots};
 use crate::env;
 use crate::error::Result;
 use crate::postgres::{Cache, ClusterState, DataDir, Installation, Settings};
 use crate::process::FileLock;
+use crate::server::image;
 use crate::wait::{self, Look};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,7 @@ fn enter_published(home: &Home) -> Option<Attached> {
 fn start(home: &Home, installation: &Installation, settings: &Settings, cache: &Cache) -> Result<Attached> {
     let candidates = roots::candidates(cache)?;
     reclaim::reclaim(home, &candidates);
+    image::collect(cache);
     wait_for_parking(home, &candidates);
     let parked = take_parked(home, &candidates);
     let (root, source) = match parked {
@@ -83,11 +85,13 @@ fn start(home: &Home, installation: &Installation, settings: &Settings, cache: &
             (roots::choose(cache)?, Source::Copy(prepared.path().to_owned()))
         }
     };
-    let park = Park::As { prefix: root.join(home.parked_prefix()), mib_max: PARKED_MIB_MAX };
+    let park = Park::Slot { prefix: root.join(home.parked_prefix()), mib_max: PARKED_MIB_MAX };
     let grace = Duration::from_millis(env::GRACE_MS.number()?.unwrap_or(3000));
     let launched = Launch { home, installation, settings, root, source, park, grace }.start()?;
     let published = Published { base: launched.door.base.clone(), port: launched.port };
     published.write(home)?;
+    // Not before: the data of one that nobody ever entered must not take the place of a former one's.
+    ask_to_park(&published.base)?;
     Ok(launched)
 }
 
@@ -103,13 +107,17 @@ pub(super) fn entries(candidates: &[PathBuf], prefix: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A keeper of ours that is stopping right now will park its data in a moment.
+/// A keeper of ours that retires right now will park its data in a moment.
 fn wait_for_parking(home: &Home, candidates: &[PathBuf]) {
     let waited = wait::until("the last server's data to be parked", PARKING_DEADLINE, || {
-        let stopping = entries(candidates, &home.base_prefix()).into_iter().any(|base| {
-            base.join("stopping").exists() && !base.join("spoiled").exists() && reclaim::has_keeper(&base)
+        // From the moment when it is no longer open, which is when newcomers are turned away.
+        let retires = entries(candidates, &home.base_prefix()).into_iter().any(|base| {
+            !base.join("open").exists()
+                && base.join("up").exists()
+                && !base.join("spoiled").exists()
+                && reclaim::has_parking_keeper(home, &base)
         });
-        Ok(if stopping { Look::NotYet("stopping".into()) } else { Look::Ready(()) })
+        Ok(if retires { Look::NotYet("it stops".into()) } else { Look::Ready(()) })
     });
     // A keeper that takes longer parks too late, and its data is removed by the next starter.
     let _ = waited;
@@ -124,7 +132,7 @@ fn take_parked(home: &Home, candidates: &[PathBuf]) -> Option<PathBuf> {
         if taken.is_none() && is_usable(&base) {
             taken = Some(base);
         } else {
-            let _ = fs::remove_dir_all(base);
+            reclaim::remove_parked(&base);
         }
     }
     taken
@@ -135,7 +143,8 @@ fn is_usable(base: &Path) -> bool {
     let boot_then = fs::read_to_string(base.join("boot")).unwrap_or_default();
     let boot_now = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let has_room = base.parent().is_some_and(|root| roots::objection(root).is_none());
-    boot_then == boot_now
+    !reclaim::is_given_up(base)
+        && boot_then == boot_now
         && has_room
         && DataDir::at(base.join("data")).state().is_ok_and(|state| state == ClusterState::ShutDown)
 }

@@ -3,15 +3,16 @@
 # Two shells: the guard (this one, parent of the server) and the reader (blocks on the door). Either may be
 # killed; the guard replaces a reader, and a reader outlives its guard. In the base directory lie: `door`, the
 # FIFO that participants hold open for writing; `open`, there for as long as newcomers may enter; `up`, once
-# the server was started; `ended`, its exit status; `stopping`, once nobody is left; `spoiled`, if the data
-# must not be used again.
+# the server was started; `uncopied`, if it has no data to start from; `ended`, its exit status; `stopping`,
+# once nobody is left; `asked`, if somebody wants the data parked; `spoiled`, if it must not be used again.
 #
 # $1 base, $2 directory of the binaries, $3 grace in tenths of a second, $4 data directory to start from,
-# $5 copy | move, $6 prefix of the name under which a cleanly stopped base is parked, or -, $7 its size limit
-# in KiB; what follows are arguments for postgres.
+# $5 copy | move, $6 where a cleanly stopped server's data goes if somebody asked for that: in a slot the prefix
+# of the name that the base gets, else the name of the data directory itself, $7 its size limit in KiB,
+# $8 slot | image | never; what follows are arguments for postgres.
 umask 077
-base=$1 bin=$2 grace=$3 source=$4 take=$5 park=$6 park_kib_max=$7
-shift 7
+base=$1 bin=$2 grace=$3 source=$4 take=$5 park=$6 park_kib_max=$7 park_as=$8
+shift 8
 name=${base##*/}
 # The kernel should rather end our server than somebody else's when memory is short.
 echo 600 2>/dev/null >/proc/self/oom_score_adj
@@ -35,44 +36,60 @@ members() {
   fi
 }
 
+# A shell of its own waits for the server's end: it must not look like a keeper, since it lives as long as the
+# server does, keeper or none.
 launch() {
-  { "$bin/postgres" -D "$base/data" -k "$base" -c cluster_name="$name" "$@" </dev/null >>log 2>&1; echo $? >ended; } 4<&- 2>/dev/null &
+  /bin/sh -c '"$@" >>log 2>&1; echo $? >ended' pgwaiter "$bin/postgres" \
+    -D "$base/data" -k "$base" -c cluster_name="$name" "$@" </dev/null >/dev/null 2>&1 4<&- &
 }
 
-# Ends what is left of the server by force. The shared memory segment is read first: after the postmaster's
-# own end nobody knows it any more.
+# Ends what is left of the server by force. SIGQUIT lets the postmaster give its shared memory segment back, at
+# any point of its start too; SIGKILL is for one that does not react, and for what a dead one left. The segment
+# is read while its file is there: after the postmaster's own end nobody knows it any more.
 end_by_force() {
-  postmaster= segment=
-  [ -f data/postmaster.pid ] && postmaster=$(sed -n 1p data/postmaster.pid) && segment=$(sed -n 7p data/postmaster.pid)
-  tries=0
+  postmaster= segment= tries=0
   while list=$(members) && [ -n "$list" ] && [ $tries -lt 400 ]; do
     tries=$((tries + 1))
-    case " $(echo $list) " in
-      *" $postmaster "*)
-        # SIGQUIT lets it give its segment back; SIGKILL is for one that does not react.
-        if [ $tries = 1 ]; then kill -QUIT $postmaster; elif [ $tries -gt 200 ]; then kill -KILL $list; fi ;;
-      *) kill -KILL $list ;;
-    esac 2>/dev/null
+    [ -f data/postmaster.pid ] && postmaster=$(sed -n 1p data/postmaster.pid) && segment=$(sed -n 7p data/postmaster.pid)
+    signal=QUIT
+    [ $tries -gt 200 ] && signal=KILL
+    case " $(echo $list) " in *" ${postmaster:-$list} "*) ;; *) [ -n "$postmaster" ] && signal=KILL ;; esac
+    kill -$signal $list
     sleep 0.02
-  done
+  done 2>/dev/null
+  [ -f data/postmaster.pid ] && segment=$(sed -n 7p data/postmaster.pid)
   [ -n "$segment" ] && ipcrm -m "${segment##* }" 2>/dev/null
 }
 
 # Stops the server cleanly and parks its data for the next run. Fails where that cannot be.
 park() {
-  [ "$park" != - ] && [ ! -e spoiled ] && [ -f data/postmaster.pid ] || return 1
+  [ "$park_as" != never ] && [ -e asked ] && [ ! -e spoiled ] && [ -f data/postmaster.pid ] || return 1
   kill -INT "$(sed -n 1p data/postmaster.pid)" 2>/dev/null || return 1
   tries=0
-  while [ -e data/postmaster.pid ] || [ -n "$(members)" ]; do
+  while [ -n "$(members)" ]; do
     tries=$((tries + 1))
     [ $tries -lt 500 ] || return 1
     sleep 0.02
   done
-  [ ! -e spoiled ] && [ "$(du -sk data | cut -f 1)" -le "$park_kib_max" ] || return 1
+  # A postmaster that was killed leaves its file.
+  [ ! -e data/postmaster.pid ] && [ ! -e spoiled ] || return 1
+  [ "$(du -sk data | cut -f 1)" -le "$park_kib_max" ] || return 1
   cat /proc/sys/kernel/random/boot_id >boot 2>/dev/null || : >boot
-  rm -f door up ended .s.PGSQL.*
-  # A name of its own: two keepers that park at once do not meet.
-  mv "$base" "$park${name##*-}" 2>/dev/null
+  rm -f door up asked ended .s.PGSQL.*
+  if [ "$park_as" = slot ]; then
+    # A name of its own: two keepers that park at once do not meet. Only the last one's data stays. The others
+    # lose their names first, since somebody may be about to take them.
+    mv "$base" "$park${name##*-}" || return 1
+    for old in "$park"*; do
+      [ "$old" = "$park${name##*-}" ] || { mv "$old" "${old%.gone}.gone"; rm -rf "${old%.gone}.gone"; }
+    done
+  else
+    # By way of another name: across file systems a move is a copy, and what has its final name is complete.
+    new=$park.${name##*-}.new
+    mv "$base" "$new" || return 1
+    [ -e "$park" ] || mv "$new/data" "$park"
+    rm -rf "$new"
+  fi 2>/dev/null
 }
 
 stop() {
@@ -112,7 +129,7 @@ if [ "$take" = move ]; then
   mv "$source/data" "$base/data" && rm -rf "$source"
 else
   cp -R "$source" "$base/data"
-fi 2>>log && rm -f data/postmaster.pid data/postmaster.opts && launch "$@" || echo copy >ended
+fi && rm -f data/postmaster.pid data/postmaster.opts && launch "$@" || : >uncopied
 : >up
 while :; do
   wait $reader

@@ -2,9 +2,10 @@
 
 use super::base::{BASE, Door, Entry, Home, enter};
 use crate::digest::Hasher;
+use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::postgres::{Installation, Settings};
-use crate::process::{Program, User};
+use crate::process::{Program, Running, User};
 use crate::server::Endpoint;
 use crate::wait::{self, Look};
 use sqlx::{ConnectOptions, Connection};
@@ -25,13 +26,25 @@ pub(in crate::server) enum Source {
     Parked(PathBuf),
 }
 
-/// What becomes of the data after a clean stop.
+/// What becomes of the data after a clean stop, once [`ask_to_park`] was called: nothing half-made is kept.
 #[derive(Clone, Debug)]
 pub(in crate::server) enum Park {
     /// It is removed.
     Never,
-    /// The base is renamed to this name plus its own random part, unless it is larger than that.
-    As { prefix: PathBuf, mib_max: u64 },
+    /// The base gets this name plus its own random part, unless it is larger than that; others that have such a
+    /// name are removed.
+    Slot { prefix: PathBuf, mib_max: u64 },
+    /// The data directory gets this name.
+    Image { data: PathBuf, mib_max: u64 },
+}
+
+/// Has the keeper of `base` park the data when its server stops.
+///
+/// # Errors
+/// The directory cannot be written.
+pub(in crate::server) fn ask_to_park(base: &Path) -> Result<()> {
+    let mark = base.join("asked");
+    fs::write(&mark, "").attempt(ErrorKind::Environment, || format!("failed to write `{}`", mark.display()))
 }
 
 /// A server to start.
@@ -58,8 +71,13 @@ pub(in crate::server) struct Attached {
 enum Failure {
     /// The port was taken between our look and the server's bind.
     PortTaken,
+    /// Somebody killed the server or its keeper: no fault of ours or of the data.
+    Killed(Error),
     Other(Error),
 }
+
+/// After so many attempts that were cut short something is wrong with the machine.
+const ATTEMPTS_MAX: u32 = 4;
 
 impl Launch<'_> {
     /// Starts the server and waits until it answers. Blocks; not to be called within a runtime.
@@ -67,14 +85,21 @@ impl Launch<'_> {
     /// # Errors
     /// The server does not start; the error has its last log line, and the log is kept.
     pub(in crate::server) fn start(mut self) -> Result<Attached> {
-        // A free port can be gone a moment later, so a second and a third try are fair; without TCP the server
-        // is still good for everything but `url_tcp`.
-        for port in [free_port(), free_port(), None] {
+        let mut ports_taken = 0;
+        for attempt in 1.. {
+            // A free port can be gone a moment later, so a second try is fair; without TCP the server is still
+            // good for everything but `url_tcp`.
+            let port = if ports_taken < 2 { free_port() } else { None };
+            let parked = matches!(self.source, Source::Parked(_));
             match self.attempt(port) {
                 Ok(launched) => return Ok(launched),
-                Err(Failure::PortTaken) => self.source = self.source_again()?,
-                Err(Failure::Other(error)) => return Err(error),
+                Err(Failure::PortTaken) => ports_taken += 1,
+                Err(Failure::Killed(_)) if attempt < ATTEMPTS_MAX => {}
+                // What was parked may be of no use any more; a fresh copy is.
+                Err(Failure::Other(_)) if parked => {}
+                Err(Failure::Killed(error) | Failure::Other(error)) => return Err(error),
             }
+            self.source = self.source_again()?;
         }
         Err(Error::server("failed to start a server on any port"))
     }
@@ -93,17 +118,21 @@ impl Launch<'_> {
 
     fn attempt(&self, port: Option<u16>) -> Result<Attached, Failure> {
         let base = self.root.join(format!("{}{}", self.home.base_prefix(), random_part()));
-        let keeper_log = self.home.state_dir.join("keeper.log");
-        let log = File::create(&keeper_log)
-            .attempt(ErrorKind::Environment, || format!("failed to create `{}`", keeper_log.display()))
+        // Without a name: several keepers start at a time, and nothing of it is left afterwards.
+        let (log, log_for_keeper) = tempfile::tempfile_in(&self.home.state_dir)
+            .and_then(|file| Ok((file.try_clone()?, file)))
+            .attempt(ErrorKind::Environment, || {
+                format!("failed to create a file in `{}`", self.home.state_dir.display())
+            })
             .map_err(Failure::Other)?;
         let (source, take) = match &self.source {
             Source::Copy(path) => (path, "copy"),
             Source::Parked(path) => (path, "move"),
         };
-        let (park, park_kib_max) = match &self.park {
-            Park::Never => (PathBuf::from("-"), 0),
-            Park::As { prefix, mib_max } => (prefix.clone(), mib_max << 10),
+        let (park, mib_max, park_as) = match &self.park {
+            Park::Never => (Path::new("-"), 0, "never"),
+            Park::Slot { prefix, mib_max } => (prefix.as_path(), *mib_max, "slot"),
+            Park::Image { data, mib_max } => (data.as_path(), *mib_max, "image"),
         };
         let listen = if port.is_some() { "listen_addresses=127.0.0.1" } else { "listen_addresses=" };
         let mut keeper = Program::new("/bin/sh")
@@ -117,33 +146,45 @@ impl Launch<'_> {
             .arg(source)
             .arg(take)
             .arg(park)
-            .arg(park_kib_max.to_string())
+            .arg((mib_max << 10).to_string())
+            .arg(park_as)
             .args(self.settings.arguments())
             .args(["-c", listen, "-p"])
             .arg(port.unwrap_or(DEFAULT_PORT).to_string())
             .current_dir("/")
             .as_user(User::for_server())
-            .output(log)
+            .output(log_for_keeper)
             .start()
             .map_err(Failure::Other)?;
+        let mut was_killed = false;
         let door = wait::until("the keeper to open its door", START_DEADLINE, || {
             if let Entry::In(door) = enter(&base) {
                 return Ok(Look::Ready(door));
             }
             match keeper.try_status()? {
                 None => Ok(Look::NotYet("not open yet".into())),
-                Some(_) => Err(self.keeper_failed(&base, &keeper_log)),
+                Some(status) => {
+                    was_killed = status.code().is_none();
+                    Err(self.keeper_failed(&base, &log))
+                }
             }
         })
-        .map_err(Failure::Other)?;
-        // From here on the door decides how long it lives.
-        keeper.leave();
+        .map_err(|error| if was_killed { Failure::Killed(error) } else { Failure::Other(error) })?;
         let port = port.unwrap_or(DEFAULT_PORT);
-        self.wait_until_ready(&base, port)?;
+        let ready = self.wait_until_ready(&base, port, &mut keeper, &log);
+        // From here on the door decides how long it lives, and cleans up behind a failure as well.
+        keeper.leave();
+        ready?;
         Ok(Attached { door, port })
     }
 
-    fn wait_until_ready(&self, base: &Path, port: u16) -> Result<(), Failure> {
+    fn wait_until_ready(
+        &self,
+        base: &Path,
+        port: u16,
+        keeper: &mut Running,
+        log: &File,
+    ) -> Result<(), Failure> {
         let started = std::time::Instant::now();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -152,36 +193,54 @@ impl Launch<'_> {
             .map_err(Failure::Other)?;
         let endpoint = Endpoint::socket(base.to_owned(), port);
         let options = endpoint.options(endpoint.maintenance_database());
-        let mut ended = None;
-        let ready = wait::until("the server to answer", START_DEADLINE, || {
-            match runtime.block_on(async { options.connect().await?.close().await }) {
-                Ok(()) => Ok(Look::Ready(())),
-                Err(error) => {
-                    ended = fs::read_to_string(base.join("ended")).ok();
-                    match &ended {
-                        Some(status) => Err(self.server_failed(base, status.trim(), started.elapsed())),
-                        None => Ok(Look::NotYet(error.to_string())),
-                    }
-                }
+        let mut failure: fn(Error) -> Failure = Failure::Other;
+        wait::until("the server to answer", START_DEADLINE, || {
+            let error = match runtime.block_on(async { options.connect().await?.close().await }) {
+                Ok(()) => return Ok(Look::Ready(())),
+                Err(error) => error,
+            };
+            if base.join("uncopied").exists() {
+                return Err(self.copy_failed(base, log));
             }
-        });
-        ready.map_err(|error| {
-            let port_taken = ended.is_some()
-                && fs::read_to_string(base.join("log"))
-                    .is_ok_and(|log| log.contains("could not create any TCP/IP sockets"));
-            if port_taken { Failure::PortTaken } else { Failure::Other(error) }
+            if let Ok(status) = fs::read_to_string(base.join("ended")) {
+                // The shell's way to say that a signal ended it.
+                if status.trim().parse::<i32>().is_ok_and(|status| status > 128) {
+                    failure = Failure::Killed;
+                } else if fs::read_to_string(base.join("log"))
+                    .is_ok_and(|log| log.contains("could not create any TCP/IP sockets"))
+                {
+                    failure = |_| Failure::PortTaken;
+                }
+                return Err(self.server_failed(base, status.trim(), started.elapsed()));
+            }
+            if !base.join("up").exists() && keeper.try_status()?.is_some() {
+                failure = Failure::Killed;
+                return Err(Error::server(format!("the keeper of `{}` was killed", base.display())));
+            }
+            Ok(Look::NotYet(error.to_string()))
         })
+        .map_err(failure)
     }
 
-    fn keeper_failed(&self, base: &Path, keeper_log: &Path) -> Error {
-        let complaint = fs::read_to_string(keeper_log).unwrap_or_default();
+    fn keeper_failed(&self, base: &Path, log: &File) -> Error {
         let user = User::for_server().map(|user| format!(" as `{}`", user.name)).unwrap_or_default();
-        Error::environment(format!(
-            "failed to create `{}`{user}: {}",
+        let complaint = last_words(log).unwrap_or_else(|| "the keeper ended without a word".into());
+        Error::environment(format!("failed to create `{}`{user}: {complaint}", base.display()))
+            .with_help("the folder above it must be writable for that user")
+    }
+
+    fn copy_failed(&self, base: &Path, log: &File) -> Error {
+        let (Source::Copy(source) | Source::Parked(source)) = &self.source;
+        let complaint = last_words(log).unwrap_or_else(|| "no reason was given".into());
+        let error = format!(
+            "failed to make a data directory below `{}` from `{}`: {complaint}",
             base.display(),
-            complaint.lines().last().unwrap_or("the keeper ended without a word")
+            source.display()
+        );
+        Error::environment(error).with_help(format!(
+            "if there is no room, free some, or name another folder in {}",
+            env::DATA_ROOTS.name
         ))
-        .with_help("the folder above it must be writable for that user")
     }
 
     fn server_failed(&self, base: &Path, status: &str, after: Duration) -> Error {
@@ -191,14 +250,6 @@ impl Launch<'_> {
             Ok(_) => format!("; log kept at `{}`", kept.display()),
             Err(_) => String::new(),
         };
-        if status == "copy" {
-            let error = Error::environment(format!(
-                "failed to copy a data directory to `{}`: {}{kept}",
-                base.display(),
-                tail.join("")
-            ));
-            return error.with_help("is the disk full?");
-        }
         Error::server(format!(
             "failed to start `{}`: exited with status {status} within {after:.0?}; last log line: `{}`{kept}",
             self.installation.program("postgres").display(),
@@ -209,6 +260,15 @@ impl Launch<'_> {
 
 /// The port in the socket's name when there is no TCP.
 const DEFAULT_PORT: u16 = 5432;
+
+/// The last line that a keeper wrote. Reads at a place of its own: the keeper writes at the shared one.
+fn last_words(log: &File) -> Option<String> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = [0; 4096];
+    let length = log.read_at(&mut bytes, 0).ok()?;
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned)
+}
 
 /// A port of the loopback interface that nobody listens on at this moment.
 fn free_port() -> Option<u16> {

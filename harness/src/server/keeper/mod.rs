@@ -21,5 +21,5 @@ mod roots;
 
 pub(super) use base::{Door, Home, request_restart};
 pub(super) use elect::{attach, replace};
-pub(super) use launch::{Attached, Launch, Park, Source, log_tail};
+pub(super) use launch::{Attached, Launch, Park, Source, ask_to_park, log_tail};
 pub(super) use roots::{choose as choose_root, free_mib, is_memory, memory_available_mib};

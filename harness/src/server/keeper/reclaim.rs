@@ -10,21 +10,26 @@ use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A base is younger than this while its keeper may still be on its way to the door.
 const YOUNG: Duration = Duration::from_secs(2);
 /// Bases of other homes are looked at only when nobody of theirs came back for so long.
 const ABANDONED: Duration = Duration::from_secs(3600);
+/// A server that should end is given so long before it is killed.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Of all homes together so many parked data directories are kept.
 const PARKED_MAX: usize = 4;
 
-/// Reclaims the bases of `home`, the abandoned ones of other homes, and parked data past its age or number.
+/// Reclaims the bases of `home`, those of other homes that nobody keeps any more, and parked data past its age
+/// or number.
 pub(super) fn reclaim(home: &Home, candidates: &[PathBuf]) {
     for base in entries(candidates, BASE) {
         let ours =
             base.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&home.base_prefix()));
-        let age_min = if ours { YOUNG } else { ABANDONED };
+        // A door that nobody reads is never read again, whosever it is. Without a door it may be on its way.
+        let had_keeper = base.join("door").exists();
+        let age_min = if ours || had_keeper { YOUNG } else { ABANDONED };
         let settled = age(&base) > age_min || (ours && !has_keeper(&base));
         if settled && is_our_own(&base) && matches!(enter(&base), Entry::NoKeeper) && !has_keeper(&base) {
             remove(&base);
@@ -34,11 +39,28 @@ pub(super) fn reclaim(home: &Home, candidates: &[PathBuf]) {
         entries(candidates, PARKED).into_iter().filter(|base| is_our_own(base)).collect();
     parked.sort_by_key(|base| std::cmp::Reverse(modified(base)));
     for (place, base) in parked.iter().enumerate() {
-        if place >= PARKED_MAX || age(base) > PARKED_AGE_MAX {
-            let _ = fs::remove_dir_all(base);
+        if place >= PARKED_MAX || age(base) > PARKED_AGE_MAX || is_given_up(base) {
+            remove_parked(base);
         }
     }
 }
+
+/// Removes parked data that nobody shall take any more; its own home may be about to take it, so it loses its
+/// name first.
+pub(super) fn remove_parked(base: &Path) {
+    let given_up = base.with_extension(GIVEN_UP);
+    // Somebody else may have been here before us.
+    if is_given_up(base) || fs::rename(base, &given_up).is_ok() {
+        let _ = fs::remove_dir_all(given_up);
+    }
+}
+
+/// Whether somebody is removing this parked data, or died over it.
+pub(super) fn is_given_up(base: &Path) -> bool {
+    base.extension().is_some_and(|ending| ending == GIVEN_UP)
+}
+
+const GIVEN_UP: &str = "gone";
 
 fn age(path: &Path) -> Duration {
     modified(path).elapsed().unwrap_or_default()
@@ -51,9 +73,16 @@ fn is_our_own(path: &Path) -> bool {
 
 /// Whether a keeper of this base lives: it names the base as an argument from its first moment on. Where
 /// processes cannot be listed, only the door and the age tell.
-pub(super) fn has_keeper(base: &Path) -> bool {
+fn has_keeper(base: &Path) -> bool {
     let wanted = format!("pgkeeper\0{}\0", base.display());
     processes().any(|(_, command_line)| command_line.contains(&wanted))
+}
+
+/// Whether a keeper of this base lives that parks the data for `home`: those of private servers do not.
+pub(super) fn has_parking_keeper(home: &Home, base: &Path) -> bool {
+    let wanted = format!("pgkeeper\0{}\0", base.display());
+    let parks = format!("/{}\0", home.parked_prefix());
+    processes().any(|(_, command_line)| command_line.contains(&wanted) && command_line.contains(&parks))
 }
 
 /// All processes that can be seen, with their command lines.
@@ -73,14 +102,18 @@ fn remove(base: &Path) {
     }
     let data = format!("{}/data", base.display());
     let title = format!("postgres: {name}: ");
-    let postmaster_file = fs::read_to_string(base.join("data/postmaster.pid")).unwrap_or_default();
+    let mut segment = None;
+    let started = Instant::now();
     let ended = wait::until("the processes of a dead server to end", Duration::from_secs(10), || {
+        segment = segment_of(base).or(segment);
+        // SIGQUIT lets a postmaster give its shared memory back; what has none left, or does not react, is killed.
+        let signal = if started.elapsed() < PATIENCE { Signal::SIGQUIT } else { Signal::SIGKILL };
         let mut left = 0;
         for (pid, command_line) in processes() {
             if command_line.contains(&data) || command_line.starts_with(&title) {
                 left += 1;
                 // Gone already, or not ours to kill: the next look tells.
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                let _ = kill(Pid::from_raw(pid), signal);
             }
         }
         Ok(if left == 0 { Look::Ready(()) } else { Look::NotYet(format!("{left} left")) })
@@ -88,13 +121,16 @@ fn remove(base: &Path) {
     if ended.is_err() {
         return;
     }
-    let segment = postmaster_file
-        .lines()
-        .nth(6)
-        .and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<i32>().ok());
-    if let Some(segment) = segment {
+    // A postmaster that ended in order has removed its file, and its segment.
+    if let Some(segment) = segment_of(base).or(segment) {
         // SAFETY: removing a segment by id takes no pointer. It is the id that this server wrote down.
         unsafe { nix::libc::shmctl(segment, nix::libc::IPC_RMID, std::ptr::null_mut()) };
     }
     let _ = fs::remove_dir_all(base);
+}
+
+/// The id of the shared memory segment that the server noted.
+fn segment_of(base: &Path) -> Option<i32> {
+    let file = fs::read_to_string(base.join("data/postmaster.pid")).ok()?;
+    file.lines().nth(6)?.split_ascii_whitespace().nth(1)?.parse().ok()
 }

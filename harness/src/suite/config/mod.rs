@@ -57,7 +57,7 @@ impl Config {
     /// # Errors
     /// It cannot be read, or says something that cannot be: the error names file, line and key.
     pub fn load(path: &Path) -> Result<Config> {
-        Config::load_with(path, &Registry::standard())
+        Config::load_with(path, &super::registry())
     }
 
     /// As [`load`](Config::load), for checks of the caller's own.

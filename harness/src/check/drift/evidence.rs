@@ -1,0 +1,85 @@
+//! Differences of two catalogs as steps of a transcript.
+
+use crate::catalog::{Change, Kind, What};
+use crate::finding::Evidence;
+
+/// What the snapshot says, and the command of psql that shows what `role` sees instead.
+pub(super) fn of(change: &Change, file: &str, role: &str) -> Vec<Evidence> {
+    let (committed, migrated) = match &change.what {
+        What::Added => ("not there".to_owned(), "there".to_owned()),
+        What::Removed => ("there".to_owned(), "not there".to_owned()),
+        What::Changed { fact, from, to } => {
+            let said = |value: &Option<String>| format!("{fact}: {}", value.as_deref().unwrap_or("none"));
+            (said(from), said(to))
+        }
+    };
+    vec![
+        Evidence::step(format!("{file}, {} {}", change.kind, change.name), committed),
+        Evidence::as_role(role, look(change.kind, &change.name), migrated),
+    ]
+}
+
+/// What to type in psql to see the object `name`.
+fn look(kind: Kind, name: &str) -> String {
+    let relation = || name.rsplit_once('.').map_or(name, |(relation, _)| relation);
+    let without_arguments = || name.split('(').next().unwrap_or(name);
+    match kind {
+        Kind::Table
+        | Kind::ForeignTable
+        | Kind::View
+        | Kind::MaterializedView
+        | Kind::Index
+        | Kind::Sequence => {
+            format!("\\d+ {name}")
+        }
+        Kind::Column | Kind::Constraint | Kind::Trigger | Kind::Rule | Kind::Policy => {
+            format!("\\d+ {}", relation())
+        }
+        Kind::Schema => format!("\\dn+ {name}"),
+        Kind::Extension => format!("\\dx {name}"),
+        Kind::Type => format!("\\dT+ {name}"),
+        Kind::Domain => format!("\\dD+ {name}"),
+        Kind::Function | Kind::Procedure => format!("\\sf {name}"),
+        Kind::Aggregate => format!("\\da+ {}", without_arguments()),
+        Kind::Grant => {
+            match Kind::split(name).map(|(of, rest)| (of, rest.split(" to ").next().unwrap_or(rest))) {
+                Some((Kind::Schema, name)) => format!("\\dn+ {name}"),
+                Some((Kind::Function | Kind::Procedure | Kind::Aggregate, name)) => {
+                    format!("\\df+ {}", name.split('(').next().unwrap_or(name))
+                }
+                Some((Kind::Column, name)) => {
+                    format!("\\dp {}", name.rsplit_once('.').map_or(name, |(table, _)| table))
+                }
+                Some((_, name)) => format!("\\dp {name}"),
+                None => "\\dp *.*".into(),
+            }
+        }
+        Kind::DefaultPrivilege => "\\ddp".into(),
+        Kind::Setting => "\\drds".into(),
+        Kind::EventTrigger => format!("\\dy+ {name}"),
+        Kind::Publication => format!("\\dRp+ {name}"),
+        Kind::Statistics => format!("\\dX {name}"),
+        Kind::Collation => format!("\\dO+ {name}"),
+        Kind::Server => format!("\\des+ {name}"),
+        Kind::UserMapping => "\\deu+".into(),
+        Kind::ForeignDataWrapper => format!("\\dew+ {name}"),
+        Kind::Language => format!("\\dL+ {name}"),
+        _ => "\\dd".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(Kind::Column, "crm.people.name", "\\d+ crm.people")]
+    #[case(Kind::Function, "crm.f(integer, text)", "\\sf crm.f(integer, text)")]
+    #[case(Kind::Grant, "table crm.people to web_app", "\\dp crm.people")]
+    #[case(Kind::Grant, "column crm.people.name to web_app", "\\dp crm.people")]
+    #[case(Kind::Grant, "function crm.f(integer) to web_app", "\\df+ crm.f")]
+    fn objects_are_shown_by_psql(#[case] kind: Kind, #[case] name: &str, #[case] command: &str) {
+        assert_eq!(look(kind, name), command);
+    }
+}

@@ -1,0 +1,122 @@
+//! What applies the migrations of a project under check, and as whom.
+
+use super::databases::absolute;
+use super::project::Project;
+use crate::database::TestDb;
+use crate::error::Result;
+use crate::ident::QualifiedName;
+use crate::migration::{Applied, Migrations, Runner, known_histories};
+use crate::process::Program;
+use crate::script::environment;
+use sqlx::postgres::PgConnectOptions;
+use std::path::{Path, PathBuf};
+
+/// What applies the migrations of a project, and as whom.
+#[derive(Debug)]
+pub(super) struct Migrator {
+    migrations: Migrations,
+    history: String,
+    role: Option<String>,
+}
+
+impl Migrator {
+    /// # Errors
+    /// The migrations cannot be read.
+    pub(super) fn of(project: &Project) -> Result<Migrator> {
+        let declared = &project.migrations;
+        let migrations = match &declared.command {
+            Some(line) => Migrations::command(line, absolute(&project.dir)?),
+            None => Migrations::load(absolute(&declared.dir)?, declared.format.unwrap_or_default())?,
+        };
+        Ok(Migrator { migrations, history: declared.history.clone(), role: declared.migrator_role.clone() })
+    }
+
+    pub(super) fn migrations(&self) -> &Migrations {
+        &self.migrations
+    }
+
+    fn runner(&self) -> Runner<'_> {
+        Runner::new(&self.migrations).with_history(&self.history)
+    }
+
+    fn options(&self, db: &TestDb) -> PgConnectOptions {
+        match &self.role {
+            Some(role) => db.options_as(role),
+            None => db.options(),
+        }
+    }
+
+    /// Applies what is pending.
+    ///
+    /// # Errors
+    /// As [`Runner::apply`].
+    pub(super) async fn apply(&self, db: &TestDb) -> Result<Applied> {
+        self.runner().apply(&self.options(db)).await
+    }
+
+    /// The names of the applied files, in order; nothing of a command.
+    ///
+    /// # Errors
+    /// As [`Runner::history`].
+    pub(super) async fn applied(&self, db: &TestDb) -> Result<Vec<String>> {
+        if self.migrations.command_line().is_some() {
+            return Ok(Vec::new());
+        }
+        let history = self.runner().history(&self.options(db)).await?;
+        Ok(history.into_iter().map(|entry| entry.name).collect())
+    }
+
+    /// A process that applies what is pending when `gate`, a named pipe, is opened for writing; it creates the file
+    /// `ready` before it waits. The built-in runner runs in `program`.
+    pub(super) fn process(&self, db: &TestDb, program: &Path, gate: &Path, ready: &Path) -> Program {
+        let wait = ": > \"$PGHARNESS_READY\"; : < \"$PGHARNESS_GATE\"";
+        let mut process = match self.migrations.command_line() {
+            // The command may be several.
+            Some(line) => Program::shell(&format!("{wait}; {line}")).current_dir(self.migrations.dir()),
+            None => {
+                let format = self.migrations.format().unwrap_or_default();
+                Program::shell(&format!("{wait}; exec \"$PGHARNESS_PROGRAM\" migrate \"$@\""))
+                    .args(["sh", "--history", &self.history, "--format", format.name(), "--dir"])
+                    .arg(self.migrations.dir())
+                    .env("PGHARNESS_PROGRAM", program)
+            }
+        };
+        for (name, value) in environment(&self.options(db)) {
+            process = process.env(name, value);
+        }
+        process.env("PGHARNESS_READY", ready).env("PGHARNESS_GATE", gate).ends_with_us()
+    }
+
+    /// The role that applies them on the server of `db`.
+    pub(super) fn role<'a>(&'a self, db: &'a TestDb) -> &'a str {
+        self.role.as_deref().unwrap_or_else(|| db.server().endpoint().role())
+    }
+
+    /// As whom, for people: "`app_migrator`", or the superuser and why.
+    pub(super) fn whom(&self, db: &TestDb) -> String {
+        match &self.role {
+            Some(role) => format!("`{role}`"),
+            None => format!("`{}` (`migrations.migrator_role` names nobody)", self.role(db)),
+        }
+    }
+
+    /// What people call the whole: the command, or the folder.
+    pub(super) fn shown(&self, project: &Project) -> String {
+        match self.migrations.command_line() {
+            Some(line) => line.to_owned(),
+            None => shown_path(project, self.migrations.dir()),
+        }
+    }
+
+    /// Whether `table` is one that a runner keeps its history in.
+    pub(super) fn is_history(&self, table: &QualifiedName) -> bool {
+        *table == QualifiedName::parse(&self.history)
+            || (self.migrations.command_line().is_some() && known_histories().any(|name| name == table.name))
+    }
+}
+
+/// `path` as people write it who work in the project's folder.
+pub(super) fn shown_path(project: &Project, path: &Path) -> String {
+    let root = absolute(&project.dir).unwrap_or_else(|_| PathBuf::new());
+    path.strip_prefix(&root).unwrap_or(path).display().to_string()
+}

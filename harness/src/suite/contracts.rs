@@ -1,0 +1,157 @@
+//! The contracts of the reference data layer, as checks: `verify` shows that it keeps them on this server.
+
+use crate::check::{Check, Context, Example, Explanation, Running, Verdict};
+use crate::contract::{ContractReport, Reference, Verdict as Shown, errors, transaction};
+use crate::database::{Isolation, Template, TestDb};
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::finding::{Finding, Subject};
+use crate::runtime::PoolSettings;
+
+/// Transactions of the reference data layer.
+pub(super) struct Transactions;
+
+/// The error map of the reference data layer.
+pub(super) struct Errors;
+
+impl Check for Transactions {
+    fn id(&self) -> &'static str {
+        "contract.transaction"
+    }
+
+    fn summary(&self) -> &'static str {
+        "the reference data layer's transactions keep their contract on this server"
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation {
+            proves: "`pgharness::runtime::with_transaction` commits what it says it commits, leaves nothing after an \
+                     error, a panic or a future that is dropped half-way, runs at the level it was asked for, and \
+                     retries what must be retried and nothing else. It is shown on a server of its own. Of your own \
+                     data layer `pgharness::contract::transaction::verify` says the same in a test.",
+            matters: "Each property comes from a bug that somebody shipped: a COMMIT of an aborted transaction that \
+                      reports success, a cancelled request that leaves its locks, a retry within the old snapshot.",
+            remedy: "The finding names the property and what to change. A data layer that breaks one can be \
+                     compared with the reference, which is written to be read.",
+        }
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        &[]
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
+        Box::pin(async move {
+            let db = stage(context).await?;
+            verdict(self.id(), on_a_thread(move || transactions(db)).await?)
+        })
+    }
+}
+
+impl Check for Errors {
+    fn id(&self) -> &'static str {
+        "contract.errors"
+    }
+
+    fn summary(&self) -> &'static str {
+        "the reference data layer's error map keeps its contract on this server"
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation {
+            proves: "Every error that an ordinary server can be made to raise is raised, and what \
+                     `pgharness::runtime::DataError` makes of it has the right status, holds no input value and \
+                     none of the server's own text. Of your own error map `pgharness::contract::errors::verify` says \
+                     the same in a test.",
+            matters: "A unique violation that is answered with the server's words tells a stranger which e-mail \
+                      addresses have accounts; one that is answered with 500 pages somebody at night.",
+            remedy: "The finding names the SQLSTATE and what came out of the map.",
+        }
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        &[]
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
+        Box::pin(async move {
+            let db = stage(context).await?;
+            verdict(self.id(), on_a_thread(move || mapped_errors(db)).await?)
+        })
+    }
+}
+
+/// A server of its own: contracts create roles, end sessions and hold what others would wait for.
+async fn stage(context: &Context) -> Result<TestDb> {
+    let server = context.server()?.clone();
+    let builder = Template::builder(&context.project().dir).with_server(server);
+    builder.with_isolation(Isolation::Cluster).build().get_for("pgharness verify").await
+}
+
+fn transactions(db: TestDb) -> impl Future<Output = Result<ContractReport>> {
+    async move {
+        let pool = PoolSettings::new(db.options()).with_max(4).connect().await?;
+        transaction::verify(&Reference::new(pool), &db.options()).await
+    }
+}
+
+fn mapped_errors(db: TestDb) -> impl Future<Output = Result<ContractReport>> {
+    async move {
+        let pool = PoolSettings::new(db.options()).connect().await?;
+        errors::verify(&Reference::new(pool), &db.options()).await
+    }
+}
+
+/// Contracts poll futures by hand and let them panic: they get a thread and a runtime of their own.
+async fn on_a_thread<F: Future<Output = Result<ContractReport>>>(
+    make: impl FnOnce() -> F + Send + 'static,
+) -> Result<ContractReport> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .attempt(ErrorKind::Environment, || "failed to make a runtime".into());
+        let _ = sender.send(runtime.and_then(|runtime| runtime.block_on(make())));
+    };
+    std::thread::Builder::new()
+        .name("pgharness-contract".into())
+        .spawn(work)
+        .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
+    receiver.await.map_err(|_| Error::environment("the thread of a contract ended"))?
+}
+
+/// What a contract says as a check's verdict: what could not be shown is no pass.
+fn verdict(id: &str, report: ContractReport) -> Result<Verdict> {
+    let unknown: Vec<String> = report
+        .properties
+        .iter()
+        .filter_map(|property| match &property.verdict {
+            Shown::Unknown(reason) => Some(format!("`{}` could not be shown: {reason}", property.name)),
+            Shown::Held | Shown::Broken => None,
+        })
+        .collect();
+    if report.findings.is_empty() && !unknown.is_empty() {
+        return Err(Error::new(ErrorKind::Database, unknown.join("; ")));
+    }
+    let findings = report.findings.into_iter().map(|finding| {
+        let property = finding.check;
+        let subject = Subject::new(finding.subject.kind, property);
+        Finding { check: id.to_owned(), subject, ..finding }
+    });
+    Ok(Verdict::of(findings.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Property;
+
+    #[test]
+    fn what_could_not_be_shown_is_no_pass() {
+        let property = |verdict| Property { name: "errors.total".into(), verdict };
+        let report = |verdict| ContractReport { properties: vec![property(verdict)], findings: vec![] };
+        assert_eq!(verdict("contract.errors", report(Shown::Held)).unwrap(), Verdict::of(vec![]));
+        let error = verdict("contract.errors", report(Shown::Unknown("no time".into()))).unwrap_err();
+        assert_eq!(error.to_string(), "`errors.total` could not be shown: no time");
+    }
+}
