@@ -241,7 +241,7 @@ fn psql_opens_a_fresh_clone() {
     assert!(listed.contains(&kept), "{listed}");
     let again = run(&dir, &["psql", &kept, "--", "-XAtc", "select current_database(), id from users"]);
     assert_eq!(again.text(), format!("{kept}|7"));
-    assert_eq!(code(&run(&dir, &["psql", &kept, "--", "-Xc", &format!("drop table users")])), 0);
+    assert_eq!(code(&run(&dir, &["psql", &kept, "--", "-Xc", "drop table users"])), 0);
 }
 
 #[test]
