@@ -16,6 +16,7 @@ mod keeper;
 mod load;
 mod migration;
 mod report;
+mod rows;
 mod runtime;
 mod statement;
 mod support;

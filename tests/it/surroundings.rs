@@ -3,22 +3,23 @@
 use crate::field::{Field, assert_well};
 use pgharness::notice;
 use pgharness::process::{Program, User};
+use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, Story, Trouble};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A file system in memory, as long as this lives.
-struct Tmpfs(PathBuf);
+struct Tmpfs(tempfile::TempDir);
 
 impl Tmpfs {
     /// `None`, with a notice, where we may not mount one.
-    fn mount(field: &Field, name: &str, mib: u32) -> Option<Tmpfs> {
-        let dir = field.root().join(name);
-        fs::create_dir(&dir).unwrap();
+    fn mount(mib: u32) -> Option<Tmpfs> {
+        let dir = tempfile::Builder::new().prefix("kt-").rand_bytes(4).tempdir_in("/tmp").unwrap();
         let mounted = Program::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=777"), "pgharness-test"])
-            .arg(&dir)
+            .arg(dir.path())
             .run()
             .is_ok_and(|finished| finished.status.success());
         if !mounted {
@@ -30,13 +31,17 @@ impl Tmpfs {
     }
 
     fn path(&self) -> String {
-        self.0.display().to_string()
+        self.0.path().display().to_string()
     }
 }
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        let _ = Program::new("umount").arg("-l").arg(&self.0).run();
+        // As long as a server lives there it is busy; what it leaves goes with it.
+        let _ = wait::until("the file system to be idle", Duration::from_secs(20), || {
+            let unmounted = Program::new("umount").arg(self.0.path()).run()?;
+            Ok(if unmounted.status.success() { Look::Ready(()) } else { Look::NotYet(unmounted.complaint()) })
+        });
     }
 }
 
@@ -51,7 +56,7 @@ fn refusal(story: &Story) -> &str {
 #[test]
 fn a_small_file_system_is_passed_over_and_named_when_it_is_the_only_one() {
     let field = Field::new(0);
-    let Some(small) = Tmpfs::mount(&field, "small", 64) else { return };
+    let Some(small) = Tmpfs::mount(64) else { return };
     let once = Participant::once(&field.workspace("w"));
     let field = field.with("PGHARNESS_DATA_ROOTS", small.path());
     let story = field.run(&once);
@@ -73,7 +78,7 @@ fn a_small_file_system_is_passed_over_and_named_when_it_is_the_only_one() {
 #[test]
 fn a_full_file_system_is_told_to_the_test_that_waits() {
     let field = Field::new(0);
-    let Some(disk) = Tmpfs::mount(&field, "disk", 330) else { return };
+    let Some(disk) = Tmpfs::mount(330) else { return };
     let workspace = field.workspace("w");
     // Some 30 MiB a database, so that few fill it.
     fs::write(

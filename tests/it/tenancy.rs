@@ -1,54 +1,37 @@
 //! Tenant isolation, attacked: the examples of the checks, the reference schema, and broken variants of it.
 
 use futures_util::StreamExt;
-use pgharness::check::{Context, Example, Kind, Project, Registry, Tenancy, TenancyModel, Verdict};
+use pgharness::check::{Check, Context, Example, Explanation, Kind, Project, Registry, Running, Verdict};
 use pgharness::finding::{Finding, Measurement, Severity};
 use pgharness::suite::Config;
 use rstest::rstest;
+use sqlx::{Either, Row};
 use std::path::{Path, PathBuf};
 
 const CHECKS: [&str; 3] = ["tenancy.cross-insert", "tenancy.cross-read", "tenancy.no-context"];
 
-/// The same for all examples, which then share a server.
-const BOOTSTRAP: &str = "
-    do $$
-    declare wanted text;
-    begin
-        foreach wanted in array array['web_app', 'web_jobs'] loop
-            if not exists (select from pg_roles where rolname = wanted) then
-                execute format('create role %I login', wanted);
-            end if;
-        end loop;
-    end $$;
-    grant create on schema public to public;";
-
-fn tenancy() -> Tenancy {
-    Tenancy {
-        model: TenancyModel::Rls,
-        column: "tenant_id".into(),
-        setting: Some("app.tenant_id".into()),
-        roles: vec!["web_app".into(), "web_jobs".into()],
-        exempt: vec![],
-        onboard: None,
-    }
+/// A project with one migration, configured as the examples of `tenancy.cross-read` are.
+fn project_of(sql: &str) -> (tempfile::TempDir, Project) {
+    project("tenancy.cross-read", vec![("migrations/0001_example.sql".into(), sql.into())])
 }
 
-fn project_of(sql: &str) -> (tempfile::TempDir, Project) {
-    let dir = tempfile::tempdir().unwrap();
-    let migrations = dir.path().join("migrations");
-    std::fs::create_dir(&migrations).unwrap();
-    std::fs::write(migrations.join("0001_example.sql"), sql).unwrap();
-    let bootstrap = dir.path().join("bootstrap.sql");
-    std::fs::write(&bootstrap, BOOTSTRAP).unwrap();
-    let mut project = Project {
-        dir: dir.path().to_owned(),
-        bootstrap: vec![bootstrap],
-        connections_max: 100,
-        tenancy: Some(tenancy()),
-        ..Project::default()
-    };
-    project.migrations.dir = migrations;
-    (dir, project)
+/// The project that an example stands for. All have the same roles, and then share a server.
+fn project_of_example(id: &str, example: &Example) -> (tempfile::TempDir, Project) {
+    project(id, example.files())
+}
+
+fn project(id: &str, files: Vec<(String, String)>) -> (tempfile::TempDir, Project) {
+    let temporary = tempfile::tempdir().unwrap();
+    let examples = repository().join("fixtures/checks");
+    std::fs::copy(examples.join("roles.sql"), temporary.path().join("roles.sql")).unwrap();
+    let dir = temporary.path().join("project");
+    std::fs::create_dir_all(dir.join("migrations")).unwrap();
+    std::fs::copy(examples.join(id).join("pgharness.toml"), dir.join("pgharness.toml")).unwrap();
+    for (path, text) in files {
+        std::fs::write(dir.join(path), text).unwrap();
+    }
+    let project = Config::load(&dir.join("pgharness.toml")).unwrap().project().unwrap();
+    (temporary, project)
 }
 
 async fn run(check: &str, project: Project) -> (Vec<Finding>, Vec<Measurement>) {
@@ -79,14 +62,15 @@ async fn bad_examples_are_found_and_good_ones_are_not() {
     let examples: Vec<(&'static str, &Example)> = CHECKS
         .into_iter()
         .flat_map(|id| registry.find(id).unwrap().examples().iter().map(move |example| (id, example)))
+        .filter(|(_, example)| example.kind() != Kind::Config)
         .collect();
     assert!(examples.len() > 30);
     let wrong: Vec<String> = futures_util::stream::iter(examples)
         .map(async |(id, example)| {
-            let (_dir, project) = project_of(example.sql);
+            let (_dir, project) = project_of_example(id, example);
             let findings = run(id, project).await.0;
             let as_expected = match example.kind() {
-                Kind::Good => findings.is_empty(),
+                Kind::Good | Kind::Config => findings.is_empty(),
                 // A dead policy is told from a leak, and so are rows that belong to nobody.
                 Kind::Bad if example.file == "bad_dead.sql" => {
                     brief(&findings) == ["note table public.orders"]
@@ -94,7 +78,6 @@ async fn bad_examples_are_found_and_good_ones_are_not() {
                 Kind::Bad if example.file == "bad_null_row.sql" && id == "tenancy.cross-read" => {
                     brief(&findings) == ["warning table public.templates"]
                 }
-                Kind::Config => true,
                 Kind::Bad => {
                     !findings.is_empty() && findings.iter().all(|finding| finding.severity == Severity::Error)
                 }
@@ -112,8 +95,52 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
+/// A check by name only: the configuration speaks of some that are not looked at here.
+struct Named(&'static str);
+
+impl Check for Named {
+    fn id(&self) -> &'static str {
+        self.0
+    }
+
+    fn summary(&self) -> &'static str {
+        ""
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation { proves: "", matters: "", remedy: "" }
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        &[]
+    }
+
+    fn run<'a>(&'a self, _: &'a Context) -> Running<'a> {
+        Box::pin(async { Ok(Verdict::skipped("")) })
+    }
+}
+
 fn reference() -> Project {
-    Config::load(&repository().join("pgharness.toml")).unwrap().project().unwrap()
+    let named =
+        ["migration.expand-only", "structure.conventions"].map(|id| Box::new(Named(id)) as Box<dyn Check>);
+    let registry = Registry::of(named.into_iter().collect());
+    Config::load_with(&repository().join("pgharness.toml"), &registry).unwrap().project().unwrap()
+}
+
+/// The reference schema with one more migration.
+fn broken_reference(sql: &str) -> (tempfile::TempDir, Project) {
+    let mut project = reference();
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(&project.migrations.dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let more = dir.path().join("9999_more.sql");
+    std::fs::write(more, format!("set local role app_owner;\n{sql}")).unwrap();
+    project.migrations.dir = dir.path().to_owned();
+    (dir, project)
 }
 
 fn figure(measurements: &[Measurement], name: &str) -> f64 {
@@ -127,8 +154,182 @@ async fn the_reference_schema_keeps_its_tenants_apart(
 ) {
     let (findings, measurements) = run(check, reference()).await;
     assert!(findings.is_empty(), "{findings:#?}");
-    println!("{measurements:?}");
     assert_eq!(figure(&measurements, ".roles"), 5.0);
     assert!(figure(&measurements, ".relations_reached") > 40.0, "{measurements:?}");
     assert!(figure(&measurements, ".probes") > 40.0, "{measurements:?}");
+}
+
+const OPEN_JOBS: &str = "alter policy tenant_isolation on workflow.jobs using (true) with check (true);";
+const NO_CHECK: &str = "alter policy tenant_isolation on trading.strategies with check (true);";
+const ZONES_DISABLED: &str = "alter table identity.zones disable row level security;";
+const WIDER: &str = "create policy audit on policy.policies for select to auditor using (true);";
+const DEAD: &str = "drop policy tenant_isolation on billing.metering;";
+const PARTITION: &str = "
+    do $$
+    declare newest regclass;
+    begin
+        select inhrelid::regclass into strict newest from pg_inherits
+        where inhparent = 'audit.audit_events'::regclass order by inhrelid::regclass::text desc limit 1;
+        execute format('alter table %s disable row level security', newest);
+        execute format('alter table %s rename to audit_events_newest', newest);
+        grant select, insert on audit.audit_events_newest to auditor, audit_writer;
+    end $$;";
+
+#[rstest]
+#[case::read("tenancy.cross-read", OPEN_JOBS, &["error table workflow.jobs"])]
+#[case::silent("tenancy.no-context", OPEN_JOBS, &["error table workflow.jobs"])]
+#[case::insert("tenancy.cross-insert", OPEN_JOBS, &["error table workflow.jobs"])]
+#[case::check_only("tenancy.cross-insert", NO_CHECK, &["error table trading.strategies"])]
+#[case::check_only_is_no_read("tenancy.cross-read", NO_CHECK, &[])]
+#[case::disabled("tenancy.no-context", ZONES_DISABLED, &["error table identity.zones"])]
+#[case::disabled_insert("tenancy.cross-insert", ZONES_DISABLED, &["error table identity.zones"])]
+#[case::wider("tenancy.cross-read", WIDER, &["error table policy.policies"])]
+#[case::wider_silent("tenancy.no-context", WIDER, &["error table policy.policies"])]
+#[case::dead("tenancy.cross-read", DEAD, &["note table billing.metering"])]
+#[case::partition("tenancy.cross-read", PARTITION, &["error partition audit.audit_events_newest"])]
+#[case::partition_insert("tenancy.cross-insert", PARTITION, &["error partition audit.audit_events_newest"])]
+#[tokio::test]
+async fn a_broken_reference_schema_is_found_out(
+    #[case] check: &str,
+    #[case] sql: &str,
+    #[case] expected: &[&str],
+) {
+    let (_dir, project) = broken_reference(sql);
+    let findings = run(check, project).await.0;
+    assert_eq!(brief(&findings), expected, "{findings:#?}");
+}
+
+#[tokio::test]
+async fn roles_with_the_same_outcome_are_one_finding() {
+    let (_dir, project) = broken_reference(OPEN_JOBS);
+    let findings = run("tenancy.cross-read", project).await.0;
+    let message = &findings[0].message;
+    assert!(message.contains("`task_runner`, `web_app` and `web_jobs` read"), "{message}");
+}
+
+/// Every transcript is run again, in a database that has nothing but the schema, the way psql would run it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transcript_shows_its_finding_again() {
+    let registry = Registry::standard();
+    let examples: Vec<(&'static str, &Example)> = CHECKS
+        .into_iter()
+        .flat_map(|id| registry.find(id).unwrap().examples().iter().map(move |example| (id, example)))
+        .filter(|(_, example)| example.kind() == Kind::Bad && example.file != "bad_dead.sql")
+        .collect();
+    for (id, example) in examples {
+        let (_dir, project) = project_of_example(id, example);
+        let context = Context::new(project);
+        let Verdict::Ran { findings, .. } = registry.find(id).unwrap().run(&context).await.unwrap() else {
+            panic!("{id} was skipped");
+        };
+        for finding in findings {
+            let db = context.database().await.unwrap();
+            let mut session = db.connection().await.unwrap();
+            let mut shown = 0;
+            for step in finding.evidence.iter().filter(|step| step.role.is_some()) {
+                let role = step.role.as_ref().unwrap();
+                let sql = format!("set role \"{role}\"; {}", step.sql);
+                let (mut affected, mut first) = (0, None);
+                let mut results = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).fetch_many(&mut session);
+                while let Some(result) = results.next().await {
+                    match result.unwrap_or_else(|error| panic!("{id}/{}: {error}\n{step:#?}", example.file)) {
+                        Either::Left(done) => affected = done.rows_affected(),
+                        Either::Right(row) => first = row.try_get::<i64, _>(0).ok(),
+                    }
+                }
+                if step.result.contains("visible") || step.result.contains("of tenant 'b") && first.is_some()
+                {
+                    assert!(first.unwrap() > 0, "{id}/{}: {step:#?}", example.file);
+                    shown += 1;
+                } else if step.result == "1 row inserted" {
+                    assert_eq!(affected, 1, "{id}/{}: {step:#?}", example.file);
+                    shown += 1;
+                } else if step.result.contains("of no tenant") {
+                    shown += 1;
+                }
+            }
+            assert!(shown > 0, "{id}/{}: {finding:#?}", example.file);
+        }
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn no_value_of_a_row_is_reported(
+    #[values("tenancy.cross-insert", "tenancy.cross-read", "tenancy.no-context")] check: &str,
+) {
+    let sql = "
+        create table customers (tenant_id text, email text primary key, unique (tenant_id, email));
+        create table orders (
+            tenant_id text not null, id text primary key, email text not null, note text not null,
+            foreign key (tenant_id, email) references customers (tenant_id, email)
+        );
+        grant select, insert on customers, orders to web_app;
+        insert into customers values ('one', 'canary1@example.com'), ('two', 'canary2@example.com');
+        insert into orders values ('one', 'canary3', 'canary1@example.com', 'canary4');";
+    let (_dir, project) = project_of(sql);
+    let findings = run(check, project).await.0;
+    assert_eq!(brief(&findings), ["error table public.customers", "error table public.orders"]);
+    assert!(!format!("{findings:?}").contains("canary"), "{findings:#?}");
+}
+
+#[tokio::test]
+async fn a_table_that_takes_no_row_is_not_passed_over() {
+    let sql = "create table closed (tenant_id uuid not null, n int not null check (n > 0 and n < 0));
+               grant select, insert on closed to web_app;
+               alter table closed enable row level security;
+               create policy p on closed using (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);";
+    for check in CHECKS {
+        let (_dir, project) = project_of(sql);
+        let findings = run(check, project).await.0;
+        assert_eq!(brief(&findings), ["note table public.closed"]);
+        assert!(findings[0].message.contains("`closed_n_check`"), "{}", findings[0].message);
+    }
+}
+
+#[tokio::test]
+async fn exempt_tables_and_their_partitions_are_left_alone_and_another_column_is_known() {
+    let sql = "create table ref_things (org text, at date) partition by range (at);
+               create table things_old partition of ref_things for values from (minvalue) to ('2024-01-01');
+               create table things (org text not null);
+               grant select on ref_things, things_old, things to web_app;";
+    let (_dir, mut project) = project_of(sql);
+    if let Some(tenancy) = &mut project.tenancy {
+        tenancy.column = "org".into();
+        tenancy.exempt = vec!["public.ref_*".into()];
+    }
+    let findings = run("tenancy.cross-read", project).await.0;
+    assert_eq!(brief(&findings), ["error table public.things"]);
+}
+
+#[tokio::test]
+async fn without_declared_roles_those_that_can_log_in_and_reach_a_table_attack() {
+    let sql = "create table things (tenant_id int not null); grant select on things to web_jobs;";
+    let (_dir, mut project) = project_of(sql);
+    project.tenancy.as_mut().unwrap().roles.clear();
+    let (findings, measurements) = run("tenancy.cross-read", project).await;
+    assert_eq!(figure(&measurements, ".roles"), 1.0);
+    assert!(findings[0].message.contains("`web_jobs`"), "{}", findings[0].message);
+}
+
+#[tokio::test]
+async fn a_role_that_no_policy_binds_is_told_and_one_that_is_not_there_is_an_error() {
+    let (_dir, mut project) = project_of("create table things (tenant_id int not null);");
+    project.tenancy.as_mut().unwrap().roles = vec!["postgres".into()];
+    assert_eq!(brief(&run("tenancy.cross-read", project).await.0), ["error role postgres"]);
+
+    let (_dir, mut project) = project_of("create table things (tenant_id int not null);");
+    project.tenancy.as_mut().unwrap().roles = vec!["web_ap".into()];
+    let registry = Registry::standard();
+    let context = Context::new(project);
+    let error = registry.find("tenancy.cross-read").unwrap().run(&context).await.unwrap_err();
+    assert!(error.to_string().contains("there is no role `web_ap`"), "{error}");
+}
+
+/// The tenant's column cannot be read, and still more rows are seen than the tenant has.
+#[tokio::test]
+async fn rows_are_told_apart_by_their_number_where_the_column_is_hidden() {
+    let sql = "create table things (tenant_id int not null, n int not null);
+               insert into things values (1, 1), (2, 1); grant select (n) on things to web_app;";
+    assert_eq!(found("tenancy.cross-read", sql).await, ["error table public.things"]);
 }

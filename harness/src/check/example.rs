@@ -14,7 +14,7 @@ pub enum Kind {
 /// A file of `fixtures/checks/<id>/`.
 #[derive(Clone, Copy, Debug)]
 pub struct Example {
-    /// The name of the file: `bad.sql`, `good_partitioned.sql`; `../tenancy.toml` where a family shares one.
+    /// The name of the file: `bad.sql`, `good_partitioned.sql`.
     pub file: &'static str,
     /// What is in it.
     pub sql: &'static str,

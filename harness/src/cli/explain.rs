@@ -100,10 +100,7 @@ impl Page {
                     Kind::Bad => (AnsiColor::Red.on_default().bold(), "Bad"),
                     Kind::Good => (AnsiColor::Green.on_default().bold(), "Good"),
                 };
-                let file = match example.file.strip_prefix("../") {
-                    Some(shared) => format!("fixtures/checks/{shared}"),
-                    None => format!("fixtures/checks/{}/{}", self.id, example.file),
-                };
+                let file = format!("fixtures/checks/{}/{}", self.id, example.file);
                 let _ = writeln!(out, "\n{} {}\n", colour.paint(style, title), colour.paint(DIM, &file));
                 for line in example.sql.trim_end().lines() {
                     let _ = writeln!(out, "{}", format!("    {line}").trim_end());

@@ -30,7 +30,7 @@ struct Hosts {
 }
 
 /// How long a process that exits waits for its drops at most: on a busy machine a drop takes its time.
-const FAREWELL: Duration = Duration::from_secs(3);
+const FAREWELL: Duration = Duration::from_secs(5);
 /// A process that needs one more server waits so long for one of its others to be no longer in use.
 const ROOM_DEADLINE: Duration = Duration::from_secs(30);
 const SERVERS_MAX: u64 = 4;

@@ -94,7 +94,9 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
             is_clean = false;
             continue;
         }
-        is_clean &= drop_database(control, &database.text).await.is_ok();
+        // Once more: what its owner had asked for may still have been going on.
+        is_clean &= drop_database(control, &database.text).await.is_ok()
+            || drop_database(control, &database.text).await.is_ok();
     }
     match is_clean {
         true => server.leases().bury(control, seized).await,

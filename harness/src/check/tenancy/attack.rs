@@ -3,14 +3,14 @@
 use super::probe::{Counts, Session};
 use super::roles::{self, Roles, subject};
 use super::tables::{self, Relation};
-use super::tenants::{self, Seeded, Tenants};
+use super::tenants::{self, Seeds, Tenants};
 use crate::check::{Context, Tenancy, Verdict};
 use crate::database::TestDb;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Evidence, Finding, Measurement, Severity};
 use crate::ident::{QualifiedName, quote_literal};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The scene of an attack.
 pub(super) struct Attack {
@@ -24,7 +24,7 @@ pub(super) struct Attack {
     pub(super) relations: Vec<Relation>,
     pub(super) roles: Vec<String>,
     pub(super) tenants: Tenants,
-    seeded: BTreeMap<QualifiedName, Seeded>,
+    pub(super) seeds: Seeds,
     /// What there is to see, in the first tenant's context.
     pub(super) truth: BTreeMap<QualifiedName, Counts>,
     pub(super) findings: Vec<Finding>,
@@ -55,7 +55,7 @@ impl Attack {
         let Some(tenants) = tenants::choose(&mut control, &tenancy, &relations).await? else {
             return Ok(Err(Verdict::skipped("no table keeps rows of tenants")));
         };
-        let seeded = tenants::seed(&mut control, &tenancy, &tenants, &relations).await?;
+        let seeds = tenants::seed(&mut control, &tenancy, &tenants, &relations).await?;
         let mut attack = Attack {
             check,
             tenancy,
@@ -66,7 +66,7 @@ impl Attack {
             relations,
             roles: attackers,
             tenants,
-            seeded,
+            seeds,
             truth: BTreeMap::new(),
             findings,
             probes: 0,
@@ -109,7 +109,7 @@ impl Attack {
 
     /// Why nothing can be said of reads of `relation`, if so.
     pub(super) fn lacks(&self, relation: &Relation) -> Option<String> {
-        if let Some(reason) = self.seeded.get(&relation.name).and_then(|seeded| seeded.lacks.clone()) {
+        if let Some(reason) = self.seeds.lacking.get(&relation.name).cloned() {
             return Some(reason);
         }
         let truth = self.truth(relation);
@@ -119,14 +119,31 @@ impl Attack {
         (relation.is_store() && truth.others == 0).then(|| "it has no row of another tenant".into())
     }
 
-    /// The steps that put rows of the harness's own there, for a transcript.
+    /// The steps that put rows of the harness's own into `relation` and into what those were copied from or refer to,
+    /// for a transcript.
     pub(super) fn seeding(&self, relation: &Relation) -> Vec<Evidence> {
-        let statements = self.seeded.get(&relation.name).map(|seeded| seeded.statements.as_slice());
-        statements
-            .unwrap_or_default()
-            .iter()
-            .map(|sql| Evidence::as_role(&self.admin, sql.clone(), "done"))
-            .collect()
+        let shown = relation.shows.iter().cloned();
+        self.steps_for(std::iter::once(relation.name.clone()).chain(shown).collect())
+    }
+
+    /// The steps that the rows of these tables go back to.
+    pub(super) fn steps_for(&self, mut wanted: BTreeSet<QualifiedName>) -> Vec<Evidence> {
+        let lies_within = |below: &QualifiedName, above: &QualifiedName| {
+            let relation = self.relations.iter().find(|relation| relation.name == *below);
+            below == above || relation.is_some_and(|relation| relation.ancestors.contains(above))
+        };
+        let mut steps = Vec::new();
+        for step in self.seeds.journal.iter().rev() {
+            // A row of a partition is its parent's, and the other way round.
+            let is_wanted =
+                |name: &QualifiedName| lies_within(&step.table, name) || lies_within(name, &step.table);
+            if wanted.iter().any(is_wanted) {
+                wanted.extend(step.reads.iter().cloned());
+                steps.push(Evidence::as_role(&self.admin, step.sql.clone(), "done"));
+            }
+        }
+        steps.reverse();
+        steps
     }
 
     /// A relation that could not be attacked: never passed over in silence.
@@ -168,12 +185,11 @@ impl Attack {
         };
         let reached =
             self.relations.iter().filter(|relation| self.truth.contains_key(&relation.name)).count();
-        let filled = self.seeded.values().filter(|seeded| !seeded.statements.is_empty()).count();
         let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         let measurements = [
             figure("relations", number(self.relations.len())),
             figure("relations_reached", number(reached)),
-            figure("relations_seeded", number(filled)),
+            figure("relations_seeded", number(self.seeds.relations)),
             figure("roles", number(self.roles.len())),
             figure("probes", f64::from(self.probes)),
         ];

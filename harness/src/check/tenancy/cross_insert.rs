@@ -8,7 +8,7 @@ use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict}
 use crate::error::Result;
 use crate::finding::{Evidence, Finding, Severity};
 use crate::fixture::rows::{Like, Rehearsed, Rows, Wish};
-use crate::ident::quote_literal;
+use crate::ident::{QualifiedName, quote_literal};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// With a tenant in the session no row can be added for another.
@@ -55,7 +55,7 @@ impl Check for CrossInsert {
 #[derive(Clone, PartialEq)]
 enum Tried {
     Refused,
-    Leak { sql: String, json: String },
+    Leak { sql: String, json: String, reads: BTreeSet<QualifiedName> },
     Unknown(String),
 }
 
@@ -125,7 +125,10 @@ async fn plan(
             ..Wish::default()
         };
         match rows.rehearse(&mut attack.control, &relation.name, &wish).await? {
-            Ok(plan) => return Ok(Ok(plan)),
+            Ok(plan) => {
+                attack.seeds.journal.extend(plan.steps.iter().cloned());
+                return Ok(Ok(plan));
+            }
             Err(reason) => reasons.push(reason),
         }
     }
@@ -147,7 +150,7 @@ async fn attempt(
     Ok(match outcome {
         // A trigger or a rule may swallow it.
         Ok(0) => Tried::Refused,
-        Ok(_) => Tried::Leak { sql, json: plan.json.clone() },
+        Ok(_) => Tried::Leak { sql, json: plan.json.clone(), reads: plan.reads.clone() },
         Err(refusal) => match refusal.why {
             Why::Policy | Why::Privilege => Tried::Refused,
             Why::Circumstances => Tried::Unknown(format!("the statement failed ({refusal})")),
@@ -187,12 +190,14 @@ fn report(attack: &mut Attack, relation: &Relation, tried: Vec<(String, Tried)>,
         match tried {
             Tried::Refused => {}
             Tried::Unknown(reason) => attack.note_uncovered(relation, &roles, &reason),
-            Tried::Leak { sql, json } => {
+            Tried::Leak { sql, json, mut reads } => {
                 let Some(session) = sessions.iter().find(|session| Some(&session.role) == roles.first())
                 else {
                     continue;
                 };
-                let mut evidence = attack.seeding(relation);
+                reads.insert(relation.name.clone());
+                reads.extend(relation.shows.iter().cloned());
+                let mut evidence = attack.steps_for(reads);
                 evidence.push(Evidence::as_role(
                     &attack.admin,
                     format!("select set_config({}, ({json})::text, false) is not null", quote_literal(ROW)),

@@ -22,6 +22,8 @@ pub(super) struct Relation {
     pub(super) is_reference: bool,
     /// What it is a partition of, or else inherits from, up to the root.
     pub(super) ancestors: Vec<QualifiedName>,
+    /// What a view shows rows of.
+    pub(super) shows: Vec<QualifiedName>,
     /// Row-level security is enabled.
     pub(super) is_enabled: bool,
     /// Who may read at least a column of it.
@@ -53,6 +55,16 @@ const TENANT_RELATIONS: &str = "
         select inhrelid as child, inhparent as ancestor, 1 as level from pg_inherits
         union all
         select up.child, i.inhparent, up.level + 1 from up join pg_inherits i on i.inhrelid = up.ancestor
+    ),
+    shown as (
+        select distinct w.ev_class as view, d.refobjid as relation
+        from pg_rewrite w join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid
+        where d.refclassid = 'pg_class'::regclass and d.refobjid <> w.ev_class
+    ),
+    below as (
+        select view, relation from shown
+        union
+        select below.view, shown.relation from below join shown on shown.view = below.relation
     )
     select n.nspname::text as schema, c.relname::text as name, c.relkind::text as kind, c.relispartition as is_partition,
         c.relrowsecurity as is_enabled, not (a.attnotnull or t.typnotnull) as is_nullable,
@@ -64,7 +76,12 @@ const TENANT_RELATIONS: &str = "
             select format('%s.%s', pn.nspname, p.relname) from up
             join pg_class p on p.oid = up.ancestor join pg_namespace pn on pn.oid = p.relnamespace
             where up.child = c.oid order by up.level, 1
-        ) as ancestors
+        ) as ancestors,
+        array(
+            select format('%s.%s', bn.nspname, b.relname) from below
+            join pg_class b on b.oid = below.relation join pg_namespace bn on bn.oid = b.relnamespace
+            where below.view = c.oid order by 1
+        ) as shows
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
     join pg_attribute a on a.attrelid = c.oid and a.attname = $1 and a.attnum > 0 and not a.attisdropped
@@ -74,8 +91,7 @@ const TENANT_RELATIONS: &str = "
         and not exists (
             select from pg_depend d
             where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
-        )
-    order by 1, 2";
+        )";
 
 const PRIVILEGES: &str = "
     select n.nspname::text as schema, c.relname::text as name, r.rolname::text as role,
@@ -102,7 +118,8 @@ pub(super) async fn read(connection: &mut PgConnection, tenancy: &Tenancy) -> Re
     let mut relations = Vec::new();
     for row in rows {
         let name = QualifiedName::new(row.try_get::<String, _>("schema")?, row.try_get::<String, _>("name")?);
-        let ancestors: Vec<String> = row.try_get("ancestors")?;
+        let (ancestors, shows): (Vec<String>, Vec<String>) =
+            (row.try_get("ancestors")?, row.try_get("shows")?);
         // The rows of a partition are its parent's: who exempts one exempts the other.
         let is_exempt = |name: &str| tenancy.exempt.iter().any(|pattern| matches(pattern, name));
         if is_exempt(&name.to_string()) || ancestors.iter().any(|ancestor| is_exempt(ancestor)) {
@@ -125,11 +142,14 @@ pub(super) async fn read(connection: &mut PgConnection, tenancy: &Tenancy) -> Re
             type_name: row.try_get("type_name")?,
             is_reference: row.try_get("is_reference")?,
             ancestors: ancestors.iter().map(|name| QualifiedName::parse(name)).collect(),
+            shows: shows.iter().map(|name| QualifiedName::parse(name)).collect(),
             is_enabled: row.try_get("is_enabled")?,
             readers: BTreeSet::new(),
             writers: BTreeMap::new(),
         });
     }
+    // By the bytes of their names, whatever the database's collation is.
+    relations.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(relations)
 }
 

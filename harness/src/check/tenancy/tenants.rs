@@ -3,7 +3,7 @@
 use super::tables::Relation;
 use crate::check::Tenancy;
 use crate::error::{Attempt, ErrorKind, Result};
-use crate::fixture::rows::{Like, Rows, Wish};
+use crate::fixture::rows::{Like, Rows, Step, Wish};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use std::collections::BTreeMap;
@@ -15,13 +15,15 @@ pub(super) struct Tenants {
     pub(super) other: String,
 }
 
-/// What was added to a relation.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seeded {
-    /// The statements that did so.
-    pub(super) statements: Vec<String>,
-    /// Why there is not a row for each tenant.
-    pub(super) lacks: Option<String>,
+/// What was added so that there is something to see.
+#[derive(Debug, Default)]
+pub(super) struct Seeds {
+    /// The statements, in the order in which they ran.
+    pub(super) journal: Vec<Step>,
+    /// How many relations were added to.
+    pub(super) relations: usize,
+    /// Why a relation has not a row for each tenant.
+    pub(super) lacking: BTreeMap<QualifiedName, String>,
 }
 
 /// The two values of the tenant's column that occur in most tables, or in the table of tenants; where there are
@@ -104,16 +106,18 @@ pub(super) async fn seed(
     tenancy: &Tenancy,
     tenants: &Tenants,
     relations: &[Relation],
-) -> Result<BTreeMap<QualifiedName, Seeded>> {
-    let mut all = BTreeMap::new();
-    let reached: Vec<&Relation> = relations
-        .iter()
-        .filter(|relation| !relation.readers.is_empty() || !relation.writers.is_empty())
-        .collect();
+) -> Result<Seeds> {
+    let mut seeds = Seeds::default();
+    let is_reached = |relation: &Relation| !relation.readers.is_empty() || !relation.writers.is_empty();
+    let is_shown = |relation: &Relation| {
+        relations.iter().any(|view| is_reached(view) && view.shows.contains(&relation.name))
+    };
+    let reached: Vec<&Relation> =
+        relations.iter().filter(|relation| is_reached(relation) || is_shown(relation)).collect();
     let stores: Vec<&Relation> = reached.iter().filter(|relation| relation.is_store()).copied().collect();
     let mut rows: Option<Rows> = None;
     for (relation, present) in stores.iter().zip(present(connection, tenants, &stores).await?) {
-        let mut seeded = Seeded::default();
+        let before = seeds.journal.len();
         let mut wishes: Vec<(String, bool, Wish)> = Vec::new();
         for (tenant, is_there) in [(&tenants.own, present.own), (&tenants.other, present.other)] {
             if !is_there {
@@ -133,30 +137,33 @@ pub(super) async fn seed(
                 none => none.insert(Rows::read(connection).await?),
             };
             match add(connection, rows, relation, wish).await? {
-                Ok(statements) => seeded.statements.extend(statements),
+                Ok(steps) => seeds.journal.extend(steps),
                 Err(reason) if is_needed => {
-                    seeded.lacks = Some(format!("it took no row for {whose} ({reason})"));
+                    let reason = format!("it took no row for {whose} ({reason})");
+                    seeds.lacking.insert(relation.name.clone(), reason);
                 }
                 // A table that refuses rows of nobody has none to leak.
                 Err(_) => {}
             }
         }
-        all.insert(relation.name.clone(), seeded);
+        seeds.relations += usize::from(seeds.journal.len() > before);
     }
     for relation in reached.iter().filter(|relation| relation.kind == "materialized view") {
         let sql = format!("refresh materialized view {}", relation.name.sql());
-        let mut seeded = Seeded::default();
         match connection.execute(AssertSqlSafe(sql.as_str())).await {
-            Ok(_) => seeded.statements.push(sql),
+            Ok(_) => {
+                let (table, reads) = (relation.name.clone(), relation.shows.iter().cloned().collect());
+                seeds.journal.push(Step { table, sql, reads });
+            }
             Err(sqlx::Error::Database(answer)) => {
                 let code = answer.code().unwrap_or_default();
-                seeded.lacks = Some(format!("it could not be refreshed (SQLSTATE {code})"));
+                let reason = format!("it could not be refreshed (SQLSTATE {code})");
+                seeds.lacking.insert(relation.name.clone(), reason);
             }
             Err(lost) => return Err(lost.into()),
         }
-        all.insert(relation.name.clone(), seeded);
     }
-    Ok(all)
+    Ok(seeds)
 }
 
 /// Whose rows a relation has.
@@ -218,11 +225,11 @@ async fn add(
     rows: &mut Rows,
     relation: &Relation,
     wish: Wish,
-) -> Result<Result<Vec<String>, String>> {
+) -> Result<Result<Vec<Step>, String>> {
     let mut likes: Vec<Option<Like>> = Vec::new();
     for table in std::iter::once(&relation.name).chain(relation.ancestors.last()) {
         let like = Like::of(table, format!("r.{} is not null", relation.column));
-        let sql = format!("select exists (select from {} r where {})", like.from, like.which);
+        let sql = format!("select exists (select from {} r where {})", table.sql(), like.which);
         let is_there = sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql))
             .fetch_one(&mut *connection)
             .await
@@ -235,7 +242,7 @@ async fn add(
     let mut reasons = Vec::new();
     for like in likes {
         match rows.add(connection, &relation.name, &Wish { like, ..wish.clone() }).await? {
-            Ok(statements) => return Ok(Ok(statements)),
+            Ok(steps) => return Ok(Ok(steps)),
             Err(reason) => reasons.push(reason),
         }
     }
