@@ -49,15 +49,6 @@ fn main() -> ExitCode {
     exit_code(done)
 }
 
-/// Here `verify` leaves its report in the target folder too, unless it is told where.
-fn with_report(mut arguments: Vec<OsString>) -> impl Iterator<Item = OsString> {
-    let says_where = arguments.iter().any(|argument| argument.to_string_lossy().starts_with("--report"));
-    if arguments.first().is_some_and(|command| command == "verify") && !says_where {
-        arguments.extend(["--report", "target/pgharness/report.json"].map(OsString::from));
-    }
-    std::iter::once(OsString::from("cargo xtask")).chain(arguments)
-}
-
 fn exit_code(done: Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
