@@ -3,11 +3,16 @@
 
 mod backends;
 mod catalog;
+mod checks;
+mod command_line;
 mod contract;
 mod database;
+mod external;
+mod field;
 mod fixture;
 mod floors;
 mod installation;
+mod keeper;
 mod load;
 mod migration;
 mod report;
@@ -15,4 +20,5 @@ mod rows;
 mod runtime;
 mod statement;
 mod support;
+mod surroundings;
 mod tenancy;

@@ -5,7 +5,7 @@
 #![cfg_attr(doctest, doc = include_str!("../../README.md"))]
 
 use clap::Parser;
-use pgharness::sqlx::{self, AssertSqlSafe, Executor};
+use pgharness::sqlx::{AssertSqlSafe, Executor, query_scalar};
 use pgharness::wait::{self, Look};
 use pgharness::{Isolation, Template, TestDb};
 use std::collections::VecDeque;
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Templates beside the common one.
 pub const VARIANTS: u64 = 3;
+/// Templates that create roles.
+pub const REALMS: u64 = 4;
 
 /// Gets databases in a loop, writes into them and lets go of them.
 #[derive(Clone, Debug, Parser)]
@@ -37,9 +39,26 @@ pub struct Participant {
     /// Every database has a server of its own, on which roles are created, altered and dropped.
     #[arg(long)]
     pub cluster: bool,
+    /// Databases are of so many templates that create roles, in turn.
+    #[arg(long, default_value_t = 0)]
+    pub realms: u64,
+    /// What else it does after the first database.
+    #[arg(long, value_enum)]
+    pub stunt: Option<Stunt>,
     /// Starts when this file is there.
     #[arg(long)]
     pub after: Option<PathBuf>,
+}
+
+/// What a test suite may do to its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stunt {
+    /// A child is forked that ends without `exec`.
+    Fork,
+    /// The process exits while databases are held.
+    Exit,
+    /// A thread panics while it holds a database.
+    Panic,
 }
 
 /// What went wrong, as the participant prints it.
@@ -85,6 +104,9 @@ pub fn lay_out(workspace: &Path) -> std::io::Result<PathBuf> {
         built.display()
     );
     std::fs::write(workspace.join("seed.sql"), seed)?;
+    for realm in 0..REALMS {
+        std::fs::write(workspace.join(format!("realm-{realm}.sql")), format!("create role realm_{realm}"))?;
+    }
     for variant in 0..VARIANTS {
         let sql = format!("create table variant as select {variant} as n, now() as at");
         std::fs::write(workspace.join(format!("variant-{variant}.sql")), sql)?;
@@ -102,6 +124,8 @@ impl Participant {
             hold: 1,
             vary: 0,
             cluster: false,
+            realms: 0,
+            stunt: None,
             after: None,
         }
     }
@@ -114,11 +138,15 @@ impl Participant {
             ("--for-ms", self.for_ms),
             ("--hold", self.hold as u64),
             ("--vary", self.vary),
+            ("--realms", self.realms),
         ] {
             arguments.extend([name.to_owned(), value.to_string()]);
         }
         if self.cluster {
             arguments.push("--cluster".into());
+        }
+        if let Some(stunt) = self.stunt {
+            arguments.extend(["--stunt".into(), format!("{stunt:?}").to_lowercase()]);
         }
         if let Some(after) = &self.after {
             arguments.extend(["--after".into(), after.display().to_string()]);
@@ -156,6 +184,14 @@ impl Participant {
         let variants: Vec<Template> = (0..VARIANTS)
             .map(|variant| template(vec!["seed.sql".into(), format!("variant-{variant}.sql")]))
             .collect();
+        let realms: Vec<Template> = (0..self.realms)
+            .map(|realm| {
+                Template::builder(&self.workspace)
+                    .with_fixtures(["seed.sql"])
+                    .with_bootstrap([format!("realm-{realm}.sql")])
+                    .build()
+            })
+            .collect();
         let started = Instant::now();
         let mut held = VecDeque::new();
         let mut server = None;
@@ -165,7 +201,13 @@ impl Participant {
             number += 1;
             let varies = self.vary > 0 && number % self.vary == 0;
             let place = (number / self.vary.max(1) + u64::from(std::process::id())) % VARIANTS;
-            let template = if varies { &variants[place as usize] } else { &common };
+            let template = if self.realms > 0 {
+                &realms[(number % self.realms) as usize]
+            } else if varies {
+                &variants[place as usize]
+            } else {
+                &common
+            };
             let db = match template.get_for("a participant").await {
                 Ok(db) => db,
                 Err(error) => {
@@ -192,6 +234,9 @@ impl Participant {
             }
             if number == 1 {
                 say("first", &format!("{:.1}", started.elapsed().as_secs_f64() * 1e3));
+                if self.stunt.is_some() {
+                    self.do_stunt(&template.get_for("a stunt").await);
+                }
             }
             held.push_back(db);
             if held.len() >= self.hold {
@@ -202,10 +247,35 @@ impl Participant {
         is_well
     }
 
+    fn do_stunt<E>(&self, db: &Result<TestDb, E>) {
+        match self.stunt {
+            None => {}
+            Some(Stunt::Exit) => std::process::exit(0),
+            Some(Stunt::Panic) => {
+                let db = db.as_ref().ok().map(TestDb::share);
+                let thread = std::thread::spawn(move || {
+                    let _held = db;
+                    std::panic::resume_unwind(Box::new("on purpose"));
+                });
+                let _ = thread.join();
+            }
+            Some(Stunt::Fork) => {
+                // SAFETY: the child does nothing but exit, as a child whose `exec` failed might.
+                match unsafe { nix::unistd::fork() } {
+                    Ok(nix::unistd::ForkResult::Child) => std::process::exit(0),
+                    Ok(nix::unistd::ForkResult::Parent { child }) => {
+                        let _ = nix::sys::wait::waitpid(child, None);
+                    }
+                    Err(error) => say("trouble use", &error.to_string()),
+                }
+            }
+        }
+    }
+
     /// Writes into the database; gives how many rows somebody else had written.
     async fn use_database(&self, db: &TestDb) -> pgharness::Result<i64> {
         let mut connection = db.connection().await?;
-        let rows: i64 = sqlx::query_scalar("select count(*) from mark").fetch_one(&mut connection).await?;
+        let rows: i64 = query_scalar("select count(*) from mark").fetch_one(&mut connection).await?;
         let pid = std::process::id();
         let insert = format!("insert into mark select {pid} from generate_series(1, 50)");
         connection.execute(AssertSqlSafe(insert)).await?;

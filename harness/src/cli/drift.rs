@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
 fn write(config: &Config) -> Result<Answer> {
     let context = Context::new(config.project()?).with_server(config.server()?);
     let Accepted { file, changes } = block_on(accept(&context))?;
-    let file = file.display();
+    let file = file.strip_prefix(".").unwrap_or(&file).display();
     let text = match changes {
         None => format!("`{file}` written\n"),
         Some(changes) if changes.is_empty() => format!("`{file}` says so already\n"),

@@ -34,30 +34,45 @@ pub(super) async fn find_or_build(work: &Work, prepared: &Arc<Prepared>) -> Resu
         prepared.want_own_server();
         return Err(needs_own_server());
     }
-    let mut control = work.connect().await?;
-    let version: String =
-        sqlx::query_scalar("select current_setting('server_version_num')").fetch_one(&mut control).await?;
     let digest = Hasher::new("template")
         .field("sources", prepared.source_digest().bytes())
-        .field("server", version)
+        .field("server", &work.server_version)
         .finish()
         .short(DIGEST_DIGITS);
     let name = DatabaseName::Template { digest: digest.clone() }.to_string();
-    // The fast path takes no lock: a name that exists is complete.
-    if !exists(&mut control, &name).await? {
-        let lock = BuildLock::take(&server, &mut control, &digest).await?;
-        if !exists(&mut control, &name).await? {
-            build(work, prepared, &mut control, &lock, &name).await?;
-        }
-        lock.release(&mut control).await?;
+    // The fast path takes no lock, since a name that exists is complete, and no connection of its own.
+    if let Some(built) = find(&mut *work.control().await, &digest, &name).await? {
+        return Ok(built);
     }
-    note_use(&mut control, &name).await?;
-    let replay = Replay::read(&mut control, &name).await?;
-    let bytes: i64 =
-        sqlx::query_scalar("select pg_database_size($1::name)").bind(&name).fetch_one(&mut control).await?;
+    let mut control = work.connect().await?;
+    let lock = BuildLock::take(&server, &mut control, &digest).await?;
+    if !exists(&mut control, &name).await? {
+        build(work, prepared, &mut control, &lock, &name).await?;
+    }
+    lock.release(&mut control).await?;
+    let built = find(&mut control, &digest, &name).await?;
     let _ = control.close().await;
+    built.ok_or_else(|| Error::server(format!("template `{name}` was dropped as soon as it was built")))
+}
+
+/// The template, if it is there; notes its use.
+async fn find(control: &mut PgConnection, digest: &str, name: &str) -> Result<Option<Built>> {
+    let facts: Option<(i64, String)> = sqlx::query_as(
+        "select pg_database_size(oid), coalesce(shobj_description(oid, 'pg_database'), '')
+         from pg_database where datname = $1 and datconnlimit <> -2",
+    )
+    .bind(name)
+    .fetch_optional(&mut *control)
+    .await?;
+    let Some((bytes, comment)) = facts else { return Ok(None) };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    if now.saturating_sub(last_use(&comment)) > USE_NOTE_SECONDS {
+        let sql = format!("comment on database {} is {}", quote_ident(name), quote_literal(&use_comment()));
+        control.execute(AssertSqlSafe(sql)).await?;
+    }
+    let replay = Replay::read(control, name).await?;
     let size_mib = u64::try_from(bytes).unwrap_or_default() >> 20;
-    Ok(Built { digest, replay, size_mib: size_mib + 1 })
+    Ok(Some(Built { digest: digest.to_owned(), replay, size_mib: size_mib + 1 }))
 }
 
 fn needs_own_server() -> Error {
@@ -72,21 +87,6 @@ async fn exists(control: &mut PgConnection, name: &str) -> Result<bool> {
     .bind(name)
     .fetch_one(control)
     .await?)
-}
-
-async fn note_use(control: &mut PgConnection, name: &str) -> Result<()> {
-    let comment: Option<String> = sqlx::query_scalar(
-        "select shobj_description(oid, 'pg_database') from pg_database where datname = $1",
-    )
-    .bind(name)
-    .fetch_one(&mut *control)
-    .await?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    if now.saturating_sub(last_use(&comment.unwrap_or_default())) > USE_NOTE_SECONDS {
-        let sql = format!("comment on database {} is {}", quote_ident(name), quote_literal(&use_comment()));
-        control.execute(AssertSqlSafe(sql)).await?;
-    }
-    Ok(())
 }
 
 async fn build(
@@ -126,7 +126,11 @@ async fn build(
     if finished.is_ok() || drop_database(control, &new).await.is_ok() {
         work.disowns(&new);
     }
-    finished
+    match finished {
+        // Session locks are per database: somebody who keeps house in another one was quicker with the same.
+        Err(error) if error.sqlstate().as_deref() == Some("42P04") && exists(control, name).await? => Ok(()),
+        other => other,
+    }
 }
 
 /// Creates a database: empty, or equal to the base that a bootstrap left.

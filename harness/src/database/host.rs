@@ -20,10 +20,17 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// The hosts of this process, one per server configuration: its only global state.
-static HOSTS: Lazy<Mutex<HashMap<ServerConfig, Arc<Host>>>> = Lazy::new(Mutex::default);
+static HOSTS: Lazy<Mutex<Hosts>> = Lazy::new(Mutex::default);
+
+#[derive(Default)]
+struct Hosts {
+    active: HashMap<ServerConfig, Arc<Host>>,
+    /// Those that made room for others and are about to end.
+    leaving: Vec<Arc<Host>>,
+}
 
 /// How long a process that exits waits for its drops at most: on a busy machine a drop takes its time.
-const FAREWELL: Duration = Duration::from_secs(3);
+const FAREWELL: Duration = Duration::from_secs(5);
 /// A process that needs one more server waits so long for one of its others to be no longer in use.
 const ROOM_DEADLINE: Duration = Duration::from_secs(30);
 const SERVERS_MAX: u64 = 4;
@@ -134,17 +141,19 @@ impl Host {
         let servers_max = env::SERVERS_MAX.number()?.unwrap_or(SERVERS_MAX).max(1);
         let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
         // After a fork these are our parent's.
-        hosts.retain(|_, host| host.process == process);
-        if let Some(host) = hosts.get(config) {
+        hosts.active.retain(|_, host| host.process == process);
+        hosts.leaving.retain(|host| host.process == process && !host.said_farewell.load(Ordering::Acquire));
+        if let Some(host) = hosts.active.get(config) {
             return Ok(Look::Ready(Host::enter(host)));
         }
-        if hosts.len() as u64 >= servers_max {
-            let Some(idle) = hosts.iter().find(|(_, host)| host.is_idle()).map(|(config, _)| config.clone())
-            else {
-                return Ok(Look::NotYet(format!("this process uses {} servers", hosts.len())));
+        if hosts.active.len() as u64 >= servers_max {
+            let idle = hosts.active.iter().find(|(_, host)| host.is_idle()).map(|(config, _)| config.clone());
+            let Some(idle) = idle else {
+                return Ok(Look::NotYet(format!("this process uses {} servers", hosts.active.len())));
             };
-            if let Some(host) = hosts.remove(&idle) {
+            if let Some(host) = hosts.active.remove(&idle) {
                 host.ring();
+                hosts.leaving.push(host);
             }
         }
         // SAFETY: the handler neither panics nor unwinds.
@@ -152,7 +161,7 @@ impl Host {
             nix::libc::atexit(say_farewell);
         });
         let host = Arc::new(Host::start(config.clone())?);
-        hosts.insert(config.clone(), host.clone());
+        hosts.active.insert(config.clone(), host.clone());
         Ok(Look::Ready(Host::enter(&host)))
     }
 
@@ -231,7 +240,7 @@ extern "C" fn say_farewell() {
     let Ok(hosts) = HOSTS.try_lock() else { return };
     // A forked process would ring its parent's bell.
     let process = std::process::id();
-    let ours = || hosts.values().filter(|host| host.process == process);
+    let ours = || hosts.active.values().chain(&hosts.leaving).filter(|host| host.process == process);
     ours().for_each(|host| host.ring());
     let since = Instant::now();
     while since.elapsed() < FAREWELL && !ours().all(|host| host.said_farewell.load(Ordering::Acquire)) {
@@ -285,9 +294,9 @@ fn run(
                         work.drop_later(name);
                     }
                 }
-                // Whoever is killed leaves it to us: the next run should find nothing of it.
-                let _ = sweep.await;
                 work.finish().await;
+                // What killed processes left is ours to remove: the next run should find nothing of it.
+                let _ = sweep.await;
             }
             Err(error) => loop {
                 tokio::select! {

@@ -22,19 +22,18 @@ struct Listed {
     is_invalid: bool,
 }
 
-/// Sweeps, unless somebody did a moment ago and nobody has died since.
-pub(super) async fn sweep_if_due(server: &Server, control: &mut PgConnection) -> Result<()> {
-    if let Some(base) = server.base() {
-        let mark = base.join("swept");
-        let age = std::fs::metadata(&mark).and_then(|file| file.modified()).map(|time| time.elapsed());
-        let is_recent = age.is_ok_and(|age| age.is_ok_and(|age| age < INTERVAL));
-        if is_recent && server.leases().dead_owners().is_empty() {
-            return Ok(());
-        }
-        // Without the mark the next process sweeps as well, which is only work.
-        let _ = std::fs::write(mark, "");
+/// Whether it is time to sweep: nobody did a moment ago, or somebody has died since. Notes that somebody does.
+pub(super) fn is_due(server: &Server) -> bool {
+    let Some(base) = server.base() else { return true };
+    let mark = base.join("swept");
+    let age = std::fs::metadata(&mark).and_then(|file| file.modified()).map(|time| time.elapsed());
+    let is_recent = age.is_ok_and(|age| age.is_ok_and(|age| age < INTERVAL));
+    if is_recent && server.leases().dead_owners().is_empty() {
+        return false;
     }
-    sweep(server, control).await
+    // Without the mark the next process sweeps as well, which is only work.
+    let _ = std::fs::write(mark, "");
+    true
 }
 
 /// Drops the databases of dead owners, invalid ones of ours, kept ones beyond their number, and templates
@@ -95,7 +94,9 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
             is_clean = false;
             continue;
         }
-        is_clean &= drop_database(control, &database.text).await.is_ok();
+        // Once more: what its owner had asked for may still have been going on.
+        is_clean &= drop_database(control, &database.text).await.is_ok()
+            || drop_database(control, &database.text).await.is_ok();
     }
     match is_clean {
         true => server.leases().bury(control, seized).await,

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// A connection of a pool that a test gets; see [`Work::open`].
 pub(super) const POOL_CONNECTIONS_MAX: u32 = 5;
@@ -26,13 +26,14 @@ const OTHER_CONNECTIONS: u32 = 60;
 /// A test waits so long for others to let go of their databases, then goes ahead.
 const PERMIT_DEADLINE: Duration = Duration::from_secs(2);
 /// A request that meets so many dying servers in a row is refused.
-const LOST_MAX: u64 = 8;
+const LOST_MAX: u64 = 4;
 
 /// What the thread works with. All tasks run on it, so plain cells will do.
 pub(super) struct Work {
     backend: Arc<dyn Backend>,
     server: RefCell<Server>,
     pub(super) lease: Lease,
+    pub(super) server_version: String,
     control: tokio::sync::Mutex<PgConnection>,
     requests: mpsc::UnboundedSender<Request>,
     stocks: RefCell<HashMap<String, Rc<tokio::sync::OnceCell<Rc<Stock>>>>>,
@@ -44,6 +45,7 @@ pub(super) struct Work {
     numbers: Cell<u64>,
     /// Bounds how many databases this process uses at a time: each may open a pool.
     live: Arc<Semaphore>,
+    is_overdrawn: Cell<bool>,
     in_use: Arc<()>,
     pub(super) ends: Cell<bool>,
 }
@@ -55,15 +57,24 @@ impl Work {
         requests: mpsc::UnboundedSender<Request>,
         in_use: Arc<()>,
     ) -> Result<Work> {
-        let (server, mut control) = open_control(&backend, server).await?;
-        let lease = server.leases().take(&mut control).await?;
-        let connections: String = sqlx::query_scalar("show max_connections").fetch_one(&mut control).await?;
-        let for_tests = connections.parse::<u32>().unwrap_or(100).saturating_sub(OTHER_CONNECTIONS);
+        let mut server = server;
+        let mut lost = 0;
+        let (control, lease, (connections, server_version)) = loop {
+            let (living, mut control) = open_control(&backend, server).await?;
+            server = living;
+            match introduce(&server, &mut control).await {
+                Ok((lease, facts)) => break (control, lease, facts),
+                Err(error) if lost < LOST_MAX && is_lost_connection(&error) => lost += 1,
+                Err(error) => return Err(error),
+            }
+        };
+        let for_tests = u32::try_from(connections).unwrap_or(100).saturating_sub(OTHER_CONNECTIONS);
         let databases_max = (for_tests / POOL_CONNECTIONS_MAX).max(4) as usize;
         Ok(Work {
             backend,
             server: RefCell::new(server),
             lease,
+            server_version,
             control: tokio::sync::Mutex::new(control),
             requests,
             stocks: RefCell::default(),
@@ -73,6 +84,7 @@ impl Work {
             dropped: Notify::new(),
             numbers: Cell::new(0),
             live: Arc::new(Semaphore::new(databases_max)),
+            is_overdrawn: Cell::new(false),
             in_use,
             ends: Cell::new(false),
         })
@@ -179,9 +191,7 @@ impl Work {
     }
 
     async fn get(self: &Rc<Self>, template: &Arc<Prepared>, test: &str) -> Result<Claimed> {
-        // The bound is there so that pools of many tests do not take all connections. A single test that holds
-        // more databases than that must not wait for itself.
-        let permit = tokio::time::timeout(PERMIT_DEADLINE, self.live.clone().acquire_owned()).await;
+        let permit = self.permit().await;
         let (server, name) = self
             .on_a_living_server(async || {
                 let server = self.server();
@@ -193,9 +203,20 @@ impl Work {
             server,
             requests: self.requests.clone(),
             is_kept: false,
-            _permit: permit.ok().and_then(|permit| permit.ok()),
+            _permit: permit,
             _in_use: self.in_use.clone(),
         })
+    }
+
+    /// The bound is there so that pools of many tests do not take all connections. A single test that holds more
+    /// databases than that must not wait for itself: whoever waited in vain goes ahead, and so do those after it
+    /// until one comes free.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let deadline = if self.is_overdrawn.get() { Duration::ZERO } else { PERMIT_DEADLINE };
+        let permit = tokio::time::timeout(deadline, self.live.clone().acquire_owned()).await;
+        let permit = permit.ok().and_then(|permit| permit.ok());
+        self.is_overdrawn.set(permit.is_none());
+        permit
     }
 
     /// Does it, and again on another server if this one dies meanwhile.
@@ -301,11 +322,21 @@ impl Work {
     }
 
     pub(super) async fn sweep_once(self: Rc<Self>) {
+        if !sweep::is_due(&self.server()) {
+            return;
+        }
+        let (backend, (sender, tidied)) = (self.backend.clone(), tokio::sync::oneshot::channel::<()>());
+        // On a plain thread: it blocks. Without a thread somebody else does it.
+        let _ = std::thread::Builder::new().name("pgharness-tidy".into()).spawn(move || {
+            backend.tidy();
+            drop(sender);
+        });
         // A sweep that fails is done by the next process.
         if let Ok(mut connection) = self.connect().await {
-            let _ = sweep::sweep_if_due(&self.server(), &mut connection).await;
+            let _ = sweep::sweep(&self.server(), &mut connection).await;
             let _ = connection.close().await;
         }
+        let _ = tidied.await;
     }
 
     /// Drops whatever is ours still, at the process's end, and closes the lease if nothing can be left.
@@ -333,24 +364,33 @@ pub(super) async fn drop_database(connection: &mut PgConnection, name: &str) -> 
     Ok(())
 }
 
+/// Takes a lease on the server; gives how many connections the server takes, and its version.
+async fn introduce(server: &Server, control: &mut PgConnection) -> Result<(Lease, (i32, String))> {
+    let lease = server.leases().take(control).await?;
+    let facts = sqlx::query_as(
+        "select current_setting('max_connections')::int, current_setting('server_version_num')",
+    );
+    Ok((lease, facts.fetch_one(control).await?))
+}
+
 /// Connects to `server`, or to its successor if it is dead.
-async fn open_control(backend: &Arc<dyn Backend>, server: Server) -> Result<(Server, PgConnection)> {
-    let first = connect_patiently(&server).await;
-    match first {
-        Ok(control) => Ok((server, control)),
-        Err(error) if server.base().is_none() => Err(error),
-        Err(_) => {
-            let (backend, dead) = (backend.clone(), server.clone());
-            let (sender, receiver) = tokio::sync::oneshot::channel();
-            // On a plain thread: starting a server blocks, and has a runtime of its own.
-            std::thread::Builder::new()
-                .name("pgharness-start".into())
-                .spawn(move || drop(sender.send(backend.replace(&dead))))
-                .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
-            let server = receiver.await.map_err(|_| thread_ended())??;
-            let control = connect_patiently(&server).await?;
-            Ok((server, control))
+async fn open_control(backend: &Arc<dyn Backend>, mut server: Server) -> Result<(Server, PgConnection)> {
+    let mut lost = 0;
+    loop {
+        match connect_patiently(&server).await {
+            Ok(control) => return Ok((server, control)),
+            Err(error) if server.base().is_none() || lost == LOST_MAX => return Err(error),
+            Err(_) => {}
         }
+        lost += 1;
+        let (backend, dead) = (backend.clone(), server);
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // On a plain thread: starting a server blocks, and has a runtime of its own.
+        std::thread::Builder::new()
+            .name("pgharness-start".into())
+            .spawn(move || drop(sender.send(backend.replace(&dead))))
+            .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
+        server = receiver.await.map_err(|_| thread_ended())??;
     }
 }
 

@@ -42,6 +42,25 @@ impl FileLock {
             .map(|held| FileLock { path: path.to_owned(), _held: held }))
     }
 
+    /// As [`try_take`](FileLock::try_take), on a file that is there. `None` too: there is no file any more.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn try_existing(path: &Path) -> Result<Option<FileLock>> {
+        let file = match OpenOptions::new().write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).attempt(ErrorKind::Environment, || {
+                    format!("failed to open the lock file `{}`", path.display())
+                });
+            }
+        };
+        Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .ok()
+            .map(|held| FileLock { path: path.to_owned(), _held: held }))
+    }
+
     /// The same lock, after its file was renamed.
     #[must_use]
     pub fn renamed(mut self, path: PathBuf) -> FileLock {
@@ -75,7 +94,11 @@ mod tests {
         let path = dir.path().join("lock");
         let held = FileLock::wait(&path).unwrap();
         assert!(FileLock::try_take(&path).unwrap().is_none());
+        assert!(FileLock::try_existing(&path).unwrap().is_none());
         drop(held);
+        assert!(FileLock::try_existing(&path).unwrap().is_some());
+        assert!(FileLock::try_existing(&dir.path().join("other")).unwrap().is_none());
+        assert!(!dir.path().join("other").exists());
         assert!(FileLock::try_take(&path).unwrap().is_some());
     }
 }

@@ -147,9 +147,9 @@ warning[tenancy.sequence] sequence b.z_seq
 allowed
   operations.capacity  role web_app  the pooler holds them back
 
-measured                  p50   p99
-  load.get              0.400        ms
-  load.list_executions   1.20  12.3  ms
+load               p50 ms  p99 ms
+  get               0.400
+  list_executions    1.20    12.3
 
 measured                  value
   blocks.list_executions     40  blocks

@@ -92,12 +92,21 @@ impl Page {
         }
     }
 
-    /// What broke, whole: the line of the check has only the beginning.
+    /// What broke, whole: the line of the check has only the beginning. What keeps several from running is said
+    /// once.
     fn broken(&mut self, report: &Report) {
+        let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
         for check in report.checks.iter().filter(|check| check.is_broken) {
-            let title = self.paint(YELLOW, &format!("incomplete[{}]", check.id));
+            let reason = check.reason.as_deref().unwrap_or_default();
+            match by_reason.iter_mut().find(|(other, _)| *other == reason) {
+                Some((_, ids)) => ids.push(&check.id),
+                None => by_reason.push((reason, vec![&check.id])),
+            }
+        }
+        for (reason, ids) in by_reason {
+            let title = self.paint(YELLOW, &format!("incomplete[{}]", ids.join(", ")));
             self.line(&title);
-            for line in check.reason.as_deref().unwrap_or_default().lines() {
+            for line in reason.lines() {
                 self.line(&format!("  {}", printable(line)));
             }
             self.line("");

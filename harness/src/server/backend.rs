@@ -27,6 +27,9 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// As [`attach`](Backend::attach).
     fn replace(&self, dead: &Server) -> Result<Server>;
 
+    /// Removes servers and data that killed processes left on this machine.
+    fn tidy(&self) {}
+
     /// Starts a server that belongs to the caller alone, from a copy of `data`, or from an empty cluster.
     ///
     /// # Errors

@@ -86,6 +86,10 @@ impl Backend for Embedded {
         self.server(keeper::replace(&self.home, &self.installation, &self.settings, &self.cache, base)?, true)
     }
 
+    fn tidy(&self) {
+        keeper::tidy(&self.home, &self.cache);
+    }
+
     fn start_private(&self, data: Option<&Path>, settings: &Settings) -> Result<Server> {
         let source = match data {
             Some(data) => data.to_owned(),

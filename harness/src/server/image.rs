@@ -1,6 +1,7 @@
 //! Data directories with a template in them, kept in the cache for tests that want a server of their own.
 
 use super::backend::Image;
+use super::keeper::has_keeper_of;
 use crate::error::Result;
 use crate::postgres::Cache;
 use crate::process::{FileLock, Program, User};
@@ -63,9 +64,16 @@ pub(super) fn collect(cache: &Cache) {
 /// Removes what is left of the making of `key`; only under its lock.
 fn clear(shelf: &Path, key: &str) {
     for name in names(shelf) {
-        if name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')) {
-            let _ = fs::remove_dir_all(shelf.join(name));
+        let mut parts = name.splitn(3, '.');
+        let (Some(its_key), Some(random)) = (parts.next(), parts.next()) else { continue };
+        // A keeper that lives still moves files into it, and takes care of it.
+        if its_key != key || has_keeper_of(random) {
+            continue;
         }
+        // Without its name nobody can publish it any more.
+        let given_up = shelf.join(format!("{key}.{random}.gone"));
+        let _ = fs::rename(shelf.join(&name), &given_up);
+        let _ = fs::remove_dir_all(given_up);
     }
 }
 

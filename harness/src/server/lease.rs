@@ -127,7 +127,7 @@ impl Leases {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_free = || matches!(FileLock::try_take(&path), Ok(Some(_)));
+            let is_free = || matches!(FileLock::try_existing(&path), Ok(Some(_)));
             match OwnerId::parse(&name) {
                 Some(owner) if is_free() => dead.push(owner),
                 Some(_) => {}
@@ -154,7 +154,7 @@ impl Leases {
                 if !path.exists() {
                     return Ok(Some(Seized::File(None)));
                 }
-                Ok(FileLock::try_take(&path)?.map(|lock| Seized::File(Some(lock))))
+                Ok(FileLock::try_existing(&path)?.map(|lock| Seized::File(Some(lock))))
             }
             Leases::Sessions => {
                 // `case`, so that no lock is taken within the grace. Advisory locks are per database, but all can

@@ -87,18 +87,14 @@ async fn stage(context: &Context) -> Result<TestDb> {
     builder.with_isolation(Isolation::Cluster).build().get_for("pgharness verify").await
 }
 
-fn transactions(db: TestDb) -> impl Future<Output = Result<ContractReport>> {
-    async move {
-        let pool = PoolSettings::new(db.options()).with_max(4).connect().await?;
-        transaction::verify(&Reference::new(pool), &db.options()).await
-    }
+async fn transactions(db: TestDb) -> Result<ContractReport> {
+    let pool = PoolSettings::new(db.options()).with_max(4).connect().await?;
+    transaction::verify(&Reference::new(pool), &db.options()).await
 }
 
-fn mapped_errors(db: TestDb) -> impl Future<Output = Result<ContractReport>> {
-    async move {
-        let pool = PoolSettings::new(db.options()).connect().await?;
-        errors::verify(&Reference::new(pool), &db.options()).await
-    }
+async fn mapped_errors(db: TestDb) -> Result<ContractReport> {
+    let pool = PoolSettings::new(db.options()).connect().await?;
+    errors::verify(&Reference::new(pool), &db.options()).await
 }
 
 /// Contracts poll futures by hand and let them panic: they get a thread and a runtime of their own.

@@ -182,7 +182,7 @@ impl Field {
                 b"select datname from pg_database where datname ~ '^pgh_[bc]_' or datconnlimit = -2\n",
             )?;
             io::Seek::rewind(&mut question)?;
-            let answer = run(Program::new(postgres()?)
+            let answer = run(Program::new(postgres(&look)?)
                 .args(["--single", "-D"])
                 .arg(&look)
                 .args(["-c", "fsync=off", "postgres"])
@@ -297,8 +297,9 @@ fn segments() -> BTreeSet<i32> {
     table.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(1)?.parse().ok()).collect()
 }
 
-fn postgres() -> io::Result<PathBuf> {
-    let request = pgharness::postgres::Request::from_env().map_err(io::Error::other)?;
-    let installation = pgharness::postgres::Installation::find(&request).map_err(io::Error::other)?;
-    Ok(installation.program("postgres"))
+/// The program that the data's last server was.
+fn postgres(data: &Path) -> io::Result<PathBuf> {
+    let line = fs::read_to_string(data.join("postmaster.opts"))?;
+    let program = line.split_ascii_whitespace().next().unwrap_or("postgres");
+    Ok(PathBuf::from(program.trim_matches('"')))
 }

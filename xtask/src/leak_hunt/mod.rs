@@ -7,6 +7,7 @@ use field::{Field, Left, Part, kill};
 use pgharness::process::{Program, Running};
 use pgharness_tests::{Participant, Story, Trouble};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -180,11 +181,15 @@ impl Hunt {
             self.report.survivors_disturbed += 1;
             said.push_str(&format!("\n  the next run failed: {:?}", next.troubles));
         }
+        let mut said_once = BTreeMap::new();
         for (trouble, text) in stories.iter().flat_map(|story| &story.troubles) {
             if !kind.excuses(*trouble) {
                 self.report.survivors_disturbed += 1;
-                said.push_str(&format!("\n  {trouble:?}: {text}"));
+                *said_once.entry(format!("{trouble:?}: {text}")).or_insert(0_u64) += 1;
             }
+        }
+        for (text, times) in said_once.iter().take(5) {
+            said.push_str(&format!("\n  {times} times {text}"));
         }
         let left = self.wait_until_nothing_is_left();
         if !left.is_empty() {

@@ -56,10 +56,23 @@ pub(in crate::server) fn replace(
     if Published::read(home).is_some_and(|published| published.base == dead) {
         // Somebody else may have replaced it already: then the state names another base and stays.
         let _ = fs::remove_file(home.state_file());
+        // Nor is its data worth the place of its successor's.
+        let _ = fs::write(dead.join("spoiled"), "");
     }
     match enter_published(home) {
         Some(attached) => Ok(attached),
         None => start(home, installation, settings, cache),
+    }
+}
+
+/// Removes what was left behind by those who were killed, unless somebody starts a server at this moment, who
+/// does it too.
+pub(in crate::server) fn tidy(home: &Home, cache: &Cache) {
+    if let (Ok(Some(_elected)), Ok(candidates)) =
+        (FileLock::try_take(&home.lock_file()), roots::candidates(cache))
+    {
+        reclaim::reclaim(home, &candidates);
+        image::collect(cache);
     }
 }
 

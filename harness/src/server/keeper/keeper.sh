@@ -86,9 +86,9 @@ park() {
   else
     # By way of another name: across file systems a move is a copy, and what has its final name is complete.
     new=$park.${name##*-}.new
-    mv "$base" "$new" || return 1
-    [ -e "$park" ] || mv "$new/data" "$park"
+    mv "$base" "$new" && { [ -e "$park" ] || mv "$new/data" "$park"; }
     rm -rf "$new"
+    [ ! -e "$base" ] || return 1
   fi 2>/dev/null
 }
 

@@ -1,6 +1,7 @@
 //! Starting a keeper with its server, and waiting until the server answers.
 
 use super::base::{BASE, Door, Entry, Home, enter};
+use super::reclaim;
 use crate::digest::Hasher;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -174,7 +175,12 @@ impl Launch<'_> {
         let ready = self.wait_until_ready(&base, port, &mut keeper, &log);
         // From here on the door decides how long it lives, and cleans up behind a failure as well.
         keeper.leave();
-        ready?;
+        if let Err(failure) = ready {
+            drop(door);
+            // Unless it is gone: then nobody else knows of this base.
+            reclaim::abandon(&base);
+            return Err(failure);
+        }
         Ok(Attached { door, port })
     }
 
@@ -199,6 +205,15 @@ impl Launch<'_> {
                 Ok(()) => return Ok(Look::Ready(())),
                 Err(error) => error,
             };
+            // It answers, but not in a way that waiting would change: its data is broken.
+            let code = error.as_database_error().and_then(|answer| answer.code());
+            if code.is_some_and(|code| code != "57P03") {
+                return Err(Error::server(format!(
+                    "the server started at `{}` is of no use",
+                    base.display()
+                ))
+                .with_source(error));
+            }
             if base.join("uncopied").exists() {
                 return Err(self.copy_failed(base, log));
             }

@@ -45,6 +45,13 @@ pub(super) fn reclaim(home: &Home, candidates: &[PathBuf]) {
     }
 }
 
+/// Removes a base that its starter gave up, unless its keeper lives to do that.
+pub(super) fn abandon(base: &Path) {
+    if matches!(enter(base), Entry::NoKeeper) && !has_keeper(base) {
+        remove(base);
+    }
+}
+
 /// Removes parked data that nobody shall take any more; its own home may be about to take it, so it loses its
 /// name first.
 pub(super) fn remove_parked(base: &Path) {
@@ -76,6 +83,14 @@ fn is_our_own(path: &Path) -> bool {
 fn has_keeper(base: &Path) -> bool {
     let wanted = format!("pgkeeper\0{}\0", base.display());
     processes().any(|(_, command_line)| command_line.contains(&wanted))
+}
+
+/// Whether a keeper lives whose base has this random part.
+pub(in crate::server) fn has_keeper_of(random: &str) -> bool {
+    let wanted = format!("-{random}\0");
+    processes().any(|(_, command_line)| {
+        command_line.split_once("pgkeeper\0").is_some_and(|(_, arguments)| arguments.contains(&wanted))
+    })
 }
 
 /// Whether a keeper of this base lives that parks the data for `home`: those of private servers do not.

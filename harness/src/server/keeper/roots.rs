@@ -3,7 +3,10 @@
 use crate::env;
 use crate::error::{Error, Result};
 use crate::postgres::Cache;
+use crate::process::User;
 use nix::sys::statvfs::statvfs;
+use nix::unistd::AccessFlags;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A fresh data directory has 40 MiB; a template and a few clones want the rest.
@@ -57,6 +60,9 @@ pub(super) fn objection(root: &Path) -> Option<String> {
     if !root.is_dir() {
         return Some("no such folder".into());
     }
+    if let Some(reason) = not_writable(root) {
+        return Some(reason);
+    }
     let free_mib = match free_mib(root) {
         Some(free_mib) => free_mib,
         None => return Some("its free space cannot be read".into()),
@@ -71,6 +77,25 @@ pub(super) fn objection(root: &Path) -> Option<String> {
         }
     }
     None
+}
+
+/// Whether the user that the server runs as cannot create a folder in `root`.
+fn not_writable(root: &Path) -> Option<String> {
+    let may_write = match User::for_server() {
+        None => nix::unistd::access(root, AccessFlags::W_OK | AccessFlags::X_OK).is_ok(),
+        Some(user) => {
+            // As root we may write everywhere: what counts is the other user.
+            let metadata = std::fs::metadata(root).ok()?;
+            let wanted = match (metadata.uid() == user.uid, metadata.gid() == user.gid) {
+                (true, _) => 0o300,
+                (false, true) => 0o030,
+                (false, false) => 0o003,
+            };
+            metadata.mode() & wanted == wanted
+        }
+    };
+    let user = User::for_server().map(|user| format!(" for `{}`", user.name)).unwrap_or_default();
+    (!may_write).then(|| format!("not writable{user}"))
 }
 
 /// Free space below `path`, in MiB.
@@ -112,6 +137,18 @@ mod tests {
             reason,
             "its path is too long for a unix socket (121 bytes with the socket's name, 103 allowed)"
         );
+    }
+
+    #[test]
+    fn a_folder_that_the_server_cannot_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let is_refused = |mode| {
+            std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
+            objection(dir.path()).is_some_and(|reason| reason.starts_with("not writable"))
+        };
+        assert!(is_refused(0o500));
+        assert!(!is_refused(0o777));
     }
 
     #[test]

@@ -1,0 +1,154 @@
+//! Bad surroundings: what is said, and what is done instead.
+
+use crate::field::{Field, assert_well};
+use pgharness::notice;
+use pgharness::process::{Program, User};
+use pgharness::wait::{self, Look};
+use pgharness_tests::{Participant, Story, Trouble};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A file system in memory, as long as this lives.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    /// `None`, with a notice, where we may not mount one.
+    fn mount(mib: u32) -> Option<Tmpfs> {
+        let dir = tempfile::Builder::new().prefix("kt-").rand_bytes(4).tempdir_in("/tmp").unwrap();
+        let mounted = Program::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=777"), "pgharness-test"])
+            .arg(dir.path())
+            .run()
+            .is_ok_and(|finished| finished.status.success());
+        if !mounted {
+            assert!(!pgharness::env::is_required("mount"), "no file system can be mounted");
+            notice::skipped("mount", "since no file system can be mounted");
+            return None;
+        }
+        Some(Tmpfs(dir))
+    }
+
+    fn path(&self) -> String {
+        self.0.path().display().to_string()
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // As long as a server lives there it is busy; what it leaves goes with it.
+        let _ = wait::until("the file system to be idle", Duration::from_secs(20), || {
+            let unmounted = Program::new("umount").arg(self.0.path()).run()?;
+            Ok(if unmounted.status.success() { Look::Ready(()) } else { Look::NotYet(unmounted.complaint()) })
+        });
+    }
+}
+
+/// The one trouble of a participant that could get nothing.
+fn refusal(story: &Story) -> &str {
+    match story.troubles.as_slice() {
+        [(Trouble::Get, text)] => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_small_file_system_is_passed_over_and_named_when_it_is_the_only_one() {
+    let field = Field::new(0);
+    let Some(small) = Tmpfs::mount(64) else { return };
+    let once = Participant::once(&field.workspace("w"));
+    let field = field.with("PGHARNESS_DATA_ROOTS", small.path());
+    let story = field.run(&once);
+    assert_eq!(
+        refusal(&story),
+        format!(
+            "found no place for a data directory: `{}`: 64 MiB free, 256 needed\\n  \
+             help: free some room, or name folders with room in PGHARNESS_DATA_ROOTS",
+            small.path()
+        )
+    );
+    let both = format!("{}:{}", small.path(), field.root().display());
+    let field = field.with("PGHARNESS_DATA_ROOTS", both);
+    let story = field.run(&once);
+    assert_well(std::slice::from_ref(&story));
+    assert!(!story.servers[0].starts_with(&small.path()), "{:?}", story.servers);
+}
+
+#[test]
+fn a_full_file_system_is_told_to_the_test_that_waits() {
+    let field = Field::new(0);
+    let Some(disk) = Tmpfs::mount(330) else { return };
+    let workspace = field.workspace("w");
+    // Some 30 MiB a database, so that few fill it.
+    fs::write(
+        workspace.join("seed.sql"),
+        "create table mark (writer int);
+         create table bulk as select n, repeat(md5(n::text), 60) as text from generate_series(1, 15000) n",
+    )
+    .unwrap();
+    let field = field.with("PGHARNESS_DATA_ROOTS", disk.path()).with("PGHARNESS_AHEAD", "0");
+    let many = Participant { count: 20, hold: 20, ..Participant::once(&workspace) };
+    let story = field.run(&many);
+    assert!(story.databases == 20 && !story.troubles.is_empty(), "{story:?}");
+    for (trouble, text) in &story.troubles {
+        assert_eq!(*trouble, Trouble::Get, "{text}");
+        assert!(text.contains("MiB") && text.contains("help: "), "{text}");
+    }
+    // It was not the end of the server: the databases have gone, and there is room again.
+    assert_well(&[field.run(&Participant::once(&workspace))]);
+}
+
+#[test]
+fn a_root_whose_path_is_too_long_for_a_socket_is_named_with_its_length() {
+    let field = Field::new(0);
+    let long = field.root().join("a".repeat(70));
+    fs::create_dir(&long).unwrap();
+    let once = Participant::once(&field.workspace("w"));
+    let story = field.with("PGHARNESS_DATA_ROOTS", long.display().to_string()).run(&once);
+    assert!(refusal(&story).contains("its path is too long for a unix socket"), "{story:?}");
+}
+
+#[test]
+fn an_ordinary_user_without_a_home_is_served() {
+    let Some(nobody) = User::named("nobody").filter(|_| nix::unistd::Uid::effective().is_root()) else {
+        assert!(!pgharness::env::is_required("root"), "only root can become somebody else");
+        notice::skipped("root", "since only root can become somebody else");
+        return;
+    };
+    let field = Field::new(0);
+    let workspace = field.workspace("w");
+    // No HOME and no cache named: the one in the temporary folder is taken.
+    let tmp = field.scratch().join("tmp");
+    fs::create_dir(&tmp).unwrap();
+    fs::set_permissions(&tmp, PermissionsExt::from_mode(0o777)).unwrap();
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_participant"));
+    if !can_be_run_by(&nobody, &program) {
+        notice::skipped("root", "since `nobody` cannot reach the participant's program");
+        return;
+    }
+    let field = field.with("PGHARNESS_CACHE", "").with("TMPDIR", tmp.display().to_string()).with_user(nobody);
+    let story = field.run(&Participant::once(&workspace));
+    assert_well(&[story]);
+    let caches: Vec<_> = fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(caches, ["pgharness-65534"]);
+}
+
+fn can_be_run_by(user: &User, program: &Path) -> bool {
+    Program::new(program)
+        .arg("--help")
+        .as_user(Some(user.clone()))
+        .run()
+        .is_ok_and(|end| end.status.success())
+}
+
+#[test]
+fn a_cache_that_cannot_be_made_is_named() {
+    let field = Field::new(0);
+    let file = field.scratch().join("file");
+    fs::write(&file, "").unwrap();
+    let cache = file.join("cache").display().to_string();
+    let once = Participant::once(&field.workspace("w"));
+    let story = field.with("PGHARNESS_CACHE", cache.clone()).run(&once);
+    assert!(refusal(&story).starts_with(&format!("failed to create the folder `{cache}`")), "{story:?}");
+}
