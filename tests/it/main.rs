@@ -15,6 +15,7 @@ mod installation;
 mod keeper;
 mod load;
 mod migration;
+mod real_input;
 mod report;
 mod rows;
 mod runtime;

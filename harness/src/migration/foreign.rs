@@ -1,5 +1,7 @@
 //! Histories that other tools keep.
 
+use crate::error::Error;
+
 /// A table in which another tool keeps its history, and how that tool is run.
 #[derive(Debug)]
 pub(super) struct ForeignHistory {
@@ -38,9 +40,39 @@ const GOLANG_MIGRATE: ForeignHistory = ForeignHistory {
     command: "migrate -path migrations -database \"$DATABASE_URL\" up",
 };
 
+/// The SQLSTATE of a table that is not there.
+const UNDEFINED_TABLE: &str = "42P01";
+
 /// The names of the tables in which known tools keep their history.
 pub fn tables() -> impl Iterator<Item = &'static str> {
     FOREIGN.iter().map(|foreign| foreign.table)
+}
+
+/// Says of a migration that failed for want of another tool's history that only that tool can apply it.
+pub(super) fn advise(error: Error) -> Error {
+    let missing = error.sqlstate().is_some_and(|code| code == UNDEFINED_TABLE);
+    match wanted(&error.to_string()).filter(|_| missing) {
+        Some(foreign) => error.with_help(format!(
+            "`{}` is the history of {}, which alone can apply this: set `command = \"{}\"` under `[migrations]`",
+            foreign.table,
+            foreign.tool,
+            foreign.command.replace('"', "\\\"")
+        )),
+        None => error,
+    }
+}
+
+/// Whose history the first line of an error names.
+fn wanted(message: &str) -> Option<&'static ForeignHistory> {
+    // Words rather than quotes: quotes are the language's, and a schema may stand before the name.
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let first = message.lines().next()?;
+    // `schema_migrations` may be anybody's.
+    let telling = |foreign: &&ForeignHistory| foreign.table != GOLANG_MIGRATE.table;
+    FOREIGN
+        .iter()
+        .filter(telling)
+        .find(|foreign| first.split(|c| !is_part(c)).any(|word| word == foreign.table))
 }
 
 /// Whose history the table is, by its name and its columns.
@@ -50,4 +82,20 @@ pub(super) fn owner(table: &str, columns: &[String]) -> Option<&'static ForeignH
         return Some(GOLANG);
     }
     FOREIGN.iter().find(|foreign| foreign.table == table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("relation \"public._sqlx_migrations\" does not exist", Some("sqlx"))]
+    #[case("Relation »alembic_version« existiert nicht", Some("alembic"))]
+    #[case("relation \"my_sqlx_migrations\" does not exist", None)]
+    #[case("relation \"schema_migrations\" does not exist", None)]
+    #[case("relation \"people\" does not exist\n  8 | from _sqlx_migrations", None)]
+    fn the_tool_whose_history_is_missing_is_told(#[case] message: &str, #[case] expected: Option<&str>) {
+        assert_eq!(wanted(message).map(|foreign| foreign.tool), expected);
+    }
 }

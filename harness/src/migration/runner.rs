@@ -1,5 +1,6 @@
 //! The built-in runner.
 
+use super::foreign;
 use super::history::{Entry, History};
 use super::lock::MigrationLock;
 use super::plan::Plan;
@@ -162,11 +163,12 @@ impl<'a> Runner<'a> {
             self.history.create(session).await?;
         }
         for migration in plan.pending {
-            let took = if migration.transactional {
-                self.apply_in_transaction(session, lock, migration).await?
+            let outcome = if migration.transactional {
+                self.apply_in_transaction(session, lock, migration).await
             } else {
-                self.apply_apart(session, lock, migration).await?
+                self.apply_apart(session, lock, migration).await
             };
+            let took = outcome.map_err(foreign::advise)?;
             let (version, name) = (migration.version.clone(), migration.name().to_owned());
             applied.applied.push(AppliedMigration { version, name, took });
         }

@@ -1,0 +1,172 @@
+//! Migrations that others wrote, fetched from the registry: what is said of them is true.
+
+use crate::checks::projects;
+use pgharness::finding::Outcome;
+use pgharness::process::{Finished, Program};
+use pgharness::suite::{Config, Suite};
+use pgharness::{Result, Template, env, notice};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What is asked of every folder.
+const CHECKS: [&str; 4] =
+    ["migration.clean-apply", "migration.concurrent", "migration.filename", "migration.rerun"];
+
+/// A published crate with migrations as sqlx has them, and what is true of it.
+struct Published {
+    name: &'static str,
+    /// The one that was read by people.
+    version: &'static str,
+    /// How many migrations it holds; files that undo are none.
+    migrations: usize,
+    /// A table that stands at the end; nothing where not all can be applied.
+    table: Option<&'static str>,
+    /// "id subject" of every finding.
+    findings: &'static [&'static str],
+    /// The checks that cannot run on it.
+    silent: &'static [&'static str],
+}
+
+/// Left out: `fang`, whose folders are diesel's; and `graphile_worker_migrations`, whose files have placeholders
+/// (`:GRAPHILE_WORKER_SCHEMA`) that its own code fills in.
+const PUBLISHED: &[Published] = &[
+    // A schema of its own, the extensions pgcrypto and hstore, functions and triggers.
+    Published {
+        name: "apalis-postgres",
+        version: "1.0.0",
+        migrations: 23,
+        table: Some("apalis.jobs"),
+        findings: &[],
+        silent: &[],
+    },
+    // Dashes in names, tables dropped again.
+    Published {
+        name: "atuin-server-postgres",
+        version: "18.20.1",
+        migrations: 20,
+        table: Some("public.store"),
+        findings: &[],
+        silent: &[],
+    },
+    // Pairs of files up and down, the extension uuid-ossp.
+    Published {
+        name: "sqlxmq",
+        version: "0.6.0",
+        migrations: 5,
+        table: Some("public.mq_msgs"),
+        findings: &[],
+        silent: &[],
+    },
+    // True: its first file copies the table in which sqlx keeps its history, so that nothing but sqlx can apply
+    // it, and the help says so. What a second run would do is then not known.
+    Published {
+        name: "underway",
+        version: "0.2.0",
+        migrations: 6,
+        table: None,
+        findings: &["migration.clean-apply migration 20240921151751_0.sql"],
+        silent: &["migration.concurrent", "migration.rerun"],
+    },
+];
+
+/// Has cargo fetch the crates, of which nothing is compiled: the folders that they were unpacked to, by name.
+/// `Err` is why that cannot be.
+async fn fetch(dir: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
+    let wanted: String =
+        PUBLISHED.iter().map(|one| format!("{} = \"={}\"\n", one.name, one.version)).collect();
+    let manifest = format!(
+        "[package]\nname = \"probe\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[workspace]\n[dependencies]\n{wanted}"
+    );
+    fs::create_dir_all(dir.join("src")).unwrap();
+    fs::write(dir.join("src/lib.rs"), "").unwrap();
+    fs::write(dir.join("Cargo.toml"), manifest).unwrap();
+    let cargo = Program::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1"])
+        .current_dir(dir)
+        .deadline(Duration::from_secs(180));
+    let fetched: Finished = cargo.run_async().await.map_err(|error| error.report())?;
+    if !fetched.status.success() {
+        return Err(fetched.complaint());
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&fetched.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let folder = |package: &serde_json::Value| {
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+        (package["name"].as_str().unwrap().to_owned(), manifest.parent().unwrap().to_owned())
+    };
+    Ok(packages.iter().map(folder).collect())
+}
+
+/// A project with the crate's migrations and nothing else.
+fn project(dir: &Path, unpacked: &Path) -> Config {
+    let (from, to) = (unpacked.join("migrations"), dir.join("migrations"));
+    fs::create_dir_all(&to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    Config::default_for(dir)
+}
+
+/// How many migrations a template of the project applied, and whether `table` is there then.
+async fn applied(dir: &Path, table: &str) -> (usize, bool) {
+    let template = Template::builder(dir).with_migrations("migrations").build();
+    let mut connection = template.get().await.unwrap().connection().await.unwrap();
+    let (count, there): (i64, bool) =
+        sqlx::query_as("select count(*), to_regclass($1) is not null from public.schema_migrations")
+            .bind(table)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+    (usize::try_from(count).unwrap(), there)
+}
+
+/// Judges one crate in `dir`.
+async fn judge(published: &Published, dir: &Path, unpacked: &Path) {
+    let name = published.name;
+    let config = project(dir, unpacked);
+    let files = pgharness::migration::Migrations::load(dir.join("migrations"), Default::default()).unwrap();
+    assert_eq!(files.len(), published.migrations, "{name}");
+    if let Some(table) = published.table {
+        assert_eq!(applied(dir, table).await, (published.migrations, true), "{name}");
+    }
+    let report = Suite::new(&config)
+        .with_only(&CHECKS.map(str::to_owned))
+        .with_program(Some(env!("CARGO_BIN_EXE_door").into()))
+        .run()
+        .await
+        .unwrap();
+    let found: Vec<String> =
+        report.findings.iter().map(|finding| format!("{} {}", finding.check, finding.subject)).collect();
+    assert_eq!(found, published.findings, "{name}: {:#?}", report.findings);
+    let silent: Vec<&str> = report
+        .checks
+        .iter()
+        .filter(|check| check.outcome == Outcome::Skipped)
+        .map(|check| check.id.as_str())
+        .collect();
+    assert_eq!(silent, published.silent, "{name}");
+    assert_eq!(report.checks.len(), CHECKS.len(), "{name}");
+    // Whoever reads it is told what helps.
+    let told = report.findings.iter().all(|finding| finding.help.contains("sqlx migrate run"));
+    assert!(told, "{name}: {:#?}", report.findings);
+}
+
+#[tokio::test]
+async fn what_is_said_of_published_migrations_is_true() {
+    let root = projects();
+    let unpacked = match fetch(&root.path().join("probe")).await {
+        Ok(unpacked) => unpacked,
+        Err(complaint) => {
+            assert!(!env::is_required("registry"), "{complaint}");
+            notice::skipped("registry", &format!("crates cannot be fetched: {complaint}"));
+            return;
+        }
+    };
+    for published in PUBLISHED {
+        let dir = root.path().join(published.name);
+        judge(published, &dir, &unpacked[published.name]).await;
+    }
+}
