@@ -112,6 +112,7 @@ impl Variable {
 }
 
 /// The value of a variable that a configuration file names (`env:NAME`).
+#[cfg(feature = "checks")]
 #[expect(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
 pub(crate) fn named(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -10,10 +10,13 @@ mod session;
 mod statements;
 mod target;
 
-pub(crate) use command::{CommandLine, last_lines};
+pub(crate) use command::CommandLine;
+#[cfg(feature = "checks")]
+pub(crate) use command::last_lines;
 pub(crate) use failure::Purpose;
 pub use file::Script;
 pub(crate) use session::Session;
 pub use statements::{Statement, split};
 pub use target::database_url;
+#[cfg(feature = "checks")]
 pub(crate) use target::environment;

@@ -18,6 +18,7 @@ enum Address {
     /// A unix socket in a private directory.
     Socket { dir: PathBuf, port: u16 },
     /// TCP, with a password.
+    #[cfg(feature = "container")]
     Tcp { host: String, port: u16, password: Secret },
     /// What a user's URL says: its TLS mode and parameters stay as they are.
     Url { options: Box<PgConnectOptions>, url: Secret },
@@ -34,6 +35,7 @@ impl Endpoint {
     }
 
     /// TCP with a password.
+    #[cfg(feature = "container")]
     pub(crate) fn tcp(host: String, port: u16, role: String, password: Secret) -> Self {
         Endpoint {
             address: Address::Tcp { host, port, password },
@@ -67,6 +69,7 @@ impl Endpoint {
                 .port(*port)
                 .ssl_mode(PgSslMode::Disable)
                 .username(&self.role),
+            #[cfg(feature = "container")]
             Address::Tcp { host, port, password } => PgConnectOptions::new_without_pgpass()
                 .host(host)
                 .port(*port)
@@ -90,6 +93,7 @@ impl Endpoint {
                 encode_path(dir),
                 encode(role)
             ),
+            #[cfg(feature = "container")]
             Address::Tcp { host, port, password } => tcp_url(host, *port, role, password.expose(), database),
             Address::Url { url, .. } => {
                 with_database_and_role(url.expose(), database, (role != self.role).then_some(role))
@@ -101,7 +105,9 @@ impl Endpoint {
     pub fn socket_dir(&self) -> Option<(&Path, u16)> {
         match &self.address {
             Address::Socket { dir, port } => Some((dir, *port)),
-            Address::Tcp { .. } | Address::Url { .. } => None,
+            #[cfg(feature = "container")]
+            Address::Tcp { .. } => None,
+            Address::Url { .. } => None,
         }
     }
 }
