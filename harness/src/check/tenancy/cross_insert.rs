@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::finding::{Evidence, Finding, Severity};
 use crate::fixture::rows::{Like, Rehearsed, Rows, Wish};
 use crate::ident::{QualifiedName, quote_literal};
+use crate::server::Capability;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// With a tenant in the session no row can be added for another.
@@ -39,7 +40,7 @@ impl Check for CrossInsert {
     }
 
     fn needs(&self) -> &'static [Need] {
-        &[Need::RowTenancy]
+        &[Need::RowTenancy, Need::Can(Capability::Superuser)]
     }
 
     fn examples(&self) -> &'static [Example] {

@@ -8,6 +8,7 @@ use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict}
 use crate::error::Result;
 use crate::finding::{Evidence, Finding, Severity};
 use crate::ident::quote_literal;
+use crate::server::Capability;
 
 /// With a tenant in the session only that tenant's rows are to be seen.
 pub(in crate::check) struct CrossRead;
@@ -37,7 +38,7 @@ impl Check for CrossRead {
     }
 
     fn needs(&self) -> &'static [Need] {
-        &[Need::RowTenancy]
+        &[Need::RowTenancy, Need::Can(Capability::Superuser)]
     }
 
     fn examples(&self) -> &'static [Example] {
@@ -61,6 +62,7 @@ enum Seen {
     /// Rows that belong to no tenant.
     Shared {
         sql: String,
+        visible: i64,
         nobody: i64,
     },
     Dead {
@@ -124,7 +126,7 @@ fn judge(
         Err(refusal) if refusal.why == Why::Circumstances => {
             Seen::Unknown(format!("the statement failed ({refusal})"))
         }
-        Ok(Counts { nobody, .. }) if nobody > 0 => Seen::Shared { sql: all.sql, nobody },
+        Ok(Counts { visible, nobody, .. }) if nobody > 0 => Seen::Shared { sql: all.sql, visible, nobody },
         _ if !may_read => Seen::Own,
         Ok(counts) if counts.own > 0 || (!counts.are_told_apart && counts.visible > 0) => Seen::Own,
         Ok(_) => Seen::Dead { sql: all.sql, outcome: format!("no row of `{}`", relation.name) },
@@ -157,8 +159,8 @@ async fn report(attack: &mut Attack, relation: &Relation, seen: Vec<(String, See
                     evidence,
                 });
             }
-            Seen::Shared { sql, nobody } => {
-                let result = format!("{} of no tenant", rows(nobody));
+            Seen::Shared { sql, visible, nobody } => {
+                let result = format!("{} visible, {nobody} of them of no tenant", rows(visible));
                 evidence.extend(transcript(&session, vec![Evidence::as_role(&first, sql, result)]));
                 attack.findings.push(Finding {
                     check: attack.check.into(),

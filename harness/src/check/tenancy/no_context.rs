@@ -7,6 +7,7 @@ use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
 use crate::finding::{Evidence, Finding, Severity};
+use crate::server::Capability;
 
 /// Without a tenant in the session no row is to be seen.
 pub(in crate::check) struct NoContext;
@@ -38,7 +39,7 @@ impl Check for NoContext {
     }
 
     fn needs(&self) -> &'static [Need] {
-        &[Need::RowTenancy]
+        &[Need::RowTenancy, Need::Can(Capability::Superuser)]
     }
 
     fn examples(&self) -> &'static [Example] {

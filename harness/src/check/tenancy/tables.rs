@@ -99,6 +99,8 @@ const PRIVILEGES: &str = "
         array(
             select w.attname::text from pg_attribute w
             where w.attrelid = c.oid and w.attnum > 0 and not w.attisdropped
+                -- Bit 8: what is inserted into the view goes into a table.
+                and (c.relkind in ('r', 'p', 'f') or pg_relation_is_updatable(c.oid, true) & 8 = 8)
                 and has_column_privilege(r.oid, c.oid, w.attnum, 'insert')
         ) as writes
     from pg_class c
