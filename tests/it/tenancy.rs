@@ -21,7 +21,8 @@ fn project_of_example(id: &str, example: &Example) -> (tempfile::TempDir, Projec
 }
 
 fn project(id: &str, files: Vec<(String, String)>) -> (tempfile::TempDir, Project) {
-    let temporary = tempfile::tempdir().unwrap();
+    // Within the workspace, so that all examples share its servers.
+    let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let examples = repository().join("fixtures/checks");
     std::fs::copy(examples.join("roles.sql"), temporary.path().join("roles.sql")).unwrap();
     let dir = temporary.path().join("project");
