@@ -15,7 +15,6 @@ const STEPS: &[(&str, &[&str])] = &[
         "lints of a dev-dependency",
         &["clippy", "--package", "pgharness", "--quiet", "--", "--deny", "warnings"],
     ),
-    (&["clippy", "--package", "pgharness", "--no-default-features", "--quiet", "--", "--deny", "warnings"],),
     ("documentation", &["doc", "--workspace", "--no-deps", "--all-features", "--quiet"]),
     ("floors", &["test", "--package", "pgharness-tests", "--test", "it", "--quiet", "--", "floors::"]),
     ("dependencies", &["deny", "--all-features", "check", "bans", "licenses", "sources"]),
