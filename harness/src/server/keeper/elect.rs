@@ -88,6 +88,7 @@ fn enter_published(home: &Home) -> Option<Attached> {
 fn start(home: &Home, installation: &Installation, settings: &Settings, cache: &Cache) -> Result<Attached> {
     let candidates = roots::candidates(cache)?;
     reclaim::reclaim(home, &candidates);
+    reclaim::forget_homes(home);
     image::collect(cache);
     wait_for_parking(home, &candidates);
     let parked = take_parked(home, &candidates);

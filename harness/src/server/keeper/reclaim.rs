@@ -3,7 +3,7 @@
 use super::base::{BASE, Entry, Home, PARKED, enter};
 use super::elect::{PARKED_AGE_MAX, entries, modified};
 use super::launch::is_base_name;
-use crate::process::effective_uid;
+use crate::process::{FileLock, effective_uid};
 use crate::wait::{self, Look};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,6 +18,8 @@ const YOUNG: Duration = Duration::from_secs(2);
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// A server that should end is given so long before it is killed.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The state of a home is forgotten when nobody took part in its server for so long.
+const HOME_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Of all homes together so many parked data directories are kept.
 const PARKED_MAX: usize = 4;
 
@@ -68,6 +70,27 @@ pub(super) fn is_given_up(base: &Path) -> bool {
 }
 
 const GIVEN_UP: &str = "gone";
+
+/// Removes the state of homes that nobody came back to: there is one for each workspace, version and realm, and
+/// what it remembers is soon learnt again.
+pub(super) fn forget_homes(home: &Home) {
+    let siblings = home.state_dir.parent().and_then(|shelf| fs::read_dir(shelf).ok());
+    for dir in siblings.into_iter().flatten().flatten().map(|entry| entry.path()) {
+        // Every participant puts its lease into `owners`, and every starter writes the state.
+        let last_used =
+            [&dir, &dir.join("owners"), &dir.join("state")].into_iter().map(|path| modified(path)).max();
+        let is_old = last_used.is_some_and(|time| time.elapsed().is_ok_and(|age| age > HOME_AGE_MAX));
+        if dir == home.state_dir || !is_old {
+            continue;
+        }
+        let Ok(Some(_nobody_starts)) = FileLock::try_take(&dir.join("lock")) else { continue };
+        let state = fs::read_to_string(dir.join("state")).unwrap_or_default();
+        let has_server = state.lines().next().is_some_and(|base| Path::new(base).exists());
+        if !has_server {
+            let _ = fs::remove_dir_all(dir);
+        }
+    }
+}
 
 fn age(path: &Path) -> Duration {
     modified(path).elapsed().unwrap_or_default()
@@ -148,4 +171,30 @@ fn remove(base: &Path) {
 fn segment_of(base: &Path) -> Option<i32> {
     let file = fs::read_to_string(base.join("data/postmaster.pid")).ok()?;
     file.lines().nth(6)?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::postgres::Cache;
+
+    #[test]
+    fn only_homes_that_nobody_came_back_to_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().to_owned()).unwrap();
+        let home = |name: &str| Home::open(&cache, &Digest::of(name)).unwrap();
+        let (ours, old, recent, serving) = (home("ours"), home("old"), home("recent"), home("serving"));
+        fs::write(serving.state_dir.join("state"), format!("{}\n5432\n", dir.path().display())).unwrap();
+        let past = std::time::SystemTime::now() - HOME_AGE_MAX * 2;
+        for home in [&ours, &old, &serving] {
+            fs::write(home.state_dir.join("lock"), "").unwrap();
+            for path in [home.state_dir.join("state"), home.state_dir.clone()] {
+                let _ = fs::File::open(path).and_then(|file| file.set_modified(past));
+            }
+        }
+        forget_homes(&ours);
+        let left = [&ours, &old, &recent, &serving].map(|home| home.state_dir.exists());
+        assert_eq!(left, [true, false, true, true]);
+    }
 }
