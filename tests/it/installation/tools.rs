@@ -3,7 +3,7 @@
 
 use super::sandbox::{Sandbox, script};
 use crate::support;
-use pgharness::postgres::{self, Cache, Format, Installation, Request, Target};
+use pgharness::postgres::{self, Format, Installation, Request, Target};
 use sqlx::{Connection, Executor, PgConnection};
 
 #[test]
@@ -42,12 +42,9 @@ fn a_missing_client_tool_is_named_with_what_was_tried() {
     );
 }
 
-/// The installation of this machine.
+/// The installation that tests here use: this machine's, or the fetched one.
 fn local() -> (Sandbox, Installation) {
-    let sandbox = Sandbox::new();
-    let request = Request::plain(Cache::at(sandbox.path("cache")).unwrap()).with_offline(true);
-    let installation = Installation::find(&request).unwrap();
-    (sandbox, installation)
+    (Sandbox::new(), Installation::find(&Request::from_env().unwrap()).unwrap())
 }
 
 #[test]
