@@ -19,6 +19,12 @@ fn explain(options: &PgConnectOptions, error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|answer| answer.code()).map(|code| code.into_owned());
     let help = match (&error, code.as_deref()) {
         (_, Some("28P01")) => format!("the password for `{role}` is wrong, or it has none"),
+        (sqlx::Error::Database(answer), Some("28000")) if answer.message().ends_with("does not exist") => {
+            format!("create the role `{role}` first: that is what a template's `bootstrap` is for")
+        }
+        (sqlx::Error::Database(answer), Some("28000")) if answer.message().contains("not permitted to log in") => {
+            format!("`alter role {role} login` lets it")
+        }
         (_, Some("28000")) => {
             format!("the server's pg_hba.conf does not let `{role}` in like this (role, database, address or TLS)")
         }
