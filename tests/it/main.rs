@@ -13,6 +13,7 @@ mod fixture;
 mod floors;
 mod installation;
 mod keeper;
+mod kept;
 mod load;
 mod migration;
 mod real_input;

@@ -1,6 +1,7 @@
 //! Dropping what provably belongs to nobody.
 
-use super::keep::{KEPT_MAX, Kept};
+use super::keep::Kept;
+use super::keepsake;
 use super::name::{DatabaseName, PREFIX};
 use super::work::drop_database;
 use crate::error::Result;
@@ -20,6 +21,12 @@ struct Listed {
     name: DatabaseName,
     comment: String,
     is_invalid: bool,
+}
+
+impl Listed {
+    fn is_kept(&self) -> bool {
+        Kept::parse(&self.comment).is_some_and(|kept| kept.since.is_some())
+    }
 }
 
 /// Whether it is time to sweep: nobody did a moment ago, or somebody has died since. Notes that somebody does.
@@ -45,16 +52,11 @@ pub(super) fn is_due(server: &Server) -> bool {
 pub(super) async fn sweep(server: &Server, control: &mut PgConnection) -> Result<()> {
     let databases = list(control).await?;
     let mut owners: BTreeSet<OwnerId> = server.leases().dead_owners().into_iter().collect();
-    let mut kept = Vec::new();
     for database in &databases {
         match &database.name {
             DatabaseName::Building { owner, .. } => drop(owners.insert(owner.clone())),
-            DatabaseName::Claimed { owner, .. } => {
-                match Kept::parse(&database.comment).and_then(|kept| kept.since) {
-                    Some(since) => kept.push((since, database)),
-                    None => drop(owners.insert(owner.clone())),
-                }
-            }
+            DatabaseName::Claimed { .. } if database.is_kept() => {}
+            DatabaseName::Claimed { owner, .. } => drop(owners.insert(owner.clone())),
             DatabaseName::Base { .. } => {}
             // A drop of it was interrupted: it can only be dropped again, and nobody can use it.
             DatabaseName::Ready { .. } | DatabaseName::Template { .. } if database.is_invalid => {
@@ -66,10 +68,7 @@ pub(super) async fn sweep(server: &Server, control: &mut PgConnection) -> Result
     for owner in owners {
         sweep_owner(server, control, &owner).await?;
     }
-    kept.sort_by_key(|(since, _)| std::cmp::Reverse(*since));
-    for (_, database) in kept.into_iter().skip(KEPT_MAX) {
-        let _ = drop_database(control, &database.text).await;
-    }
+    keepsake::limit(server, control, None).await?;
     drop_old_templates(control, &databases).await
 }
 
@@ -85,7 +84,7 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
             }
             DatabaseName::Base { .. } | DatabaseName::Ready { .. } | DatabaseName::Template { .. } => false,
         };
-        if !is_its || Kept::parse(&database.comment).is_some_and(|kept| kept.since.is_some()) {
+        if !is_its || database.is_kept() {
             continue;
         }
         // On a server that others reach over a network an owner may have lost no more than its lease: whoever

@@ -184,7 +184,10 @@ impl Drop for Inner {
                 let url = server.endpoint().url_for(&self.name, server.endpoint().role());
                 let kept = claimed.get_mut().unwrap_or_else(PoisonError::into_inner).keep(&self.test);
                 match kept {
-                    Ok(()) => notice::kept(&self.name, &self.test, &url),
+                    Ok(()) => {
+                        let outlives_server = server.capabilities().parked_data;
+                        notice::kept(&self.name, &self.test, &url, outlives_server);
+                    }
                     Err(error) => {
                         notice::warn(&format!("database `{}` could not be kept: {error}", self.name));
                     }

@@ -162,7 +162,7 @@ impl Work {
             Request::Drop { name } => self.drop_later(name),
             Request::Keep { name, test, reply } => {
                 let mut control = self.control().await;
-                let marked = Kept::mark(&mut control, &name, &test).await;
+                let marked = Kept::mark(&self.server(), &mut control, &name, &test).await;
                 if marked.is_ok() {
                     self.disowns(&name);
                 }

@@ -11,6 +11,7 @@ mod external;
 mod handle;
 mod image;
 mod keeper;
+mod known;
 mod lease;
 mod space;
 
@@ -23,5 +24,9 @@ pub use embedded::Embedded;
 pub use endpoint::Endpoint;
 pub use external::External;
 pub use handle::Server;
+pub(crate) use known::KnownServer;
 pub use lease::{Lease, Leases, OwnerId, Seized};
 pub use space::Space;
+
+/// The folder of a server's state directory with a note on each database that is kept on it.
+pub(crate) const KEPT: &str = "kept";
