@@ -1,8 +1,10 @@
 //! Databases: isolation, what a clone keeps, keeping, servers of one's own.
 
 use pgharness::database::TemplateBuilder;
+use pgharness::process::Program;
 use pgharness::server::ServerConfig;
 use pgharness::{Isolation, Template, TestDb, template};
+use pgharness_tests::Participant;
 use sqlx::{AssertSqlSafe, Executor, Row};
 use std::path::Path;
 
@@ -223,4 +225,32 @@ async fn templates_with_one_bootstrap_share_a_server_on_which_it_runs_once() {
     let tables = "select count(*) from pg_class where relname in ('marked', 'more')";
     assert_eq!((count(&one, tables).await, count(&two, tables).await), (1, 2));
     one.connect_as("shared_by_two").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_template_that_a_living_process_uses_is_not_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    let built = pgharness_tests::lay_out(dir.path()).unwrap();
+    let templates: Vec<Template> = (0..10)
+        .map(|number| {
+            let name = format!("number-{number}.sql");
+            std::fs::write(dir.path().join(&name), format!("create table numbered as select {number} as n"))
+                .unwrap();
+            Template::builder(dir.path()).with_fixtures(["seed.sql", &name]).build()
+        })
+        .collect();
+    let mut home = None;
+    for template in &templates {
+        home = Some(template.build().await.unwrap().0);
+    }
+    // Nobody swept a moment ago: the next process does.
+    std::fs::remove_file(home.unwrap().base().unwrap().join("swept")).unwrap();
+    let arguments = Participant::once(dir.path()).arguments();
+    let other = Program::new(env!("CARGO_BIN_EXE_participant")).args(arguments).run().unwrap();
+    assert!(other.status.success(), "{}", other.text());
+    for (number, template) in templates.iter().enumerate() {
+        let db = template.get().await.unwrap();
+        assert_eq!(count(&db, "select n::int8 from numbered").await, number as i64);
+    }
+    assert_eq!(std::fs::read_to_string(built).unwrap().lines().count(), 11);
 }
