@@ -1,12 +1,14 @@
 //! What the harness tells people outside its command line: the only file, besides `cli`, that prints.
 
-/// Says where a kept database is, and how it is reached when its server has stopped, if it outlives that. Goes
-/// to standard error, where a failed test's output is shown.
+/// Says where a kept database is: first what opens it at any time, if it outlives its server. Goes to standard
+/// error, where a failed test's output is shown.
 #[expect(clippy::print_stderr, reason = "this is the file that may print")]
 pub(crate) fn kept(database: &str, test: &str, url: &str, outlives_server: bool) {
-    eprintln!("pgharness: kept database `{database}` of `{test}`\n  psql \"{url}\"");
+    eprintln!("pgharness: kept database `{database}` of `{test}`");
     if outlives_server {
-        eprintln!("  or, when its server has stopped: pgharness psql {database}");
+        eprintln!("  pgharness psql {database}\n  or, while its server runs: psql \"{url}\"");
+    } else {
+        eprintln!("  psql \"{url}\"");
     }
 }
 

@@ -109,9 +109,7 @@ fn has_living_data(base: &Path, wanted: &str) -> bool {
 /// The parked base that the next starter takes, if its data are of generation `wanted`.
 fn parked_data(home: &Home, origin: &Origin, wanted: &str) -> Option<PathBuf> {
     wait_for_parking(home, &origin.roots);
-    let mut parked = entries(&origin.roots, &home.parked_prefix());
-    parked.sort_by_key(|base| std::cmp::Reverse(modified(base)));
-    let next = parked.into_iter().find(|base| is_usable(base))?;
+    let next = all_parked(home, &origin.roots).into_iter().find(|base| is_usable(base))?;
     generation(&next).is_some_and(|generation| generation == wanted).then_some(next)
 }
 
@@ -194,12 +192,17 @@ fn wait_for_parking(home: &Home, candidates: &[PathBuf]) {
     let _ = waited;
 }
 
-/// The newest parked base of this home that can be used; others are removed.
-fn take_parked(home: &Home, candidates: &[PathBuf]) -> Option<PathBuf> {
+/// The parked bases of this home, the newest first.
+fn all_parked(home: &Home, candidates: &[PathBuf]) -> Vec<PathBuf> {
     let mut parked = entries(candidates, &home.parked_prefix());
     parked.sort_by_key(|base| std::cmp::Reverse(modified(base)));
+    parked
+}
+
+/// The newest parked base of this home that can be used; others are removed.
+fn take_parked(home: &Home, candidates: &[PathBuf]) -> Option<PathBuf> {
     let mut taken = None;
-    for base in parked {
+    for base in all_parked(home, candidates) {
         if taken.is_none() && is_usable(&base) {
             taken = Some(base);
         } else {
