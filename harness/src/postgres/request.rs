@@ -165,7 +165,6 @@ impl Request {
         &self.sources
     }
 
-    #[cfg_attr(not(feature = "download"), expect(dead_code, reason = "only what downloads asks"))]
     pub(super) fn search_path(&self) -> &std::ffi::OsStr {
         &self.search_path
     }
