@@ -48,12 +48,12 @@ impl Request {
     /// What the environment asks for; without a word of it, the newest supported version.
     ///
     /// # Errors
-    /// The cache cannot be opened.
+    /// The cache cannot be opened, or it is not clear whether downloads are forbidden.
     pub fn from_env() -> Result<Request> {
         Ok(Request {
             version: env::VERSION.text(),
             explicit: env::INSTALLATION.path(),
-            offline: env::OFFLINE.is_on(),
+            offline: env::OFFLINE.switch()?,
             mirror: env::MIRROR.text(),
             ..Request::plain(Cache::open()?)
         })
