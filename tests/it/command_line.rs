@@ -57,7 +57,8 @@ fn a_command_finds_psql_where_the_path_has_none() {
     // Fetched before, where it has to be: that wants programs of the user's `PATH`.
     client_tool("psql");
     let root = projects();
-    let toml = "[migrations]\nformat = \"command\"\ncommand = \"psql -qX -f schema.sql \\\"$DATABASE_URL\\\"\"\n";
+    let toml =
+        "[migrations]\nformat = \"command\"\ncommand = \"psql -qX -f schema.sql \\\"$DATABASE_URL\\\"\"\n";
     let schema = "\\set ON_ERROR_STOP on\nbegin;\nselect pg_advisory_xact_lock(1);\ncreate table if not exists users ();\ncommit;\n";
     let dir = project(root.path(), &[("pgharness.toml", toml), ("schema.sql", schema), ("empty/none", "")]);
     let finished = door(&dir)

@@ -68,13 +68,7 @@ impl Migrator {
 
     /// A process that applies what is pending when `gate`, a named pipe, is opened for writing; it creates the file
     /// `ready` before it waits. The built-in runner runs in `program`.
-    pub(super) async fn process(
-        &self,
-        db: &TestDb,
-        program: &Path,
-        gate: &Path,
-        ready: &Path,
-    ) -> Program {
+    pub(super) async fn process(&self, db: &TestDb, program: &Path, gate: &Path, ready: &Path) -> Program {
         let wait = ": > \"$PGHARNESS_READY\"; : < \"$PGHARNESS_GATE\"";
         let mut path = None;
         let mut process = match self.migrations.command_line() {
