@@ -6,6 +6,7 @@ use crate::database::TestDb;
 use crate::error::Result;
 use crate::ident::QualifiedName;
 use crate::migration::{Applied, Migrations, Runner, known_histories};
+use crate::postgres::command_path;
 use crate::process::Program;
 use crate::script::environment;
 use sqlx::postgres::PgConnectOptions;
@@ -74,9 +75,7 @@ impl Migrator {
         let mut process = match self.migrations.command_line() {
             // The command may be several.
             Some(line) => {
-                if let Some(installation) = db.server().installation() {
-                    path = installation.command_path_async().await;
-                }
+                path = command_path(db.server().installation()).await;
                 Program::shell(&format!("{wait}; {line}")).current_dir(self.migrations.dir())
             }
             None => {

@@ -6,7 +6,7 @@ use super::lock::MigrationLock;
 use super::plan::Plan;
 use super::source::{Migration, Migrations, Version};
 use crate::error::{Error, Result};
-use crate::postgres::Installation;
+use crate::postgres::{Installation, command_path};
 use crate::script::{Purpose, Session};
 use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
@@ -92,11 +92,7 @@ impl<'a> Runner<'a> {
     /// the file, and those before it stay applied.
     pub async fn apply(&self, options: &PgConnectOptions) -> Result<Applied> {
         if let Some(command) = self.migrations.as_command() {
-            let path = match self.tools {
-                Some(installation) => installation.command_path_async().await,
-                None => None,
-            };
-            command.run(Purpose::Migration, options, path).await?;
+            command.run(Purpose::Migration, options, command_path(self.tools).await).await?;
             return Ok(Applied::default());
         }
         let mut session = self.connect(options).await?;

@@ -74,12 +74,6 @@ impl Installation {
         std::env::join_paths(folders).ok()
     }
 
-    /// As [`command_path`](Installation::command_path), on a thread of its own, for callers in a runtime.
-    pub(crate) async fn command_path_async(&self) -> Option<OsString> {
-        let installation = self.clone();
-        tokio::task::spawn_blocking(move || installation.command_path()).await.ok().flatten()
-    }
-
     /// A tool of an installation that was fetched earlier.
     fn fetched_tool(&self, name: &str) -> Result<Option<(Version, PathBuf)>> {
         let suitable = store::fetched(self.request())?.into_iter().filter_map(|entry| {
@@ -123,6 +117,13 @@ impl Installation {
     fn fetch_tool(&self, _name: &str) -> Result<PathBuf> {
         Err(Error::environment("this build cannot download: it lacks the feature `download`"))
     }
+}
+
+/// As [`Installation::command_path`], on a thread of its own, for callers in a runtime. A server that does not run
+/// from an installation has no tools.
+pub(crate) async fn command_path(tools: Option<&Installation>) -> Option<OsString> {
+    let installation = tools?.clone();
+    tokio::task::spawn_blocking(move || installation.command_path()).await.ok().flatten()
 }
 
 /// Sorts tools that are new enough: the oldest major version first, of that the newest minor.

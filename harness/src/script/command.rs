@@ -46,7 +46,8 @@ impl CommandLine {
         &self.dir
     }
 
-    /// Runs it to its end, with `path` as its `PATH` where one is given. If the future is dropped the command is killed with its descendants.
+    /// Runs it to its end, with `path` as its `PATH` where one is given. If the future is dropped the command is
+    /// killed with its descendants.
     ///
     /// # Errors
     /// It cannot be started, fails, or is not done by the deadline; its last lines are told, without the password.

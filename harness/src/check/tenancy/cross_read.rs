@@ -3,7 +3,7 @@
 use super::attack::{Attack, remedy, rows, transcript};
 use super::probe::{Counts, Probed, Session, Why};
 use super::roles::{grouped, listed, subject};
-use super::survey::{Survey, survey};
+use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
@@ -140,7 +140,7 @@ fn judge(
     }
 }
 
-async fn report(attack: &mut Attack, relation: &Relation, seen: Vec<(String, Seen)>) -> Result<()> {
+async fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) -> Result<()> {
     let lacks = attack.lacks(relation);
     let mut uncovered: Vec<String> = Vec::new();
     let name = relation.name.to_string();

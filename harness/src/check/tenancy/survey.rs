@@ -4,6 +4,9 @@ use super::attack::Attack;
 use super::tables::Relation;
 use crate::error::Result;
 
+/// What each role saw.
+pub(super) type ByRole<Seen> = Vec<(String, Seen)>;
+
 /// What is asked of every relation as one role, in sessions that are opened once.
 pub(super) trait Survey: Sized + Send {
     /// What one role saw of one relation.
@@ -28,10 +31,8 @@ pub(super) trait Survey: Sized + Send {
 ///
 /// # Errors
 /// A role cannot log in, or the server is lost.
-pub(super) async fn survey<S: Survey>(
-    attack: &mut Attack,
-) -> Result<Vec<(Relation, Vec<(String, S::Seen)>)>> {
-    let mut seen: Vec<(Relation, Vec<(String, S::Seen)>)> =
+pub(super) async fn survey<S: Survey>(attack: &mut Attack) -> Result<Vec<(Relation, ByRole<S::Seen>)>> {
+    let mut seen: Vec<(Relation, ByRole<S::Seen>)> =
         attack.relations.iter().map(|relation| (relation.clone(), Vec::new())).collect();
     for role in &attack.roles {
         let mut sessions = S::open(attack, role).await?;
