@@ -108,6 +108,7 @@ impl Variable {
     }
 
     /// Whether it is set to something other than `0`, `false` or `no`; for variables that others define.
+    #[cfg(feature = "cli")]
     pub(crate) fn is_on(&self) -> bool {
         self.text().is_some_and(|value| !matches!(value.as_str(), "0" | "false" | "no"))
     }
