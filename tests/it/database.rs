@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 use std::path::Path;
 
 static EMPTY: Template = template! {};
+static EMPTY_CLUSTER: Template = template! { isolation: Isolation::Cluster };
 
 fn with_bootstrap(sql: &str) -> (tempfile::TempDir, TemplateBuilder) {
     let dir = tempfile::tempdir().unwrap();
@@ -20,6 +21,30 @@ fn with_bootstrap(sql: &str) -> (tempfile::TempDir, TemplateBuilder) {
 /// The server of this workspace, for templates whose files lie elsewhere.
 fn here() -> ServerConfig {
     ServerConfig::from_env(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[tokio::test]
+async fn a_role_that_is_missing_is_for_the_bootstrap() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("migrations")).unwrap();
+    std::fs::write(
+        dir.path().join("migrations/0001_a.sql"),
+        "create table t ();\ngrant select on t to nobody_x;",
+    )
+    .unwrap();
+    let builder = Template::builder(dir.path()).with_migrations("migrations").with_server(here());
+    for (template, start) in [
+        (builder.clone().with_migrator_role("nobody_x").build(), "failed to connect to `"),
+        (builder.build(), "failed to apply migration `0001_a.sql`: role \"nobody_x\" does not exist"),
+    ] {
+        let error = template.get().await.unwrap_err();
+        let text = error.report();
+        assert!(text.starts_with(start), "{text}");
+        assert!(
+            text.contains("help: create the role `nobody_x` first") && text.contains("`template!`"),
+            "{text}"
+        );
+    }
 }
 
 async fn count(db: &TestDb, sql: &str) -> i64 {
@@ -89,6 +114,51 @@ async fn the_attribute_gives_a_server_of_ones_own(db: &TestDb) -> pgharness::Res
     assert_eq!(db.name(), "app");
     db.connection().await?.execute("create role lonely").await?;
     Ok(())
+}
+
+#[pgharness::test(fixtures("no/such.sql"))]
+#[should_panic(expected = "no/such.sql")]
+async fn a_set_up_that_fails_is_told(_db: TestDb) {}
+
+#[pgharness::test(template = EMPTY)]
+#[should_panic(expected = "refused on purpose")]
+async fn an_error_that_a_test_returns_is_told(_db: TestDb) -> Result<(), &'static str> {
+    Err("refused on purpose")
+}
+
+/// Where a test panics.
+fn place_of_panic(test: fn()) -> (String, u32) {
+    use std::sync::mpsc::channel;
+    const THREAD: &str = "panics on purpose";
+    let (sender, receiver) = channel();
+    let earlier = std::panic::take_hook();
+    // All threads share the hook: those of other tests go the earlier way.
+    std::panic::set_hook(Box::new(move |info| match (std::thread::current().name(), info.location()) {
+        (Some(THREAD), Some(place)) => drop(sender.send((place.file().to_owned(), place.line()))),
+        _ => earlier(info),
+    }));
+    let thread = std::thread::Builder::new().name(THREAD.into()).spawn(test).unwrap();
+    thread.join().unwrap_err();
+    receiver.recv().unwrap()
+}
+
+#[test]
+fn a_failure_points_at_the_test() {
+    let first = line!();
+    let (file, line) = place_of_panic(a_set_up_that_fails_is_told);
+    assert_eq!(file, file!());
+    let (other_file, other_line) = place_of_panic(an_error_that_a_test_returns_is_told);
+    assert_eq!(other_file, file!());
+    // Each at its own attribute, above.
+    assert!(line < other_line && other_line < first, "{line} {other_line} {first}");
+}
+
+#[tokio::test]
+async fn a_blocking_get_works_within_a_runtime() {
+    let db = EMPTY.get_blocking().unwrap();
+    assert_eq!(count(&db, "select 1::bigint").await, 1);
+    let db = EMPTY_CLUSTER.get_blocking().unwrap();
+    assert_eq!((db.name(), count(&db, "select 1::bigint").await), ("app", 1));
 }
 
 /// Databases of the server that this process uses, by what `sql` says about them.

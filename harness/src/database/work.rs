@@ -249,7 +249,7 @@ impl Work {
         let stock = cell
             .get_or_try_init(|| async {
                 let built = build::find_or_build(self, template).await?;
-                Ok::<_, Error>(Rc::new(Stock::of(built)))
+                Ok::<_, Error>(Rc::new(Stock::of(built)?))
             })
             .await?;
         Ok(stock.clone())

@@ -6,6 +6,7 @@ use super::lock::MigrationLock;
 use super::plan::Plan;
 use super::source::{Migration, Migrations, Version};
 use crate::error::{Error, Result};
+use crate::postgres::{Installation, command_path};
 use crate::script::{Purpose, Session};
 use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub struct Runner<'a> {
     migrations: &'a Migrations,
     history: History,
     lock_timeout: Duration,
+    tools: Option<&'a Installation>,
 }
 
 /// What a run did.
@@ -56,6 +58,7 @@ impl<'a> Runner<'a> {
             migrations,
             history: History::new("public.schema_migrations"),
             lock_timeout: Duration::from_secs(300),
+            tools: None,
         }
     }
 
@@ -73,6 +76,13 @@ impl<'a> Runner<'a> {
         self
     }
 
+    /// Has a [command](Migrations::command) find the client tools of this installation on its `PATH`.
+    #[must_use]
+    pub(crate) fn with_tools(mut self, installation: Option<&'a Installation>) -> Self {
+        self.tools = installation;
+        self
+    }
+
     /// Applies what is pending, as the role that `options` name. A [command](Migrations::command) is run instead
     /// where that is the source.
     ///
@@ -82,7 +92,7 @@ impl<'a> Runner<'a> {
     /// the file, and those before it stay applied.
     pub async fn apply(&self, options: &PgConnectOptions) -> Result<Applied> {
         if let Some(command) = self.migrations.as_command() {
-            command.run(Purpose::Migration, options).await?;
+            command.run(Purpose::Migration, options, command_path(self.tools).await).await?;
             return Ok(Applied::default());
         }
         let mut session = self.connect(options).await?;

@@ -2,7 +2,6 @@
 
 mod backend;
 mod capabilities;
-mod connect;
 #[cfg(feature = "container")]
 mod container;
 mod embedded;
@@ -15,9 +14,9 @@ mod known;
 mod lease;
 mod space;
 
+pub(crate) use crate::script::connect;
 pub use backend::{Backend, Image, ServerConfig, Source as ServerSource, Wish};
 pub use capabilities::{Capabilities, Capability};
-pub(crate) use connect::connect;
 #[cfg(feature = "container")]
 pub use container::Container;
 pub use embedded::Embedded;
