@@ -301,6 +301,7 @@ impl Hunt {
         let running = Program::new(std::env::current_exe()?)
             .arg("participant")
             .args(participant.arguments())
+            .env("PGHARNESS_INSTALLATION", self.field.installation())
             .env("PGHARNESS_CACHE", self.field.cache())
             .env("PGHARNESS_DATA_ROOTS", self.field.root())
             .env("PGHARNESS_GRACE_MS", GRACE_MS.to_string())
