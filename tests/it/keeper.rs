@@ -5,6 +5,8 @@ use crate::field::{Field, Started, assert_well};
 use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, REALMS, Story, Stunt};
 use rstest::rstest;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Executor};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,9 +71,54 @@ fn the_next_run_migrates_nothing_and_finds_no_database_of_the_last_one() {
 
 /// Owners who may have left something.
 fn open_leases(field: &Field) -> Vec<PathBuf> {
-    let homes = fs::read_dir(field.cache().join("servers")).unwrap();
-    let owners = homes.flat_map(|home| fs::read_dir(home.unwrap().path().join("owners")).unwrap());
+    let owners = homes(field).into_iter().flat_map(|home| fs::read_dir(home.join("owners")).unwrap());
     owners.map(|owner| owner.unwrap().path()).collect()
+}
+
+fn homes(field: &Field) -> Vec<PathBuf> {
+    fs::read_dir(field.cache().join("servers")).unwrap().map(|home| home.unwrap().path()).collect()
+}
+
+#[tokio::test]
+async fn a_template_whose_maker_was_killed_before_it_had_its_name_is_dropped() {
+    let field = Field::new(0);
+    let once = Participant::once(&field.workspace("w"));
+    let working = field.start(&Participant { count: u64::MAX, ..once.clone() });
+    let socket = wait::until("a server", Duration::from_secs(30), || {
+        let is_heard = !fs::read_to_string(working.output()).unwrap().is_empty();
+        Ok(match is_heard.then(|| socket_of(&field)).flatten() {
+            Some(socket) => Look::Ready(socket),
+            None => Look::NotYet("no socket".into()),
+        })
+    })
+    .unwrap();
+    let mut control = socket.connect().await.unwrap();
+    // In the state that it has between the two statements which publish it.
+    control.execute("create database pgh_b_0123456789abcdef_0 is_template true").await.unwrap();
+    fs::write(homes(&field)[0].join("owners/0123456789abcdef"), "").unwrap();
+    assert_well(&[field.run(&once)]);
+    let left: Vec<String> =
+        sqlx::query_scalar("select datname::text from pg_database where datname ~ '^pgh_b'")
+            .fetch_all(&mut control)
+            .await
+            .unwrap();
+    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(open_leases(&field).len(), 1, "only that of the one at work");
+    drop(working);
+}
+
+/// The way into the field's one server.
+fn socket_of(field: &Field) -> Option<PgConnectOptions> {
+    let base = field.root().join(field.names("pgh-").first()?);
+    let names = fs::read_dir(&base).ok()?.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let port = names.filter_map(|name| name.strip_prefix(".s.PGSQL.")?.parse().ok()).next()?;
+    Some(
+        PgConnectOptions::new_without_pgpass()
+            .socket(base)
+            .port(port)
+            .username("postgres")
+            .database("postgres"),
+    )
 }
 
 #[rstest]

@@ -80,9 +80,8 @@ impl Field {
         let root = tempfile::Builder::new().prefix("lh-").rand_bytes(4).tempdir_in(below)?;
         fs::set_permissions(root.path(), PermissionsExt::from_mode(0o777))?;
         // Found before the first shot: a hunt that kills those who fetch one hunts nothing else.
-        let installation = Request::from_env()
-            .and_then(|request| Installation::find(&request))
-            .map_err(io::Error::other)?;
+        let installation =
+            Request::from_env().and_then(|request| Installation::find(&request)).map_err(io::Error::other)?;
         let mut field = Field { scratch, root, installation, watcher: None };
         pgharness_tests::lay_out(&field.workspace())?;
         field.watcher = Some(Watcher::start(field.root().to_owned()));
