@@ -21,7 +21,7 @@ const SOCKET_TAIL_BYTES: usize = 40;
 /// Where base directories may lie, best first.
 pub(super) fn candidates(cache: &Cache) -> Result<Vec<PathBuf>> {
     if let Some(roots) = env::DATA_ROOTS.text() {
-        return Ok(roots.split(':').filter(|root| !root.is_empty()).map(PathBuf::from).collect());
+        return Ok(roots.split(':').filter(|root| !root.is_empty()).map(plain).collect());
     }
     let mut roots = Vec::new();
     if cfg!(target_os = "linux") {
@@ -31,6 +31,12 @@ pub(super) fn candidates(cache: &Cache) -> Result<Vec<PathBuf>> {
     // Not TMPDIR: on macOS its path is too long for a socket.
     roots.push(PathBuf::from("/tmp"));
     Ok(roots)
+}
+
+/// The path that means the same to every process, in whatever folder it works.
+fn plain(root: &str) -> PathBuf {
+    let root = Path::new(root);
+    root.canonicalize().or_else(|_| std::path::absolute(root)).unwrap_or_else(|_| root.to_owned())
 }
 
 /// The first candidate with room.
@@ -56,6 +62,9 @@ pub(super) fn objection(root: &Path) -> Option<String> {
         return Some(format!(
             "its path is too long for a unix socket ({length} bytes with the socket's name, {SOCKET_PATH_BYTES_MAX} allowed)"
         ));
+    }
+    if root.as_os_str().as_encoded_bytes().iter().any(u8::is_ascii_control) {
+        return Some("its path has a line break or another control character".into());
     }
     if !root.is_dir() {
         return Some("no such folder".into());
@@ -149,6 +158,20 @@ mod tests {
         };
         assert!(is_refused(0o500));
         assert!(!is_refused(0o777));
+    }
+
+    #[test]
+    fn a_path_with_a_line_break_is_refused() {
+        let dir = tempfile::Builder::new().prefix("a\nb").tempdir().unwrap();
+        let reason = objection(dir.path()).unwrap();
+        assert_eq!(reason, "its path has a line break or another control character");
+    }
+
+    #[test]
+    fn a_root_is_named_in_full() {
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert_eq!(plain("src"), here.join("src"));
+        assert_eq!(plain("not/yet"), here.join("not/yet"));
     }
 
     #[test]
