@@ -2,6 +2,8 @@
 //! run finds.
 
 use crate::field::{Field, Started, assert_well};
+use pgharness::postgres::{Installation, Request};
+use pgharness::process::{Program, User};
 use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, REALMS, Story, Stunt};
 use rstest::rstest;
@@ -9,6 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Executor};
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +39,86 @@ fn a_cold_start_of_many_processes_in_two_checkouts_starts_one_server_each() {
     assert_eq!(workspaces.map(|workspace| lines(&workspace.join("built"))), [1, 1]);
     let prepared: Vec<_> = fs::read_dir(field.cache().join("initdb")).unwrap().collect();
     assert_eq!(prepared.len(), 1, "{prepared:?}");
+}
+
+#[test]
+fn a_data_directory_is_prepared_once_for_all_processes_and_checkouts() {
+    let field = Field::new(0);
+    let runs = field.scratch().join("initdb-runs");
+    fs::write(&runs, "").unwrap();
+    fs::set_permissions(&runs, PermissionsExt::from_mode(0o666)).unwrap();
+    let bin = counting(&field.scratch().join("installation/bin"), &runs);
+    let field = field.with("PGHARNESS_INSTALLATION", bin.display().to_string());
+    let go = field.scratch().join("go");
+    let workspaces = [field.workspace("one"), field.workspace("two")];
+    let started: Vec<Started> = (0..16)
+        .map(|number| {
+            let once = Participant::once(&workspaces[number % 2]);
+            field.start(&Participant { after: Some(go.clone()), ..once })
+        })
+        .collect();
+    fs::write(&go, "").unwrap();
+    let stories: Vec<Story> = started.into_iter().map(Started::end).collect();
+    assert_well(&stories);
+    assert_eq!(lines(&runs), 1);
+}
+
+/// An installation that runs the programs of the one that is tested, and notes each run of `initdb`.
+fn counting(bin: &Path, runs: &Path) -> PathBuf {
+    let real = Installation::find(&Request::from_env().unwrap()).unwrap();
+    fs::create_dir_all(bin).unwrap();
+    for (name, note) in
+        [("postgres", String::new()), ("initdb", format!("echo run >>'{}'\n", runs.display()))]
+    {
+        let script = format!("#!/bin/sh\n{note}exec '{}' \"$@\"\n", real.program(name).display());
+        fs::write(bin.join(name), script).unwrap();
+        fs::set_permissions(bin.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    bin.to_owned()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_keeper_that_can_start_no_process_ends_its_server() {
+    let field = Field::new(300);
+    let working = field.start(&Participant { count: u64::MAX, ..Participant::once(&field.workspace("w")) });
+    let postmaster = wait::until("the postmaster", Duration::from_secs(30), || {
+        let is_heard = !fs::read_to_string(working.output()).unwrap().is_empty();
+        let base = field.names("pgh-").pop().filter(|_| is_heard);
+        let file = base
+            .and_then(|base| fs::read_to_string(field.root().join(base).join("data/postmaster.pid")).ok());
+        Ok(match file.and_then(|text| text.lines().next()?.parse::<i32>().ok()) {
+            Some(pid) => Look::Ready(pid),
+            None => Look::NotYet("not ready".into()),
+        })
+    })
+    .unwrap();
+    let place = field.root().display().to_string();
+    let mut keepers = 0;
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if line.contains("\0pgkeeper\0") && line.contains(&place) {
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            // As the one who is limited: nothing more is needed for that than to be the same user.
+            let set =
+                Program::new("prlimit").args(["--nproc=0:0", "--pid", &pid]).as_user(User::for_server());
+            let set = set.run().unwrap();
+            assert!(set.status.success(), "{}", set.complaint());
+            keepers += 1;
+        }
+    }
+    assert_eq!(keepers, 2);
+    drop(working);
+    wait::until("the server to end", Duration::from_secs(30), || {
+        Ok(match nix::sys::signal::kill(nix::unistd::Pid::from_raw(postmaster), None) {
+            Err(_) => Look::Ready(()),
+            Ok(()) => Look::NotYet("it lives".into()),
+        })
+    })
+    .unwrap();
+    // What is left of it is removed by whoever comes next.
+    assert_well(&[field.run(&Participant::once(&field.workspace("w")))]);
 }
 
 #[test]
