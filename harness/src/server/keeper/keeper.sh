@@ -130,11 +130,13 @@ trap '[ ! -e "$base/ended" ] && read -r postmaster <"$base/data/postmaster.pid" 
 serve "$@" </dev/null >/dev/null 2>&1 &
 reader=$!
 if [ "$take" = move ]; then
-  mv "$source/data" "$base/data" && rm -rf "$source"
+  mv "$source/data" "$base/data"
 else
   cp -R "$source" "$base/data"
-fi && rm -f data/postmaster.pid data/postmaster.opts && launch "$@" || true >uncopied || exit 1
+fi && { [ ! -e data/postmaster.pid ] || rm -f data/postmaster.pid; } && launch "$@" || true >uncopied || exit 1
 true >up || exit 1
+# Only now: somebody waits for the server.
+[ "$take" = move ] && [ ! -e uncopied ] && rm -rf "$source"
 while :; do
   wait $reader
   [ -d "$base" ] || exit 0
