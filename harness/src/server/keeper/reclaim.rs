@@ -188,7 +188,8 @@ impl Segment {
         let mut facts: shmid_ds = unsafe { std::mem::zeroed() };
         // SAFETY: the pointer is to that structure, for the duration of the call.
         let is_there = unsafe { shmctl(self.id, IPC_STAT, &raw mut facts) } == 0;
-        if is_there && facts.shm_cpid == self.maker && facts.shm_nattch == 0 {
+        // Whether somebody is attached is no question: a process on its way out, which is no longer listed, may be.
+        if is_there && facts.shm_cpid == self.maker {
             // SAFETY: removing a segment by id takes no pointer.
             unsafe { shmctl(self.id, IPC_RMID, std::ptr::null_mut()) };
         }
