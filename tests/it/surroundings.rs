@@ -121,14 +121,20 @@ fn folders_with_odd_names_are_used() {
     let odd_field = field
         .with("PGHARNESS_CACHE", cache.display().to_string())
         .with("PGHARNESS_DATA_ROOTS", odd.display().to_string());
-    let (first, second) =
-        (odd_field.run(&Participant::once(&workspace)), odd_field.run(&Participant::once(&workspace)));
+    let first = odd_field.run(&Participant::once(&workspace));
+    wait_until_parked_in(&odd);
+    let second = odd_field.run(&Participant::once(&workspace));
     assert_well(&[first.clone(), second]);
     assert!(first.servers[0].starts_with(&odd.display().to_string()), "{first:?}");
     // Its second run found what the first one had parked.
     assert_eq!(fs::read_to_string(workspace.join("built")).unwrap().lines().count(), 1);
+    wait_until_parked_in(&odd);
+}
+
+/// Waits until parked data is all that lies there.
+fn wait_until_parked_in(root: &Path) {
     wait::until("the server to park its data", Duration::from_secs(30), || {
-        let names: Vec<_> = fs::read_dir(&odd).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         let is_parked = names.iter().all(|name| name.to_string_lossy().starts_with("pgp-"));
         Ok(if is_parked && names.len() == 1 { Look::Ready(()) } else { Look::NotYet(format!("{names:?}")) })
     })
