@@ -1,5 +1,6 @@
 //! A field for participants: folders of one's own, so that nothing of other tests is met.
 
+use pgharness::postgres::{Installation, Request};
 use pgharness::process::{Finished, Program, Running, User};
 use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, Story};
@@ -31,7 +32,10 @@ impl Field {
         let below = if memory.is_dir() { memory } else { Path::new("/tmp") };
         let root = tempfile::Builder::new().prefix("kt-").rand_bytes(4).tempdir_in(below).unwrap();
         fs::set_permissions(root.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        // The one that is tested here, whatever the version: not what an empty cache would have fetched.
+        let installation = Installation::find(&Request::from_env().unwrap()).unwrap();
         let settings = vec![
+            ("PGHARNESS_INSTALLATION", installation.bin().display().to_string()),
             ("PGHARNESS_CACHE", scratch.path().join("cache").display().to_string()),
             ("PGHARNESS_DATA_ROOTS", root.path().display().to_string()),
             ("PGHARNESS_GRACE_MS", grace_ms.to_string()),

@@ -2,13 +2,18 @@
 //! run finds.
 
 use crate::field::{Field, Started, assert_well};
+use pgharness::postgres::{Installation, Request};
+use pgharness::process::{Program, User};
 use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, REALMS, Story, Stunt};
 use rstest::rstest;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Executor};
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn lines(file: &Path) -> usize {
     fs::read_to_string(file).unwrap().lines().count()
@@ -34,6 +39,92 @@ fn a_cold_start_of_many_processes_in_two_checkouts_starts_one_server_each() {
     assert_eq!(workspaces.map(|workspace| lines(&workspace.join("built"))), [1, 1]);
     let prepared: Vec<_> = fs::read_dir(field.cache().join("initdb")).unwrap().collect();
     assert_eq!(prepared.len(), 1, "{prepared:?}");
+}
+
+#[test]
+fn a_data_directory_is_prepared_once_for_all_processes_and_checkouts() {
+    let field = Field::new(0);
+    let runs = field.scratch().join("initdb-runs");
+    fs::write(&runs, "").unwrap();
+    fs::set_permissions(&runs, PermissionsExt::from_mode(0o666)).unwrap();
+    let bin = counting(&field.scratch().join("installation/bin"), &runs);
+    let field = field.with("PGHARNESS_INSTALLATION", bin.display().to_string());
+    let go = field.scratch().join("go");
+    let workspaces = [field.workspace("one"), field.workspace("two")];
+    let started: Vec<Started> = (0..16)
+        .map(|number| {
+            let once = Participant::once(&workspaces[number % 2]);
+            field.start(&Participant { after: Some(go.clone()), ..once })
+        })
+        .collect();
+    fs::write(&go, "").unwrap();
+    let stories: Vec<Story> = started.into_iter().map(Started::end).collect();
+    assert_well(&stories);
+    assert_eq!(lines(&runs), 1);
+}
+
+/// An installation that runs the programs of the one that is tested, and notes each run of `initdb`.
+fn counting(bin: &Path, runs: &Path) -> PathBuf {
+    let real = Installation::find(&Request::from_env().unwrap()).unwrap();
+    fs::create_dir_all(bin).unwrap();
+    for (name, note) in
+        [("postgres", String::new()), ("initdb", format!("echo run >>'{}'\n", runs.display()))]
+    {
+        let script = format!("#!/bin/sh\n{note}exec '{}' \"$@\"\n", real.program(name).display());
+        fs::write(bin.join(name), script).unwrap();
+        fs::set_permissions(bin.join(name), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    bin.to_owned()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_keeper_that_can_start_no_process_ends_its_server() {
+    let field = Field::new(300);
+    let working = field.start(&Participant { count: u64::MAX, ..Participant::once(&field.workspace("w")) });
+    let postmaster = wait::until("the postmaster", Duration::from_secs(30), || {
+        let is_heard = !fs::read_to_string(working.output()).unwrap().is_empty();
+        let base = field.names("pgh-").pop().filter(|_| is_heard);
+        let file = base
+            .and_then(|base| fs::read_to_string(field.root().join(base).join("data/postmaster.pid")).ok());
+        Ok(match file.and_then(|text| text.lines().next()?.parse::<i32>().ok()) {
+            Some(pid) => Look::Ready(pid),
+            None => Look::NotYet("not ready".into()),
+        })
+    })
+    .unwrap();
+    let place = field.root().display().to_string();
+    let mut keepers = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if line.contains("\0pgkeeper\0") && line.contains(&place) {
+            keepers.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    assert_eq!(keepers.len(), 2);
+    // As the one who is limited: nothing more is needed for that than to be the same user.
+    let allow = |pid: &str, processes: u32| {
+        let limit = format!("--nproc={processes}:");
+        let program = Program::new("prlimit").args([&limit, "--pid", pid]).as_user(User::for_server());
+        program.run().unwrap().status.success()
+    };
+    assert!(keepers.iter().all(|pid| allow(pid, 0)));
+    drop(working);
+    let since = Instant::now();
+    wait::until("the server to end", Duration::from_secs(60), || {
+        // Some shells try again for ever instead of ending; those go on once they can.
+        if since.elapsed() > Duration::from_secs(5) {
+            keepers.retain(|pid| !allow(pid, 10_000));
+        }
+        Ok(match nix::sys::signal::kill(nix::unistd::Pid::from_raw(postmaster), None) {
+            Err(_) => Look::Ready(()),
+            Ok(()) => Look::NotYet("it lives".into()),
+        })
+    })
+    .unwrap();
+    // What is left of it is removed by whoever comes next.
+    assert_well(&[field.run(&Participant::once(&field.workspace("w")))]);
 }
 
 #[test]
@@ -69,9 +160,54 @@ fn the_next_run_migrates_nothing_and_finds_no_database_of_the_last_one() {
 
 /// Owners who may have left something.
 fn open_leases(field: &Field) -> Vec<PathBuf> {
-    let homes = fs::read_dir(field.cache().join("servers")).unwrap();
-    let owners = homes.flat_map(|home| fs::read_dir(home.unwrap().path().join("owners")).unwrap());
+    let owners = homes(field).into_iter().flat_map(|home| fs::read_dir(home.join("owners")).unwrap());
     owners.map(|owner| owner.unwrap().path()).collect()
+}
+
+fn homes(field: &Field) -> Vec<PathBuf> {
+    fs::read_dir(field.cache().join("servers")).unwrap().map(|home| home.unwrap().path()).collect()
+}
+
+#[tokio::test]
+async fn a_template_whose_maker_was_killed_before_it_had_its_name_is_dropped() {
+    let field = Field::new(0);
+    let once = Participant::once(&field.workspace("w"));
+    let working = field.start(&Participant { count: u64::MAX, ..once.clone() });
+    let socket = wait::until("a server", Duration::from_secs(30), || {
+        let is_heard = !fs::read_to_string(working.output()).unwrap().is_empty();
+        Ok(match is_heard.then(|| socket_of(&field)).flatten() {
+            Some(socket) => Look::Ready(socket),
+            None => Look::NotYet("no socket".into()),
+        })
+    })
+    .unwrap();
+    let mut control = socket.connect().await.unwrap();
+    // In the state that it has between the two statements which publish it.
+    control.execute("create database pgh_b_0123456789abcdef_0 is_template true").await.unwrap();
+    fs::write(homes(&field)[0].join("owners/0123456789abcdef"), "").unwrap();
+    assert_well(&[field.run(&once)]);
+    let left: Vec<String> =
+        sqlx::query_scalar("select datname::text from pg_database where datname ~ '^pgh_b'")
+            .fetch_all(&mut control)
+            .await
+            .unwrap();
+    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(open_leases(&field).len(), 1, "only that of the one at work");
+    drop(working);
+}
+
+/// The way into the field's one server.
+fn socket_of(field: &Field) -> Option<PgConnectOptions> {
+    let base = field.root().join(field.names("pgh-").first()?);
+    let names = fs::read_dir(&base).ok()?.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let port = names.filter_map(|name| name.strip_prefix(".s.PGSQL.")?.parse().ok()).next()?;
+    Some(
+        PgConnectOptions::new_without_pgpass()
+            .socket(base)
+            .port(port)
+            .username("postgres")
+            .database("postgres"),
+    )
 }
 
 #[rstest]
@@ -147,7 +283,8 @@ fn tests_that_change_roles_run_beside_each_other_on_servers_of_their_own() {
 #[test]
 fn a_killed_server_is_replaced_for_those_who_go_on() {
     let field = Field::new(0);
-    let churn = Participant { for_ms: 10_000, count: u64::MAX, ..Participant::once(&field.workspace("w")) };
+    // It ends when it has seen two servers, not at a time: how long the first one takes is the machine's affair.
+    let churn = Participant { count: u64::MAX, servers: 2, ..Participant::once(&field.workspace("w")) };
     let started = field.start(&churn);
     let pid = wait::until("the postmaster", Duration::from_secs(30), || {
         let file =

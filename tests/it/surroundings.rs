@@ -16,10 +16,10 @@ struct Tmpfs(tempfile::TempDir);
 
 impl Tmpfs {
     /// `None`, with a notice, where we may not mount one.
-    fn mount(mib: u32) -> Option<Tmpfs> {
+    fn mount(options: &str) -> Option<Tmpfs> {
         let dir = tempfile::Builder::new().prefix("kt-").rand_bytes(4).tempdir_in("/tmp").unwrap();
         let mounted = Program::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=777"), "pgharness-test"])
+            .args(["-t", "tmpfs", "-o", &format!("{options},mode=777"), "pgharness-test"])
             .arg(dir.path())
             .run()
             .is_ok_and(|finished| finished.status.success());
@@ -57,7 +57,7 @@ fn refusal(story: &Story) -> &str {
 #[test]
 fn a_small_file_system_is_passed_over_and_named_when_it_is_the_only_one() {
     let field = Field::new(0);
-    let Some(small) = Tmpfs::mount(64) else { return };
+    let Some(small) = Tmpfs::mount("size=64m") else { return };
     let once = Participant::once(&field.workspace("w"));
     let field = field.with("PGHARNESS_DATA_ROOTS", small.path());
     let story = field.run(&once);
@@ -102,7 +102,7 @@ fn a_variable_that_cannot_be_read_is_named(
 #[test]
 fn a_full_file_system_is_told_to_the_test_that_waits() {
     let field = Field::new(0);
-    let Some(disk) = Tmpfs::mount(330) else { return };
+    let Some(disk) = Tmpfs::mount("size=330m") else { return };
     let workspace = field.workspace("w");
     // Some 30 MiB a database, so that few fill it.
     fs::write(
@@ -131,6 +131,78 @@ fn a_root_whose_path_is_too_long_for_a_socket_is_named_with_its_length() {
     let once = Participant::once(&field.workspace("w"));
     let story = field.with("PGHARNESS_DATA_ROOTS", long.display().to_string()).run(&once);
     assert!(refusal(&story).contains("its path is too long for a unix socket"), "{story:?}");
+}
+
+#[test]
+fn folders_with_odd_names_are_used() {
+    let field = Field::new(0);
+    let odd = field.root().join("a \"b', c$(d)*");
+    fs::create_dir(&odd).unwrap();
+    fs::set_permissions(&odd, PermissionsExt::from_mode(0o777)).unwrap();
+    let cache = field.scratch().join("an 'odd', \"cache\"");
+    let workspace = field.workspace("w");
+    let odd_field = field
+        .with("PGHARNESS_CACHE", cache.display().to_string())
+        .with("PGHARNESS_DATA_ROOTS", odd.display().to_string());
+    let first = odd_field.run(&Participant::once(&workspace));
+    wait_until_parked_in(&odd);
+    let second = odd_field.run(&Participant::once(&workspace));
+    assert_well(&[first.clone(), second]);
+    assert!(first.servers[0].starts_with(&odd.display().to_string()), "{first:?}");
+    // Its second run found what the first one had parked.
+    assert_eq!(fs::read_to_string(workspace.join("built")).unwrap().lines().count(), 1);
+    wait_until_parked_in(&odd);
+}
+
+/// Waits until parked data is all that lies there.
+fn wait_until_parked_in(root: &Path) {
+    wait::until("the server to park its data", Duration::from_secs(30), || {
+        let names: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let is_parked = names.iter().all(|name| name.to_string_lossy().starts_with("pgp-"));
+        Ok(if is_parked && names.len() == 1 { Look::Ready(()) } else { Look::NotYet(format!("{names:?}")) })
+    })
+    .unwrap();
+}
+
+/// What the look at the free room cannot foresee, the server tells: a table that outgrows the file system while a
+/// template is migrated, and more files than it takes while the server clones.
+#[rstest]
+#[case::migrating("size=330m", 500_000, "failed to load fixture `seed.sql`: could not extend file")]
+#[case::cloning("size=800m,nr_inodes=4000", 10, "failed to clone template")]
+fn a_server_that_finds_no_room_tells_all_who_wait(
+    #[case] options: &str,
+    #[case] rows: u32,
+    #[case] told: &str,
+) {
+    let field = Field::new(0);
+    let Some(disk) = Tmpfs::mount(options) else { return };
+    let workspace = field.workspace("w");
+    let seed = format!(
+        "create table mark (writer int);
+         create table bulk as select n, repeat(md5(n::text), 60) as text from generate_series(1, {rows}) n"
+    );
+    fs::write(workspace.join("seed.sql"), seed).unwrap();
+    let go = field.scratch().join("go");
+    let field = field.with("PGHARNESS_DATA_ROOTS", disk.path()).with("PGHARNESS_AHEAD", "0");
+    let many = Participant { count: 4, hold: 4, after: Some(go.clone()), ..Participant::once(&workspace) };
+    let started: Vec<_> = (0..4).map(|_| field.start(&many)).collect();
+    fs::write(&go, "").unwrap();
+    let stories: Vec<Story> = started.into_iter().map(|started| started.end()).collect();
+    let troubles: Vec<_> = stories.iter().flat_map(|story| &story.troubles).collect();
+    assert!(!troubles.is_empty(), "{stories:#?}");
+    for (trouble, text) in troubles {
+        assert_eq!(*trouble, Trouble::Get, "{text}");
+        let is_clear = text.starts_with(told) && text.contains("53100") && text.contains("help: ");
+        assert!(is_clear, "{text}");
+    }
+    // Nobody was left without an answer, and the server with all its files went in the end.
+    assert!(stories.iter().all(|story| story.databases == 4), "{stories:#?}");
+    wait::until("the base to go", Duration::from_secs(30), || {
+        let names: Vec<_> = fs::read_dir(&disk.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let is_gone = names.iter().all(|name| name.to_string_lossy().starts_with("pgp-"));
+        Ok(if is_gone { Look::Ready(()) } else { Look::NotYet(format!("{names:?}")) })
+    })
+    .unwrap();
 }
 
 #[test]

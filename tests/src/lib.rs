@@ -30,6 +30,9 @@ pub struct Participant {
     /// Ends after so many milliseconds.
     #[arg(long, default_value_t = u64::MAX)]
     pub for_ms: u64,
+    /// Ends with the first database on the so-manieth server, however long that takes.
+    #[arg(long, default_value_t = usize::MAX)]
+    pub servers: usize,
     /// Holds so many databases at a time.
     #[arg(long, default_value_t = 2)]
     pub hold: usize,
@@ -129,6 +132,7 @@ impl Participant {
             workspace: workspace.to_owned(),
             count: 1,
             for_ms: u64::MAX,
+            servers: usize::MAX,
             hold: 1,
             vary: 0,
             cluster: false,
@@ -145,6 +149,7 @@ impl Participant {
         for (name, value) in [
             ("--count", self.count),
             ("--for-ms", self.for_ms),
+            ("--servers", self.servers as u64),
             ("--hold", self.hold as u64),
             ("--vary", self.vary),
             ("--realms", self.realms),
@@ -208,9 +213,13 @@ impl Participant {
         let started = Instant::now();
         let mut held = VecDeque::new();
         let mut server = None;
+        let mut servers = 0;
         let mut is_well = true;
         let mut number = 0;
-        while number < self.count && started.elapsed().as_millis() < u128::from(self.for_ms) {
+        while number < self.count
+            && servers < self.servers
+            && started.elapsed().as_millis() < u128::from(self.for_ms)
+        {
             number += 1;
             let varies = self.vary > 0 && number % self.vary == 0;
             let place = (number / self.vary.max(1) + u64::from(std::process::id())) % VARIANTS;
@@ -233,6 +242,7 @@ impl Participant {
             if server != Some(base.clone()) {
                 say("server", &base.as_deref().unwrap_or(Path::new("-")).display().to_string());
                 server = Some(base);
+                servers += 1;
             }
             match self.use_database(&db).await {
                 Ok(0) => {}

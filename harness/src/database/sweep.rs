@@ -96,13 +96,22 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
             continue;
         }
         // Once more: what its owner had asked for may still have been going on.
-        is_clean &= drop_database(control, &database.text).await.is_ok()
+        is_clean &= drop_even_template(control, &database.text).await.is_ok()
             || drop_database(control, &database.text).await.is_ok();
     }
     match is_clean {
         true => server.leases().bury(control, seized).await,
         false => server.leases().release(control, seized).await,
     }
+}
+
+/// Drops a database that may be marked as a template, which a server refuses to drop: one that its maker was
+/// about to publish is marked before it has its name.
+async fn drop_even_template(control: &mut PgConnection, name: &str) -> Result<()> {
+    let unmark = format!("alter database {} is_template false", crate::ident::quote_ident(name));
+    // One that is gone or invalid cannot be altered: the drop tells what counts.
+    let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(unmark)).execute(&mut *control).await;
+    drop_database(control, name).await
 }
 
 async fn has_sessions(control: &mut PgConnection, database: &str) -> Result<bool> {
@@ -130,11 +139,7 @@ async fn drop_old_templates(control: &mut PgConnection, databases: &[Listed]) ->
             living.push(digest);
             continue;
         }
-        // A server refuses to drop what is marked as a template.
-        let unmark = format!("alter database {} is_template false", crate::ident::quote_ident(name));
-        if sqlx::raw_sql(sqlx::AssertSqlSafe(unmark)).execute(&mut *control).await.is_ok() {
-            let _ = drop_database(control, name).await;
-        }
+        let _ = drop_even_template(control, name).await;
         let unlock = sqlx::query("select pg_advisory_unlock($1, $2)").bind(USE_LOCK).bind(key);
         unlock.execute(&mut *control).await?;
     }

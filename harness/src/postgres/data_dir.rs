@@ -64,8 +64,12 @@ impl DataDir {
             return Ok(DataDir { path });
         }
         let unfinished = shelf.join(format!("{key}.new"));
-        // A killed `initdb` has children that go on writing for a moment.
+        // A killed `initdb` has children that go on writing for a moment. They end by themselves; one that lost its
+        // files before would break down, and leave its shared memory behind.
         wait::until("the remains of a killed `initdb` to go", Duration::from_secs(10), || {
+            if is_worked_in(&unfinished) {
+                return Ok(Look::NotYet("somebody still writes there".into()));
+            }
             match remove(&unfinished) {
                 Ok(()) => Ok(Look::Ready(())),
                 Err(error) => Ok(Look::NotYet(format!("{error:?}"))),
@@ -150,11 +154,32 @@ fn initdb(installation: &Installation, data: &Path) -> Result<()> {
     fs::write(&hba, HBA).attempt(ErrorKind::Environment, || format!("failed to write `{}`", hba.display()))
 }
 
+/// Whether a process works in `dir`, as far as that can be seen.
+fn is_worked_in(dir: &Path) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.into_iter().any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == dir))
+}
+
 fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::environment(format!("failed to remove `{}`", dir.display())).with_source(error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_works_in_a_directory_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_worked_in(dir.path()));
+        let worker = Program::new("sleep").arg("60").current_dir(dir.path()).start().unwrap();
+        assert!(is_worked_in(dir.path()));
+        drop(worker);
+        assert!(!is_worked_in(dir.path()));
     }
 }

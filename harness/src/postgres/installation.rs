@@ -2,6 +2,7 @@
 
 use super::search::Search;
 use super::version::Wanted;
+use super::version_note::known_version_of;
 use super::{Request, Version, place, store};
 use crate::digest::{Digest, Hasher};
 use crate::env;
@@ -89,11 +90,11 @@ impl Installation {
         let bin = &home_of_postgres(bin)?;
         let postgres = bin.join("postgres");
         let server_user = User::for_server();
-        let (version, reachable) = match version_of(&postgres, server_user.clone()) {
+        let (version, reachable) = match known_version_of(&postgres, server_user.clone(), request.cache()) {
             Ok(version) => (version, true),
             Err(error) if server_user.is_none() => return Err(error),
             // Broken for everybody, or only out of that user's reach?
-            Err(_) => (version_of(&postgres, None)?, false),
+            Err(_) => (known_version_of(&postgres, None, request.cache())?, false),
         };
         if let Some(objection) = wanted.objection(&version) {
             return Err(Error::environment(objection));

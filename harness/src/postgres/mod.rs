@@ -14,6 +14,7 @@ mod search;
 mod settings;
 mod store;
 mod version;
+mod version_note;
 
 pub use cache::Cache;
 pub(crate) use client_tool::command_path;

@@ -4,7 +4,7 @@ use super::backend::Image;
 use super::keeper::has_keeper_of;
 use crate::error::Result;
 use crate::postgres::Cache;
-use crate::process::{FileLock, Program, User};
+use crate::process::FileLock;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -43,9 +43,8 @@ fn is_there(data: &Path) -> bool {
     if !data.join("PG_VERSION").exists() {
         return false;
     }
-    // The directory's time is the time of its last use; as root we are not its owner, so the server's user
-    // touches it. It only decides which images go first.
-    let _ = Program::new("touch").arg(data).as_user(User::for_server()).run();
+    // The directory's time is the time of its last use. It only decides which images go first.
+    let _ = fs::File::open(data).and_then(|dir| dir.set_modified(SystemTime::now()));
     true
 }
 
@@ -77,6 +76,14 @@ fn clear(shelf: &Path, key: &str) {
     }
 }
 
+/// Removes an image, which loses its name first: whoever is killed over it leaves nothing that looks complete.
+fn give_up(image: &Path) {
+    let given_up = image.with_extension("old.gone");
+    if fs::rename(image, &given_up).is_ok() {
+        let _ = fs::remove_dir_all(given_up);
+    }
+}
+
 /// Removes images beyond their number, to make room for another.
 fn limit(shelf: &Path) {
     let mut images: Vec<(SystemTime, PathBuf)> = names(shelf)
@@ -90,7 +97,7 @@ fn limit(shelf: &Path) {
     images.sort_unstable_by(|a, b| b.cmp(a));
     for (used, image) in images.into_iter().skip(IMAGES_MAX - 1) {
         if used.elapsed().is_ok_and(|idle| idle > IN_USE) {
-            let _ = fs::remove_dir_all(image);
+            give_up(&image);
         }
     }
 }

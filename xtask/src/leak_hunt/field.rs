@@ -1,6 +1,7 @@
 //! Where a hunt takes place: a cache, a workspace and a data root of its own, so that nothing of anybody else
 //! is touched or counted.
 
+use pgharness::postgres::{Installation, Request};
 use pgharness::process::{Program, User};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub(super) struct Field {
     scratch: tempfile::TempDir,
     root: tempfile::TempDir,
+    installation: Installation,
     watcher: Option<Watcher>,
 }
 
@@ -77,7 +79,10 @@ impl Field {
         let below = if memory.is_dir() { memory } else { Path::new("/tmp") };
         let root = tempfile::Builder::new().prefix("lh-").rand_bytes(4).tempdir_in(below)?;
         fs::set_permissions(root.path(), PermissionsExt::from_mode(0o777))?;
-        let mut field = Field { scratch, root, watcher: None };
+        // Found before the first shot: a hunt that kills those who fetch one hunts nothing else.
+        let installation =
+            Request::from_env().and_then(|request| Installation::find(&request)).map_err(io::Error::other)?;
+        let mut field = Field { scratch, root, installation, watcher: None };
         pgharness_tests::lay_out(&field.workspace())?;
         field.watcher = Some(Watcher::start(field.root().to_owned()));
         Ok(field)
@@ -89,6 +94,11 @@ impl Field {
 
     pub(super) fn scratch(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// The one whose servers are hunted.
+    pub(super) fn installation(&self) -> &Path {
+        self.installation.bin()
     }
 
     pub(super) fn workspace(&self) -> PathBuf {

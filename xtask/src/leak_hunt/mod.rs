@@ -5,6 +5,7 @@ mod field;
 
 use field::{Field, Left, Part, kill};
 use pgharness::process::{Program, Running};
+use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, Story, Trouble};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -301,6 +302,7 @@ impl Hunt {
         let running = Program::new(std::env::current_exe()?)
             .arg("participant")
             .args(participant.arguments())
+            .env("PGHARNESS_INSTALLATION", self.field.installation())
             .env("PGHARNESS_CACHE", self.field.cache())
             .env("PGHARNESS_DATA_ROOTS", self.field.root())
             .env("PGHARNESS_GRACE_MS", GRACE_MS.to_string())
@@ -316,14 +318,13 @@ impl Hunt {
     }
 
     fn end_of(&mut self, mut started: Started) -> io::Result<Story> {
-        let deadline = Instant::now() + Duration::from_secs(90);
-        while started.running.try_status().map_err(io::Error::other)?.is_none() {
-            if Instant::now() > deadline {
-                let story = std::fs::read_to_string(&started.output)?;
-                return Err(io::Error::other(format!("a participant hangs; it said: {story}")));
-            }
-            pause(Duration::from_millis(3));
-        }
+        wait::until("a participant to end", Duration::from_secs(90), || {
+            Ok(match started.running.try_status()? {
+                Some(_) => Look::Ready(()),
+                None => Look::NotYet(std::fs::read_to_string(&started.output).unwrap_or_default()),
+            })
+        })
+        .map_err(io::Error::other)?;
         let story = Story::read(&std::fs::read_to_string(&started.output)?);
         std::fs::remove_file(&started.output)?;
         Ok(story)
@@ -357,14 +358,13 @@ impl Hunt {
     }
 
     fn wait_until_nothing_is_left(&self) -> Left {
-        let since = Instant::now();
-        loop {
-            let left = self.field.left();
-            if left.is_empty() || since.elapsed() > LEFT_AFTER {
-                return left;
-            }
-            pause(Duration::from_millis(25));
-        }
+        let mut left = Left::default();
+        // Whether it was in vain shows in what is left.
+        let _ = wait::until("nothing to be left", LEFT_AFTER, || {
+            left = self.field.left();
+            Ok(if left.is_empty() { Look::Ready(()) } else { Look::NotYet(left.describe()) })
+        });
+        left
     }
 
     fn pause_below(&mut self, millis: u64) {

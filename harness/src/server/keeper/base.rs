@@ -4,10 +4,10 @@ use super::origin::Origin;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::postgres::Cache;
-use crate::process::effective_uid;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use crate::process::{User, effective_uid};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{ErrorKind as IoErrorKind, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The state directory of one shared server, and the tag that its base directories carry.
@@ -62,7 +62,7 @@ impl Home {
     }
 
     pub(super) fn state_file(&self) -> PathBuf {
-        self.state_dir.join("state")
+        self.state_dir.join(STATE)
     }
 
     /// Names of base directories start with this.
@@ -78,7 +78,7 @@ impl Home {
 
 /// The folder of the cache in which the homes are.
 const SHELF: &str = "servers";
-
+const STATE: &str = "state";
 pub(super) const BASE: &str = "pgh-";
 pub(super) const PARKED: &str = "pgp-";
 
@@ -105,14 +105,25 @@ pub(super) fn enter(base: &Path) -> Entry {
     // Without a reader a FIFO cannot be opened like this. CLOEXEC is the default of the standard library.
     let held = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(base.join("door"));
     let Ok(mut held) = held else { return Entry::NoKeeper };
+    // Where everybody may create names, a stranger could wait behind the name of a base that is gone.
+    if !held.metadata().is_ok_and(|door| door.file_type().is_fifo() && is_our_own(&door)) {
+        return Entry::NoKeeper;
+    }
     // The line restarts the grace period; a full FIFO has told the keeper enough.
-    let _ = held.write_all(b"enter\n");
+    if held.write_all(b"enter\n").is_err_and(|error| error.kind() == IoErrorKind::BrokenPipe) {
+        return Entry::NoKeeper;
+    }
     // Only now: see the order of steps above.
     if base.join("open").exists() {
         Entry::In(Door { _held: held, base: base.to_owned() })
     } else {
         Entry::Retiring
     }
+}
+
+/// Whether a file is ours, or as root the server's user's: nobody else's is entered, and nobody else's removed.
+pub(super) fn is_our_own(file: &Metadata) -> bool {
+    file.uid() == effective_uid() || User::for_server().is_some_and(|user| file.uid() == user.uid)
 }
 
 /// Asks the keeper to start a crashed private server again on its data.
@@ -139,7 +150,12 @@ pub(super) struct Published {
 
 impl Published {
     pub(super) fn read(home: &Home) -> Option<Published> {
-        let text = fs::read_to_string(home.state_file()).ok()?;
+        Published::read_in(&home.state_dir)
+    }
+
+    /// What is published in a state directory, be it that of another home.
+    pub(super) fn read_in(state_dir: &Path) -> Option<Published> {
+        let text = fs::read_to_string(state_dir.join(STATE)).ok()?;
         let (base, port) = text.trim_end().split_once('\n')?;
         Some(Published { base: base.into(), port: port.parse().ok()? })
     }

@@ -3,8 +3,7 @@
 # Two shells: the guard (this one, parent of the server) and the reader (blocks on the door). Either may be
 # killed; the guard replaces a reader, and a reader outlives its guard. In the base directory lie: `door`, the
 # FIFO that participants hold open for writing; `open`, there for as long as newcomers may enter; `up`, once
-# the server was started; `uncopied`, if it has no data to start from; `ended`, its exit status; `stopping`,
-# once nobody is left; `asked`, if somebody wants the data parked; `spoiled`, if it must not be used again.
+# the server was started; `uncopied`, if it has no data to start from; `ended`, its exit status; `asked`, if somebody wants the data parked; `spoiled`, if it must not be used again.
 #
 # $1 base, $2 directory of the binaries, $3 grace in tenths of a second, $4 data directory to start from,
 # $5 copy | move, $6 where a cleanly stopped server's data goes if somebody asked for that: in a slot the prefix
@@ -17,9 +16,9 @@ name=${base##*/}
 # The kernel should rather end our server than somebody else's when memory is short.
 echo 600 2>/dev/null >/proc/self/oom_score_adj
 mkdir "$base" && cd "$base" || exit 1
-: >open
+# Never `: >file`: where the file system takes no file more, a shell would end over that.
 # Opened for reading and writing first: opening a FIFO for reading alone waits for a writer.
-mkfifo door && exec 3<>door && exec 4<door && exec 3>&- || { cd / && rm -rf "$base"; exit 1; }
+true >open && mkfifo door && exec 3<>door && exec 4<door && exec 3>&- || { cd / && rm -rf "$base"; exit 1; }
 
 # The processes of this server: by the data directory in a command line, or by the cluster's name in a title.
 members() {
@@ -40,7 +39,7 @@ members() {
 # server does, keeper or none.
 launch() {
   /bin/sh -c '"$@" >>log 2>&1; echo $? >ended' pgwaiter "$bin/postgres" \
-    -D "$base/data" -k "$base" -c cluster_name="$name" "$@" </dev/null >/dev/null 2>&1 4<&- &
+    -D "$base/data" -c cluster_name="$name" "$@" </dev/null >/dev/null 2>&1 4<&- &
 }
 
 # Ends what is left of the server by force. SIGQUIT lets the postmaster give its shared memory segment back, at
@@ -64,7 +63,10 @@ end_by_force() {
 # Stops the server cleanly and parks its data for the next run. Fails where that cannot be.
 park() {
   [ "$park_as" != never ] && [ -e asked ] && [ ! -e spoiled ] && [ -f data/postmaster.pid ] || return 1
-  kill -INT "$(sed -n 1p data/postmaster.pid)" 2>/dev/null || return 1
+  postmaster=$(sed -n 1p data/postmaster.pid)
+  # That of a killed one may be anybody's number by now.
+  case " $(echo $(members)) " in *" $postmaster "*) ;; *) return 1 ;; esac
+  kill -INT "$postmaster" 2>/dev/null || return 1
   tries=0
   while [ -n "$(members)" ]; do
     tries=$((tries + 1))
@@ -74,7 +76,7 @@ park() {
   # A postmaster that was killed leaves its file.
   [ ! -e data/postmaster.pid ] && [ ! -e spoiled ] || return 1
   [ "$(du -sk data | cut -f 1)" -le "$park_kib_max" ] || return 1
-  cat /proc/sys/kernel/random/boot_id >boot 2>/dev/null || : >boot
+  cat /proc/sys/kernel/random/boot_id >boot 2>/dev/null || true >boot
   rm -f door up asked ended .s.PGSQL.*
   if [ "$park_as" = slot ]; then
     # A name of its own: two keepers that park at once do not meet. Only the last one's data stays. The others
@@ -93,7 +95,6 @@ park() {
 }
 
 stop() {
-  : >stopping
   park && return
   end_by_force
   cd /
@@ -123,15 +124,20 @@ serve() {
   stop
 }
 
+# Where no process can be started, as with a full process table, both shells end over that, the reader first.
+# The server must not go on without them: whoever comes next removes the rest.
+trap '[ ! -e "$base/ended" ] && read -r postmaster <"$base/data/postmaster.pid" && kill -INT "$postmaster"' EXIT
 serve "$@" </dev/null >/dev/null 2>&1 &
 reader=$!
 if [ "$take" = move ]; then
-  mv "$source/data" "$base/data" && rm -rf "$source"
+  mv "$source/data" "$base/data"
 else
   # What is told of these data from now on holds for no others: see `generation` in `base.rs`.
   cp -R "$source" "$base/data" && echo "$name" >"$base/data/pgharness.generation"
-fi && rm -f data/postmaster.pid data/postmaster.opts && launch "$@" || : >uncopied
-: >up
+fi && { [ ! -e data/postmaster.pid ] || rm -f data/postmaster.pid; } && launch "$@" || true >uncopied || exit 1
+true >up || exit 1
+# Only now: somebody waits for the server.
+[ "$take" = move ] && [ ! -e uncopied ] && rm -rf "$source"
 while :; do
   wait $reader
   [ -d "$base" ] || exit 0

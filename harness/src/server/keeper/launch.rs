@@ -150,7 +150,9 @@ impl Launch<'_> {
             .arg((mib_max << 10).to_string())
             .arg(park_as)
             .args(self.settings.arguments())
-            .args(["-c", listen, "-p"])
+            .args(["-c", listen, "-c"])
+            .arg(socket_directory(&base))
+            .arg("-p")
             .arg(port.unwrap_or(DEFAULT_PORT).to_string())
             .current_dir("/")
             .as_user(User::for_server())
@@ -201,9 +203,14 @@ impl Launch<'_> {
         let options = endpoint.options(endpoint.maintenance_database());
         let mut failure: fn(Error) -> Failure = Failure::Other;
         wait::until("the server to answer", START_DEADLINE, || {
-            let error = match runtime.block_on(async { options.connect().await?.close().await }) {
-                Ok(()) => return Ok(Look::Ready(())),
-                Err(error) => error,
+            // A server that was stopped by a signal takes connections and never says a word.
+            let answered = runtime.block_on(async {
+                tokio::time::timeout(START_DEADLINE, async { options.connect().await?.close().await }).await
+            });
+            let error = match answered {
+                Ok(Ok(())) => return Ok(Look::Ready(())),
+                Ok(Err(error)) => error,
+                Err(_late) => sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
             };
             // It answers, but not in a way that waiting would change: its data is broken.
             let code = error.as_database_error().and_then(|answer| answer.code());
@@ -228,7 +235,13 @@ impl Launch<'_> {
                 }
                 return Err(self.server_failed(base, status.trim(), started.elapsed()));
             }
-            if !base.join("up").exists() && keeper.try_status()?.is_some() {
+            if let Some(status) = keeper.try_status()?
+                && !base.join("up").exists()
+            {
+                // It gives up where it cannot even say that there is no data.
+                if status.code().is_some() {
+                    return Err(self.copy_failed(base, log));
+                }
                 failure = Failure::Killed;
                 return Err(Error::server(format!("the keeper of `{}` was killed", base.display())));
             }
@@ -271,6 +284,17 @@ impl Launch<'_> {
             tail.join("")
         ))
     }
+}
+
+/// The setting that has the server listen in `base`. It is a list: a name with a comma in it wants quotes.
+fn socket_directory(base: &Path) -> std::ffi::OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut setting = b"unix_socket_directories=\"".to_vec();
+    for byte in base.as_os_str().as_bytes() {
+        setting.extend(std::iter::repeat_n(byte, if *byte == b'"' { 2 } else { 1 }));
+    }
+    setting.push(b'"');
+    std::ffi::OsString::from_vec(setting)
 }
 
 /// The port in the socket's name when there is no TCP.

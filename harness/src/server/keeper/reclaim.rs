@@ -1,15 +1,14 @@
 //! Removing what killed keepers left behind. Only under the lock of the home that looks.
 
-use super::base::{BASE, Entry, Home, PARKED, enter};
+use super::base::{BASE, Entry, Home, PARKED, Published, enter, is_our_own};
 use super::elect::{PARKED_AGE_MAX, entries, modified};
 use super::launch::is_base_name;
-use crate::process::{FileLock, effective_uid};
+use crate::process::FileLock;
 use crate::server::KEPT;
 use crate::wait::{self, Look};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -34,12 +33,12 @@ pub(super) fn reclaim(home: &Home, candidates: &[PathBuf]) {
         let had_keeper = base.join("door").exists();
         let age_min = if ours || had_keeper { YOUNG } else { ABANDONED };
         let settled = age(&base) > age_min || (ours && !has_keeper(&base));
-        if settled && is_our_own(&base) && matches!(enter(&base), Entry::NoKeeper) && !has_keeper(&base) {
+        if settled && lies_with_us(&base) && matches!(enter(&base), Entry::NoKeeper) && !has_keeper(&base) {
             remove(&base);
         }
     }
     let mut parked: Vec<PathBuf> =
-        entries(candidates, PARKED).into_iter().filter(|base| is_our_own(base)).collect();
+        entries(candidates, PARKED).into_iter().filter(|base| lies_with_us(base)).collect();
     parked.sort_by_key(|base| std::cmp::Reverse(modified(base)));
     for (place, base) in parked.iter().enumerate() {
         if place >= PARKED_MAX || age(base) > PARKED_AGE_MAX || is_given_up(base) {
@@ -88,8 +87,7 @@ pub(super) fn forget_homes(home: &Home) {
             continue;
         }
         let Ok(Some(_nobody_starts)) = FileLock::try_take(&dir.join("lock")) else { continue };
-        let state = fs::read_to_string(dir.join("state")).unwrap_or_default();
-        let has_server = state.lines().next().is_some_and(|base| Path::new(base).exists());
+        let has_server = Published::read_in(&dir).is_some_and(|published| published.base.exists());
         if !has_server {
             let _ = fs::remove_dir_all(dir);
         }
@@ -100,9 +98,10 @@ fn age(path: &Path) -> Duration {
     modified(path).elapsed().unwrap_or_default()
 }
 
-/// Root looks after the server's user too; others have only their own.
-fn is_our_own(path: &Path) -> bool {
-    effective_uid() == 0 || fs::symlink_metadata(path).is_ok_and(|metadata| metadata.uid() == effective_uid())
+/// Everybody looks after their own, root after the server's user too. What a stranger laid out is not believed:
+/// neither which processes are the server's, nor which shared memory.
+fn lies_with_us(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir() && is_our_own(&metadata))
 }
 
 /// Whether a keeper of this base lives: it names the base as an argument from its first moment on. Where
@@ -165,16 +164,40 @@ fn remove(base: &Path) {
     }
     // A postmaster that ended in order has removed its file, and its segment.
     if let Some(segment) = segment_of(base).or(segment) {
-        // SAFETY: removing a segment by id takes no pointer. It is the id that this server wrote down.
-        unsafe { nix::libc::shmctl(segment, nix::libc::IPC_RMID, std::ptr::null_mut()) };
+        segment.give_back();
     }
     let _ = fs::remove_dir_all(base);
 }
 
-/// The id of the shared memory segment that the server noted.
-fn segment_of(base: &Path) -> Option<i32> {
+/// The shared memory segment that a server noted, and the postmaster that made it.
+#[derive(Clone, Copy)]
+struct Segment {
+    id: i32,
+    maker: i32,
+}
+
+fn segment_of(base: &Path) -> Option<Segment> {
     let file = fs::read_to_string(base.join("data/postmaster.pid")).ok()?;
-    file.lines().nth(6)?.split_ascii_whitespace().nth(1)?.parse().ok()
+    let maker = file.lines().next()?.trim().parse().ok()?;
+    let id = file.lines().nth(6)?.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(Segment { id, maker })
+}
+
+impl Segment {
+    /// Removes it, unless it is somebody else's by now: after a restart of the machine ids begin anew, and a base
+    /// on a disk is still there.
+    fn give_back(self) {
+        use nix::libc::{IPC_RMID, IPC_STAT, shmctl, shmid_ds};
+        // SAFETY: a structure of plain numbers, which the kernel fills.
+        let mut facts: shmid_ds = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer is to that structure, for the duration of the call.
+        let is_there = unsafe { shmctl(self.id, IPC_STAT, &raw mut facts) } == 0;
+        // Whether somebody is attached is no question: a process on its way out, which is no longer listed, may be.
+        if is_there && facts.shm_cpid == self.maker {
+            // SAFETY: removing a segment by id takes no pointer.
+            unsafe { shmctl(self.id, IPC_RMID, std::ptr::null_mut()) };
+        }
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +205,69 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
     use crate::postgres::Cache;
+
+    /// A base with a door and a reader behind it.
+    fn lay_out(root: &Path, home: &Home) -> (PathBuf, fs::File) {
+        use std::os::unix::fs::OpenOptionsExt;
+        let base = root.join(format!("{}01234567", home.base_prefix()));
+        fs::create_dir_all(base.join("data")).unwrap();
+        fs::write(base.join("open"), "").unwrap();
+        nix::unistd::mkfifo(&base.join("door"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut options = fs::OpenOptions::new();
+        let reader = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(base.join("door"));
+        (base, reader.unwrap())
+    }
+
+    #[test]
+    fn what_a_stranger_laid_out_is_neither_entered_nor_removed() {
+        if crate::process::effective_uid() != 0 {
+            assert!(!crate::env::is_required("root"), "only root can give files away");
+            crate::notice::skipped("root", "since only root can give files away");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().join("cache")).unwrap();
+        let home = Home::open(&cache, &Digest::of("home"), dir.path()).unwrap();
+        let (base, reader) = lay_out(dir.path(), &home);
+        let give = |path: &Path, uid| std::os::unix::fs::chown(path, Some(uid), None).unwrap();
+        assert!(matches!(enter(&base), Entry::In(_)));
+        give(&base.join("door"), 12345);
+        assert!(matches!(enter(&base), Entry::NoKeeper));
+        drop(reader);
+        give(&base, 12345);
+        reclaim(&home, &[dir.path().to_owned()]);
+        assert!(base.exists());
+        give(&base, 0);
+        reclaim(&home, &[dir.path().to_owned()]);
+        assert!(!base.exists());
+    }
+
+    #[test]
+    fn a_segment_that_somebody_else_made_since_is_left_alone() {
+        use nix::libc::{IPC_CREAT, IPC_PRIVATE, IPC_RMID, IPC_STAT, shmctl, shmget, shmid_ds};
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().join("cache")).unwrap();
+        let home = Home::open(&cache, &Digest::of("home"), dir.path()).unwrap();
+        // SAFETY: plain numbers.
+        let id = unsafe { shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0o600) };
+        let is_there = || {
+            // SAFETY: a structure of plain numbers.
+            let mut facts: shmid_ds = unsafe { std::mem::zeroed() };
+            // SAFETY: the pointer is to that structure, for the duration of the call.
+            unsafe { shmctl(id, IPC_STAT, &raw mut facts) == 0 }
+        };
+        let remove_with = |maker: u32| {
+            let (base, _) = lay_out(dir.path(), &home);
+            fs::write(base.join("data/postmaster.pid"), format!("{maker}\n\n\n\n\n\n 5432 {id}\n")).unwrap();
+            remove(&base);
+            assert!(!base.exists());
+            is_there()
+        };
+        let (after_anothers, after_its_own) = (remove_with(1), remove_with(std::process::id()));
+        // SAFETY: plain numbers; it is gone already unless the test fails.
+        unsafe { shmctl(id, IPC_RMID, std::ptr::null_mut()) };
+        assert!(after_anothers && !after_its_own);
+    }
 
     #[test]
     fn only_homes_that_nobody_came_back_to_are_forgotten() {

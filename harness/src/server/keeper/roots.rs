@@ -38,7 +38,7 @@ pub(super) fn candidates(cache: &Cache) -> Result<Vec<PathBuf>> {
 
 /// The folders of a list, all of which must be there.
 fn named(roots: &str) -> Result<Vec<PathBuf>> {
-    let roots: Vec<PathBuf> = roots.split(':').filter(|root| !root.is_empty()).map(PathBuf::from).collect();
+    let roots: Vec<PathBuf> = roots.split(':').filter(|root| !root.is_empty()).map(plain).collect();
     match roots.iter().find(|root| !root.is_dir()) {
         None => Ok(roots),
         Some(missing) => {
@@ -47,6 +47,12 @@ fn named(roots: &str) -> Result<Vec<PathBuf>> {
                 .with_help(format!("create it, or take it out of {name}: {}", env::DATA_ROOTS.meaning)))
         }
     }
+}
+
+/// The path that means the same to every process, in whatever folder it works.
+fn plain(root: &str) -> PathBuf {
+    let root = Path::new(root);
+    root.canonicalize().or_else(|_| std::path::absolute(root)).unwrap_or_else(|_| root.to_owned())
 }
 
 /// The first candidate with room.
@@ -72,6 +78,9 @@ pub(super) fn objection(root: &Path) -> Option<String> {
         return Some(format!(
             "its path is too long for a unix socket ({length} bytes with the socket's name, {SOCKET_PATH_BYTES_MAX} allowed)"
         ));
+    }
+    if root.as_os_str().as_encoded_bytes().iter().any(u8::is_ascii_control) {
+        return Some("its path has a line break or another control character".into());
     }
     if !root.is_dir() {
         return Some("no such folder".into());
@@ -178,7 +187,22 @@ mod tests {
                 .help()
                 .is_some_and(|help| help.starts_with("create it, or take it out of PGHARNESS_DATA_ROOTS"))
         );
-        assert_eq!(named(list.trim_end_matches("/nowhere")).unwrap(), [here.path()]);
+        let found = named(list.trim_end_matches("/nowhere")).unwrap();
+        assert_eq!(found, [here.path().canonicalize().unwrap()]);
+    }
+
+    #[test]
+    fn a_path_with_a_line_break_is_refused() {
+        let dir = tempfile::Builder::new().prefix("a\nb").tempdir().unwrap();
+        let reason = objection(dir.path()).unwrap();
+        assert_eq!(reason, "its path has a line break or another control character");
+    }
+
+    #[test]
+    fn a_root_is_named_in_full() {
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert_eq!(plain("src"), here.join("src"));
+        assert_eq!(plain("not/yet"), here.join("not/yet"));
     }
 
     #[test]
