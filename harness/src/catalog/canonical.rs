@@ -35,16 +35,18 @@ fn cast_array(tokens: &[&str], at: usize) -> Option<(String, usize)> {
     if tokens.get(at..at + 3)? != ["(", "ARRAY", "["] {
         return None;
     }
-    let (mut elements, mut element, mut depth) = (Vec::new(), Vec::new(), 0);
+    // What closes the brackets that are open. Text in which they do not match is no server's, and is left alone.
+    let (mut elements, mut element, mut open) = (Vec::new(), Vec::new(), Vec::new());
     let mut next = at + 3;
     loop {
         match *tokens.get(next)? {
-            "]" if depth == 0 => break,
-            "," if depth == 0 => elements.push(std::mem::take(&mut element)),
+            "]" if open.is_empty() => break,
+            "," if open.is_empty() => elements.push(std::mem::take(&mut element)),
             token => {
                 match token {
-                    "(" | "[" => depth += 1,
-                    ")" | "]" => depth -= 1,
+                    "(" => open.push(")"),
+                    "[" => open.push("]"),
+                    ")" | "]" if open.pop() != Some(token) => return None,
                     _ => {}
                 }
                 element.push(token);
@@ -219,6 +221,7 @@ mod tests {
     #[case("'(ARRAY[1])::text[]'::text", "'(ARRAY[1])::text[]'::text")]
     #[case("(ARRAY[ARRAY[1]])::text[]", "(ARRAY[ARRAY[1]])::text[]")]
     #[case("(ARRAY[1])[1]", "(ARRAY[1])[1]")]
+    #[case("(ARRAY[)]])::text[]", "(ARRAY[)]])::text[]")]
     fn a_cast_of_an_array_is_a_cast_of_its_elements(#[case] text: &str, #[case] expect: &str) {
         assert_eq!(expression(text), expect);
         assert_eq!(expression(expect), expect, "the canonical form stays");
