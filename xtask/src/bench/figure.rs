@@ -48,9 +48,9 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(value) = self.value else {
             let reason = self.reason.as_deref().unwrap_or_default();
-            return write!(f, "{:<38} not measured: {reason}", self.name);
+            return write!(f, "{:<42} not measured: {reason}", self.name);
         };
-        write!(f, "{:<38} {value:>9.2} {:<4}", self.name, self.unit)?;
+        write!(f, "{:<42} {value:>9.2} {:<4}", self.name, self.unit)?;
         match (self.low, self.high) {
             (Some(low), Some(high)) => write!(f, " 95 % {low:>8.2} …{high:>8.2}")?,
             _ => write!(f, " {:<23}", "one run")?,

@@ -16,6 +16,9 @@ impl Samples {
 
     /// Their median, as a figure where less is better.
     pub(super) fn figure(&self, name: &str, unit: &str) -> Figure {
+        if self.0.is_empty() {
+            return Figure::not_measured(name, "no sample was taken");
+        }
         let interval = interval(self.0.len(), |draw| median(draw.iter().map(|index| self.0[*index])));
         let value = median(self.0.iter().copied());
         Figure {

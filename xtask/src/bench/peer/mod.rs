@@ -9,8 +9,11 @@ pub(super) mod raw;
 pub(super) mod sqlx_test;
 
 use pgharness::postgres::{Installation, Request, Settings};
+use pgharness::sqlx::{self, PgConnection};
+use pgharness::wait::{self, Look};
 use pgharness::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What each test of a suite does with its database.
 pub(super) const WRITE: &str = "insert into t0 (name) values ('one')";
@@ -45,6 +48,19 @@ fn settings() -> Vec<(String, String)> {
         .filter_map(|argument| argument.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
+}
+
+/// Waits until nobody is connected to a database any more: else the server naps for 100 ms before it drops it, and a
+/// figure would be that of the nap.
+async fn wait_until_left(control: &mut PgConnection, database: &str) -> Result<()> {
+    wait::until_async("a session to leave", Duration::from_secs(30), async || {
+        let left: i64 = sqlx::query_scalar("select count(*) from pg_stat_activity where datname = $1")
+            .bind(database)
+            .fetch_one(&mut *control)
+            .await?;
+        Ok(if left == 0 { Look::Ready(()) } else { Look::NotYet(format!("{left} there")) })
+    })
+    .await
 }
 
 /// What a peer said of its failure.

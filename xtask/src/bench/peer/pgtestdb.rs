@@ -2,9 +2,9 @@
 //!
 //! Read in its `testdb.go`: role and template are looked after once per program, each under a session lock; every
 //! test connects, clones in the server's default way, disconnects, works in a session of the template's owner, and
-//! connects once more to drop.
+//! connects once more to drop. One thing is added: before the drop it is seen to that the session has left.
 
-use super::{Tests, WRITE, peer_failed};
+use super::{Tests, WRITE, peer_failed, wait_until_left};
 use crate::bench::measure::runtime;
 use pgharness::Result;
 use pgharness::sqlx::migrate::Migrator;
@@ -40,6 +40,7 @@ pub(in crate::bench) fn run(server: &PgConnectOptions, migrator: &Migrator, test
             connection.execute(WRITE).await?;
             connection.close().await?;
             let mut base = server.connect().await?;
+            wait_until_left(&mut base, &instance).await?;
             execute(&mut base, format!(r#"DROP DATABASE IF EXISTS "{instance}""#)).await?;
             base.close().await?;
             Ok::<_, pgharness::Error>(())

@@ -1,6 +1,6 @@
 //! A loop by hand: create from a template, connect, write, drop.
 
-use super::{Tests, WRITE};
+use super::{Tests, WRITE, wait_until_left};
 use crate::bench::measure::runtime;
 use pgharness::Result;
 use pgharness::sqlx::postgres::PgConnectOptions;
@@ -17,7 +17,8 @@ pub(in crate::bench) fn run(server: &PgConnectOptions, template: &str, tests: &T
             let mut connection = server.clone().database(&format!("raw_{test}")).connect().await?;
             connection.execute(WRITE).await?;
             connection.close().await?;
-            control.execute(AssertSqlSafe(format!("drop database raw_{test} with (force)"))).await?;
+            wait_until_left(&mut control, &format!("raw_{test}")).await?;
+            control.execute(AssertSqlSafe(format!("drop database raw_{test}"))).await?;
         }
         control.close().await?;
         Ok(())
