@@ -63,6 +63,7 @@ impl Place {
             .env("PGHARNESS_DATA_ROOTS", self.path("roots"))
             .env("PGHARNESS_GRACE_MS", "0")
             .env("TMPDIR", self.path("tmp"))
+            .ends_with_us()
             .deadline(Duration::from_secs(4 * 3600));
         match &self.user {
             Some(user) => program.env("HOME", self.path("home")).as_user(Some(user.clone())),

@@ -52,5 +52,6 @@ pub(super) fn cargo(package: &Package, arguments: &[&str]) -> Program {
         .env("CARGO_TARGET_DIR", &package.target)
         .env("CARGO_NET_OFFLINE", "true")
         .env("CARGO_TERM_COLOR", "never")
+        .ends_with_us()
         .deadline(Duration::from_secs(3600))
 }

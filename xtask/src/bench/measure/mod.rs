@@ -75,7 +75,11 @@ impl Measure {
     /// This program, about to take a sample.
     fn sample<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<Program> {
         let ours = std::env::current_exe().map_err(super::place::failed)?;
-        Ok(Program::new(ours).arg("sample").args(arguments).deadline(Duration::from_secs(1800)))
+        Ok(Program::new(ours)
+            .arg("sample")
+            .args(arguments)
+            .ends_with_us()
+            .deadline(Duration::from_secs(1800)))
     }
 }
 
