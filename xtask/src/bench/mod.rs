@@ -132,6 +132,10 @@ impl Options {
             .arg(place.path(""))
             .arg("--repository")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        if group == Group::Template1g {
+            // Room for a few of its size.
+            program = program.env("PGHARNESS_DATABASES_MIB_MAX", "8192").env("PGHARNESS_AHEAD", "1");
+        }
         if let Some(only) = &self.only {
             program = program.arg(format!("--only={}", only.strip_suffix(".disk").unwrap_or(only)));
         }
