@@ -1,53 +1,148 @@
 //! What a test pays for its database, piece by piece. Whole runs, and figures beside peers, come from
 //! `cargo xtask bench`.
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use pgharness::sqlx::{self, Executor};
-use pgharness::{Template, TestDb, template};
+use criterion::{
+    BatchSize, BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
+};
+use pgharness::postgres::Settings;
+use pgharness::server::{Backend, Server, ServerConfig};
+use pgharness::sqlx::{self, AssertSqlSafe, Executor, PgConnection};
+use pgharness::wait::{self, Look};
+use pgharness::{Result, Template, TestDb, template};
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 static EMPTY: Template = template! {};
 
+const DEADLINE: Duration = Duration::from_secs(30);
+
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap_or_else(|error| panic!("no runtime: {error}"))
 }
 
-/// A database; its drop is not measured.
-async fn get() -> TestDb {
-    EMPTY.get().await.unwrap_or_else(|error| panic!("{error:?}"))
+fn ok<T>(result: Result<T>) -> T {
+    result.unwrap_or_else(|error| panic!("{error:?}"))
 }
 
-async fn ask(connection: &mut sqlx::PgConnection) {
+async fn ask(connection: &mut PgConnection) {
     connection.execute("select 1").await.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Connects and asks something.
+async fn connect(server: &Server) -> PgConnection {
+    let mut connection = ok(server.connect(server.endpoint().maintenance_database()).await);
+    ask(&mut connection).await;
+    connection
 }
 
 fn databases(criterion: &mut Criterion) {
     let runtime = runtime();
     let mut group = criterion.benchmark_group("databases");
     group.sample_size(20).measurement_time(Duration::from_secs(5));
-    group.bench_function("get", |bencher| {
-        bencher.iter_batched(|| (), |()| runtime.block_on(get()), BatchSize::PerIteration);
+    servers(&mut group, &runtime);
+    let (server, template) = ok(runtime.block_on(EMPTY.build()));
+    clones(&mut group, &runtime, &server, &template);
+    sessions(&mut group, &runtime);
+    group.finish();
+}
+
+/// A server of one's own from the prepared data, and one that is there already: until its first answer.
+fn servers(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime) {
+    let config = ok(ServerConfig::from_env(env!("CARGO_MANIFEST_DIR").as_ref()));
+    let backend: Box<dyn Backend> = ok(config.backend());
+    group.bench_function("start", |bencher| {
+        bencher.iter_with_large_drop(|| {
+            let server = ok(backend.start_private(None, &Settings::default()));
+            drop(runtime.block_on(connect(&server)));
+            server
+        });
     });
-    let db = runtime.block_on(get());
+    let _there = ok(backend.attach());
+    group.bench_function("attach", |bencher| {
+        bencher.iter_with_large_drop(|| {
+            let server = ok(backend.attach());
+            drop(runtime.block_on(connect(&server)));
+            server
+        });
+    });
+}
+
+/// A clone made by hand; a database claimed that lies ready; and a drop, until the database is gone.
+fn clones(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &Server, template: &str) {
+    let control = RefCell::new(runtime.block_on(connect(server)));
+    let number = Cell::new(0);
+    group.bench_function("clone", |bencher| {
+        bencher.iter_batched(
+            || {
+                let before = format!("drop database if exists by_hand_{}", number.get());
+                number.set(number.get() + 1);
+                runtime.block_on(run(&mut control.borrow_mut(), before));
+                format!("create database by_hand_{} template {template} strategy file_copy", number.get())
+            },
+            |sql| runtime.block_on(run(&mut control.borrow_mut(), sql)),
+            BatchSize::PerIteration,
+        );
+    });
+    let last = format!("drop database if exists by_hand_{}", number.get());
+    runtime.block_on(run(&mut control.borrow_mut(), last));
+
+    // The first one starts the makers.
+    drop(ok(runtime.block_on(EMPTY.get())));
+    group.bench_function("claim", |bencher| {
+        bencher.iter_batched(
+            || runtime.block_on(wait_for(&mut control.borrow_mut(), "pgh\\_r\\_%", |ready| ready > 0)),
+            |()| ok(runtime.block_on(EMPTY.get())),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("drop", |bencher| {
+        bencher.iter_batched(
+            || {
+                runtime.block_on(wait_for(&mut control.borrow_mut(), "pgh\\_c\\_%", |used| used == 0));
+                ok(runtime.block_on(EMPTY.get()))
+            },
+            |db: TestDb| {
+                let name = db.name().to_owned();
+                drop(db);
+                runtime.block_on(wait_for(&mut control.borrow_mut(), &name, |left| left == 0));
+            },
+            BatchSize::PerIteration,
+        );
+    });
+}
+
+/// What a database that one has already costs to use.
+fn sessions(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime) {
+    let db = ok(runtime.block_on(EMPTY.get()));
     group.bench_function("connect and ask", |bencher| {
         bencher.iter(|| {
-            runtime.block_on(async {
-                let mut connection = db.connection().await.unwrap_or_else(|error| panic!("{error:?}"));
-                ask(&mut connection).await;
-            });
+            runtime.block_on(async { ask(&mut ok(db.connection().await)).await });
         });
     });
     group.bench_function("scratch", |bencher| {
         bencher.iter(|| {
             runtime.block_on(async {
-                let mut scratch = db.scratch().await.unwrap_or_else(|error| panic!("{error:?}"));
+                let mut scratch = ok(db.scratch().await);
                 ask(&mut scratch).await;
-                scratch.rollback().await.unwrap_or_else(|error| panic!("{error:?}"));
+                ok(scratch.rollback().await);
             });
         });
     });
-    group.finish();
+}
+
+async fn run(control: &mut PgConnection, sql: String) {
+    control.execute(AssertSqlSafe(sql)).await.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Waits until the number of databases whose names are like this is what it should be.
+async fn wait_for(control: &mut PgConnection, like: &str, is_right: impl Fn(i64) -> bool) {
+    let waited = wait::until_async("databases to come or go", DEADLINE, async || {
+        let sql = "select count(*) from pg_database where datname like $1 and datconnlimit <> -2";
+        let number: i64 = sqlx::query_scalar(sql).bind(like).fetch_one(&mut *control).await?;
+        Ok(if is_right(number) { Look::Ready(()) } else { Look::NotYet(format!("{number} there")) })
+    });
+    ok(waited.await);
 }
 
 criterion_group!(benches, databases);

@@ -28,12 +28,17 @@ enum Command {
     LeakHunt(leak_hunt::LeakHunt),
     #[command(external_subcommand)]
     Pgharness(Vec<OsString>),
-    /// What the bench starts for every sample.
+    /// What the bench starts for every group of figures.
+    #[cfg(feature = "peers")]
     #[command(hide = true)]
-    FirstQuery(bench::FirstQuery),
+    Measure(bench::Measure),
     /// What the hunt starts and kills.
     #[command(hide = true)]
     Participant(pgharness_tests::Participant),
+    /// What that starts for every sample.
+    #[cfg(feature = "peers")]
+    #[command(hide = true, subcommand)]
+    Sample(bench::Sample),
 }
 
 fn main() -> ExitCode {
@@ -42,7 +47,10 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Image => image::build(),
         Command::Pgharness(arguments) => return door::open(arguments),
-        Command::FirstQuery(sample) => return sample.run(),
+        #[cfg(feature = "peers")]
+        Command::Measure(measure) => measure.run(),
+        #[cfg(feature = "peers")]
+        Command::Sample(sample) => sample.run(),
         Command::LeakHunt(hunt) => return hunt.run(),
         Command::Participant(participant) => return participant.run(),
     };

@@ -1,65 +1,76 @@
 //! A figure of a bench.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A figure; `value` is what a bar is held against.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Figure {
     pub(super) name: String,
-    pub(super) value: f64,
-    /// The least of the runs.
-    pub(super) low: f64,
-    pub(super) unit: &'static str,
-    pub(super) better: &'static str,
-    pub(super) ours: f64,
-    /// What it was measured against, where there is something.
-    pub(super) peer: Option<&'static str>,
+    /// `None`: it was not measured, for this `reason`.
+    pub(super) value: Option<f64>,
+    /// The lower end of the 95 % interval of `value`; `None` of a single run, which has none.
+    pub(super) low: Option<f64>,
+    /// Its upper end.
+    pub(super) high: Option<f64>,
+    pub(super) unit: String,
+    pub(super) better: String,
+    /// Our median, in milliseconds where there is a peer.
+    pub(super) ours: Option<f64>,
+    /// What it was measured against, where there is something, and its median.
+    pub(super) peer: Option<String>,
     pub(super) theirs: Option<f64>,
     pub(super) runs: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
 }
 
 impl Figure {
-    /// The median of `samples`, where less is better.
-    pub(super) fn median(name: &str, unit: &'static str, samples: &[f64]) -> Figure {
-        let mut sorted = samples.to_vec();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let median = sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN);
-        let low = sorted.first().copied().unwrap_or(f64::NAN);
+    /// One that could not be measured.
+    pub(super) fn not_measured(name: impl Into<String>, reason: impl Into<String>) -> Figure {
         Figure {
-            name: name.to_owned(),
-            value: median,
-            low,
-            unit,
-            better: "lower",
-            ours: median,
+            name: name.into(),
+            value: None,
+            low: None,
+            high: None,
+            unit: String::new(),
+            better: "higher".into(),
+            ours: None,
             peer: None,
             theirs: None,
-            runs: samples.len(),
-        }
-    }
-
-    /// How many times `theirs` our median is.
-    pub(super) fn against(name: &str, ours: &[f64], peer: &'static str, theirs: &[f64]) -> Figure {
-        let (ours, theirs_median) = (Figure::median(name, "ms", ours), Figure::median(name, "ms", theirs));
-        let value = ours.value / theirs_median.value;
-        Figure {
-            value,
-            low: ours.low / theirs_median.low,
-            unit: "×",
-            peer: Some(peer),
-            theirs: Some(theirs_median.value),
-            ..ours
+            runs: 0,
+            reason: Some(reason.into()),
         }
     }
 }
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<28} {:>9.2} {:<6} least {:>9.2}", self.name, self.value, self.unit, self.low)?;
-        if let (Some(peer), Some(theirs)) = (self.peer, self.theirs) {
-            write!(f, "  ours {:.2} ms, {peer} {theirs:.2} ms", self.ours)?;
+        let Some(value) = self.value else {
+            let reason = self.reason.as_deref().unwrap_or_default();
+            return write!(f, "{:<42} not measured: {reason}", self.name);
+        };
+        write!(f, "{:<42} {value:>9.2} {:<4}", self.name, self.unit)?;
+        match (self.low, self.high) {
+            (Some(low), Some(high)) => write!(f, " 95 % {low:>8.2} …{high:>8.2}")?,
+            _ => write!(f, " {:<23}", "one run")?,
+        }
+        if let (Some(ours), Some(peer), Some(theirs)) = (self.ours, &self.peer, self.theirs) {
+            write!(f, "  ours {ours:.2} ms, {peer} {theirs:.2} ms")?;
         }
         write!(f, "  ({} runs)", self.runs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_measured_has_a_reason_and_no_value() {
+        let figure = Figure::not_measured("start.vs_pgtemp", "it said no");
+        assert!(figure.to_string().ends_with("not measured: it said no"), "{figure}");
+        let json = serde_json::to_value(&figure).unwrap();
+        assert_eq!((json["value"].is_null(), json["reason"].as_str()), (true, Some("it said no")));
     }
 }

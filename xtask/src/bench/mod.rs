@@ -1,18 +1,34 @@
 //! Figures, with the command that repeats them.
+//!
+//! `cargo xtask bench` is the conductor: it builds this program once more, in release and with the peers (feature
+//! `peers`), and starts that for each group of figures, as an ordinary user and in a place of its own.
 
-mod caps;
-mod databases;
 mod figure;
-mod first_query;
+mod group;
 mod machine;
+#[cfg(feature = "peers")]
+mod measure;
+mod medium;
+#[cfg(feature = "peers")]
+mod peer;
+mod place;
+mod release;
+#[cfg(any(test, feature = "peers"))]
+mod samples;
+mod schema;
 
 use clap::{Args, Subcommand, ValueEnum};
 use figure::Figure;
+use group::Group;
 use machine::Machine;
+use medium::Medium;
 use pgharness::{Error, ErrorKind, Result};
+use place::Place;
+use release::Release;
 use serde::Serialize;
 
-pub(crate) use first_query::FirstQuery;
+#[cfg(feature = "peers")]
+pub(crate) use measure::{Measure, Sample};
 
 /// Measures, and prints a figure a line.
 #[derive(Debug, Args)]
@@ -23,7 +39,7 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Starts, attachments, clones, and the caps in a run of 500 tests.
+    /// Starts, databases and whole suites beside the peers, migrations, builds, and the caps in a long run.
     Databases(Options),
 }
 
@@ -33,23 +49,25 @@ pub(crate) struct Options {
     /// Only figures whose name starts with this.
     #[arg(long)]
     only: Option<String>,
-    /// How often what takes a process of its own is repeated.
+    /// How often a start is repeated; what is shorter is repeated more often, what is longer less.
     #[arg(long, default_value_t = 15)]
     runs: usize,
+    /// Only on this medium, where a figure can be measured on both.
+    #[arg(long, value_enum)]
+    medium: Option<Medium>,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-impl Options {
-    fn wants(&self, name: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| name.starts_with(only) || only.starts_with(name))
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     Text,
     Json,
+}
+
+/// Whether `name`, a figure's or the beginning of several, is meant by `only`.
+fn wants(only: Option<&str>, name: &str) -> bool {
+    only.is_none_or(|only| name.starts_with(only) || only.starts_with(name))
 }
 
 #[derive(Serialize)]
@@ -62,32 +80,90 @@ struct Document {
 impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
         let What::Databases(options) = &self.what;
-        let mut figures = databases::measure(options)?;
-        if options.wants("caps.") {
-            figures.extend(caps::measure()?);
+        let only = options.only.as_deref();
+        let groups: Vec<Group> =
+            Group::value_variants().iter().copied().filter(|group| wants(only, group.prefix())).collect();
+        if groups.is_empty() {
+            return Err(no_such_figure(only));
         }
-        figures.retain(|figure| options.wants(&figure.name));
-        if figures.is_empty() {
-            let only = options.only.as_deref().unwrap_or_default();
-            return Err(Error::new(ErrorKind::Usage, format!("no figure's name starts with `{only}`")));
+        let release = Release::build()?;
+        let mut document = Document { version: 1, machine: Machine::here(), figures: Vec::new() };
+        options.say_text(&document.machine.to_string());
+        let mut broken = Vec::new();
+        for group in groups {
+            for medium in
+                group.media().iter().filter(|medium| options.medium.is_none_or(|one| one == **medium))
+            {
+                let figures = options.measure(&release, group, *medium).unwrap_or_else(|error| {
+                    let name = medium.name(&format!("{}*", group.prefix()));
+                    broken.push(name.clone());
+                    vec![Figure::not_measured(name, error.report())]
+                });
+                for figure in &figures {
+                    options.say_text(&figure.to_string());
+                }
+                document.figures.extend(figures);
+            }
         }
-        let document = Document { version: 1, machine: Machine::here(), figures };
-        match options.format {
-            Format::Text => say(&document.text()),
-            Format::Json => say(&serde_json::to_string(&document).unwrap_or_default()),
+        if document.figures.is_empty() {
+            return Err(no_such_figure(only));
         }
-        Ok(())
+        if options.format == Format::Json {
+            say(&serde_json::to_string(&document).unwrap_or_default());
+        }
+        match broken.is_empty() {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Environment, format!("failed: {}", broken.join(", ")))),
+        }
     }
 }
 
-impl Document {
-    fn text(&self) -> String {
-        let mut text = format!("{}\n", self.machine);
-        for figure in &self.figures {
-            text.push_str(&format!("{figure}\n"));
+impl Options {
+    /// Measures a group in a process of its own.
+    fn measure(&self, release: &Release, group: Group, medium: Medium) -> Result<Vec<Figure>> {
+        let user = if group.needs_cargo() { None } else { release::ordinary_user() };
+        let place = Place::new(medium, user)?;
+        let mut program = place
+            .program(release.program())
+            .arg("measure")
+            .arg(group.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default())
+            .arg(format!("--runs={}", self.runs))
+            .arg("--place")
+            .arg(place.path(""))
+            .arg("--repository")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        if group == Group::Template1g {
+            // Room for a few of its size.
+            program = program.env("PGHARNESS_DATABASES_MIB_MAX", "8192").env("PGHARNESS_AHEAD", "1");
         }
-        text.trim_end().to_owned()
+        if let Some(only) = &self.only {
+            program = program.arg(format!("--only={}", only.strip_suffix(".disk").unwrap_or(only)));
+        }
+        let finished = program
+            .run()?
+            .check(ErrorKind::Environment, || format!("failed to measure `{}*`", group.prefix()))?;
+        place.wait_until_stopped()?;
+        let mut figures: Vec<Figure> = serde_json::from_str(&finished.text()).map_err(|error| {
+            Error::new(ErrorKind::Environment, "failed to read figures").with_source(error)
+        })?;
+        for figure in &mut figures {
+            figure.name = medium.name(&figure.name);
+        }
+        figures.retain(|figure| wants(self.only.as_deref(), &figure.name));
+        Ok(figures)
     }
+
+    fn say_text(&self, line: &str) {
+        if self.format == Format::Text {
+            say(line);
+        }
+    }
+}
+
+fn no_such_figure(only: Option<&str>) -> Error {
+    let known: Vec<_> = Group::value_variants().iter().map(|group| format!("`{}`", group.prefix())).collect();
+    Error::new(ErrorKind::Usage, format!("no figure's name starts with `{}`", only.unwrap_or_default()))
+        .with_help(format!("names start with {}", known.join(", ")))
 }
 
 #[expect(clippy::print_stdout, reason = "a command's own output")]

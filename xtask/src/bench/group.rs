@@ -1,0 +1,47 @@
+//! Figures that are measured together, in one process.
+
+use super::medium::Medium;
+use clap::ValueEnum;
+
+/// Figures that are measured together; the name of each begins with the group's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Group {
+    Start,
+    Get,
+    Suite100,
+    Nextest200,
+    Migrations300,
+    Template1g,
+    Build,
+    Caps,
+}
+
+impl Group {
+    /// What the names of its figures begin with.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Group::Start => "start.",
+            Group::Get => "get.",
+            Group::Suite100 => "suite100.",
+            Group::Nextest200 => "nextest200.",
+            Group::Migrations300 => "migrations300.",
+            Group::Template1g => "template1g.",
+            Group::Build => "build.",
+            Group::Caps => "caps.",
+        }
+    }
+
+    /// Where it is measured: on both, but for what data directories have no part in, or what is about memory.
+    pub(super) fn media(self) -> &'static [Medium] {
+        match self {
+            Group::Build | Group::Caps | Group::Nextest200 => &[Medium::Memory],
+            _ => &Medium::ALL,
+        }
+    }
+
+    /// Whether it starts cargo, whose folders are those of whoever started the bench. All else runs as an
+    /// ordinary user, since some peers fail as root.
+    pub(super) fn needs_cargo(self) -> bool {
+        matches!(self, Group::Build | Group::Nextest200)
+    }
+}

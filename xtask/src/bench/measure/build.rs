@@ -1,0 +1,31 @@
+//! What a build pays for the dependency.
+
+use super::Measure;
+use super::generated::{Package, run_cargo};
+use crate::bench::figure::Figure;
+use crate::bench::place::failed;
+use crate::bench::samples::Samples;
+use pgharness::Result;
+use std::fs;
+use std::time::Instant;
+
+/// A clean build of a package that uses sqlx and pgharness with its default features, beside one with sqlx alone.
+pub(super) fn measure(bench: &Measure) -> Result<Vec<Figure>> {
+    let plain = Package::write(bench, "plain", false)?;
+    let with = Package::write(bench, "with", true)?;
+    let (mut ours, mut theirs) = (Samples::default(), Samples::default());
+    for _ in 0..bench.rounds(7) {
+        for (package, samples) in [(&plain, &mut theirs), (&with, &mut ours)] {
+            if package.target.exists() {
+                fs::remove_dir_all(&package.target).map_err(failed)?;
+            }
+            let started = Instant::now();
+            run_cargo(package, &["build"])?;
+            samples.push(started.elapsed().as_secs_f64());
+        }
+    }
+    for package in [plain, with] {
+        fs::remove_dir_all(&package.target).map_err(failed)?;
+    }
+    Ok(vec![ours.extra("build.extra_s", "s", "sqlx alone", &theirs)])
+}

@@ -1,0 +1,61 @@
+//! What data directories lie on.
+
+use clap::ValueEnum;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use pgharness::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What data directories lie on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Medium {
+    /// A file system in memory: where the harness puts them too, where there is one.
+    Memory,
+    /// A file system on a disk.
+    Disk,
+}
+
+impl Medium {
+    pub(super) const ALL: [Medium; 2] = [Medium::Memory, Medium::Disk];
+
+    /// The folder below which a bench makes its own.
+    ///
+    /// # Errors
+    /// This machine has no such file system in the usual places.
+    pub(super) fn root(self) -> Result<PathBuf> {
+        let places = match self {
+            Medium::Memory => vec![PathBuf::from("/dev/shm"), std::env::temp_dir()],
+            Medium::Disk => vec![PathBuf::from("/var/tmp"), std::env::temp_dir()],
+        };
+        let wanted = self == Medium::Memory;
+        places.iter().find(|place| is_memory(place) == Some(wanted)).cloned().ok_or_else(|| {
+            let places: Vec<_> = places.iter().map(|place| format!("`{}`", place.display())).collect();
+            let what = if wanted { "in memory" } else { "on a disk" };
+            Error::new(ErrorKind::Environment, format!("none of {} lies {what}", places.join(", ")))
+        })
+    }
+
+    /// A figure's name on this medium: the plain one is that of memory.
+    pub(super) fn name(self, figure: &str) -> String {
+        match self {
+            Medium::Memory => figure.to_owned(),
+            Medium::Disk => format!("{figure}.disk"),
+        }
+    }
+}
+
+fn is_memory(dir: &Path) -> Option<bool> {
+    Some(statfs(dir).ok()?.filesystem_type() == TMPFS_MAGIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_on_disk_says_so() {
+        assert_eq!(Medium::Memory.name("suite100.vs_raw"), "suite100.vs_raw");
+        assert_eq!(Medium::Disk.name("suite100.vs_raw"), "suite100.vs_raw.disk");
+    }
+}
