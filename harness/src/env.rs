@@ -50,6 +50,8 @@ variables! {
         "which databases to keep: `failed`, `always`, `never`";
     AHEAD = "PGHARNESS_AHEAD", "4",
         "how many clones are made ahead of need";
+    RECYCLE = "PGHARNESS_RECYCLE", "1",
+        "`0`: every test gets a fresh clone, never a database that was put back after another test";
     DATABASES_MIB_MAX = "PGHARNESS_DATABASES_MIB_MAX", "2048, at most half of a tmpfs",
         "cap on the size of all databases of a server, in MiB";
     SERVERS_MAX = "PGHARNESS_SERVERS_MAX", "4",
@@ -99,10 +101,10 @@ impl Variable {
     /// # Errors
     /// Something is set that means neither on nor off.
     pub(crate) fn switch(&self) -> Result<bool> {
-        match self.text().as_deref() {
-            None | Some("0" | "false" | "no" | "off") => Ok(false),
-            Some("1" | "true" | "yes" | "on") => Ok(true),
-            Some(other) => Err(Error::usage(format!("`{}={other}` is neither `1` nor `0`", self.name))
+        match self.text().as_deref().unwrap_or(self.default) {
+            "0" | "false" | "no" | "off" => Ok(false),
+            "1" | "true" | "yes" | "on" => Ok(true),
+            other => Err(Error::usage(format!("`{}={other}` is neither `1` nor `0`", self.name))
                 .with_help(self.meaning.to_owned())),
         }
     }

@@ -17,6 +17,7 @@ mod kept;
 mod load;
 mod migration;
 mod real_input;
+mod recycling;
 mod report;
 mod rows;
 mod runtime;

@@ -2,7 +2,8 @@
 
 use pgharness::postgres::{Installation, Request};
 use pgharness::{Isolation, Template, TestDb, template};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::cell::RefCell;
 use std::path::PathBuf;
 
@@ -33,4 +34,30 @@ pub(crate) async fn empty_cluster() -> PgConnectOptions {
 /// A client tool that fits the server, wherever there is one.
 pub(crate) fn client_tool(name: &str) -> PathBuf {
     Installation::find(&Request::from_env().unwrap()).unwrap().client_tool(name).unwrap()
+}
+
+/// A digest of each of the server's catalogs in this database, whatever is in it; not of what statistics say.
+pub(crate) async fn catalog_digest(connection: &mut PgConnection) -> String {
+    let catalogs: Vec<String> = sqlx::query_scalar(
+        "select relname::text from pg_class
+         where relnamespace = 'pg_catalog'::regnamespace and relkind = 'r' and not relisshared order by 1",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
+    let queries: Vec<String> = catalogs
+        .iter()
+        .map(|name| {
+            let row = match name.as_str() {
+                "pg_class" => {
+                    "(to_jsonb(t) - '{relpages,reltuples,relallvisible,relallfrozen,relfrozenxid,relminmxid}'::text[])::text"
+                }
+                _ => "t::text",
+            };
+            format!("select '{name} ' || md5(coalesce(string_agg({row}, E'\\n' order by {row}), '')) from pg_catalog.{name} t")
+        })
+        .collect();
+    let digests: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(queries.join(" union all "))).fetch_all(connection).await.unwrap();
+    digests.join("\n") + "\n"
 }

@@ -45,6 +45,8 @@ impl Databases {
         let builder = Template::builder(root)
             .with_bootstrap(bootstrap)
             .with_extensions(project.extensions.clone())
+            // Blocks and plans are those of a fresh clone.
+            .with_recycling(false)
             .with_server(self.server(project)?.clone());
         Ok(match &project.migrations.migrator_role {
             Some(role) => builder.with_migrator_role(role),

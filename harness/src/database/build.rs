@@ -1,11 +1,13 @@
 //! Building a template: under another name, by one process, and published by a rename.
 
+use super::drops::drop_whole;
 use super::name::{DIGEST_DIGITS, DatabaseName};
+use super::original::Original;
 use super::replay::Replay;
 use super::shared_objects::SharedObjects;
 use super::sweep::{last_use, use_comment, use_template};
 use super::template::Prepared;
-use super::work::{Work, drop_database};
+use super::work::Work;
 use crate::digest::Hasher;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::{quote_ident, quote_literal};
@@ -49,7 +51,7 @@ pub(super) async fn find_or_build(work: &Work, prepared: &Arc<Prepared>) -> Resu
     let mut control = work.connect().await?;
     let lock = BuildLock::take(&server, &mut control, &digest).await?;
     if !exists(&mut control, &name).await? {
-        build(work, prepared, &mut control, &lock, &name).await?;
+        build(work, prepared, &mut control, &lock, &digest).await?;
     }
     lock.release(&mut control).await?;
     let built = find(&mut control, &digest, &name).await?;
@@ -96,9 +98,10 @@ async fn build(
     prepared: &Arc<Prepared>,
     control: &mut PgConnection,
     lock: &BuildLock,
-    name: &str,
+    digest: &str,
 ) -> Result<()> {
     let server = work.server();
+    let name = DatabaseName::Template { digest: digest.to_owned() }.to_string();
     let base = if prepared.recipe.has_bootstrap() {
         Some(find_or_build_base(work, prepared, control, lock).await?)
     } else {
@@ -115,22 +118,22 @@ async fn build(
         None => false,
     };
     if is_shared_changed {
-        work.disowns(&new);
+        work.drops.disown(&new);
         remember_own_server(&server, prepared)?;
         prepared.want_own_server();
         return Err(needs_own_server());
     }
     let finished = match filled {
-        Ok(()) => finish(control, &server, &new, name).await,
+        Ok(()) => finish(control, &server, &new, &name, digest).await,
         Err(error) => Err(error),
     };
     // The error that counts is the first one; a database that stays is dropped at the end, or swept later.
-    if finished.is_ok() || drop_database(control, &new).await.is_ok() {
-        work.disowns(&new);
+    if finished.is_ok() || drop_whole(&server, control, &new).await.is_ok() {
+        work.drops.disown(&new);
     }
     match finished {
         // Session locks are per database: somebody who keeps house in another one was quicker with the same.
-        Err(error) if error.sqlstate().as_deref() == Some("42P04") && exists(control, name).await? => Ok(()),
+        Err(error) if error.sqlstate().as_deref() == Some("42P04") && exists(control, &name).await? => Ok(()),
         other => other,
     }
 }
@@ -151,7 +154,7 @@ async fn create(work: &Work, control: &mut PgConnection, new: &str, base: Option
             .attempt(ErrorKind::Database, || format!("failed to create the database of a template, `{new}`"))
             .inspect_err(|error| work.is_refused(new, error))?;
     }
-    work.owns(new);
+    work.drops.own(new);
     Ok(())
 }
 
@@ -180,8 +183,8 @@ async fn find_or_build_base(
         if begun.is_err() {
             server.spoil();
         }
-        if begun.is_ok() || drop_database(control, &new).await.is_ok() {
-            work.disowns(&new);
+        if begun.is_ok() || drop_whole(&server, control, &new).await.is_ok() {
+            work.drops.disown(&new);
         }
         begun?;
     }
@@ -203,7 +206,7 @@ async fn leaves_traces(
     if after == *before {
         return Ok(false);
     }
-    drop_database(control, new).await?;
+    drop_whole(server, control, new).await?;
     let undone = after.drop_roles_since(before, control).await.is_ok();
     if !undone || SharedObjects::read(control).await? != *before {
         server.spoil();
@@ -212,7 +215,13 @@ async fn leaves_traces(
 }
 
 /// Makes the new database fit for cloning, and publishes it.
-async fn finish(control: &mut PgConnection, server: &Server, new: &str, name: &str) -> Result<()> {
+async fn finish(
+    control: &mut PgConnection,
+    server: &Server,
+    new: &str,
+    name: &str,
+    digest: &str,
+) -> Result<()> {
     let options = server.endpoint().options(new);
     let mut connection = crate::server::connect(&options).await?;
     // With an asynchronous commit just before, VACUUM could not mark pages all-visible, and plans would differ.
@@ -221,7 +230,7 @@ async fn finish(control: &mut PgConnection, server: &Server, new: &str, name: &s
     let _ = connection.close().await;
     // One more session: it leaves the relation cache file, which makes every clone's first connection faster.
     let mut connection = crate::server::connect(&options).await?;
-    connection.execute("select 1").await?;
+    Original::record(&mut connection, server, digest).await?;
     let _ = connection.close().await;
     publish(control, server, new, name).await
 }

@@ -2,6 +2,7 @@
 //! and the lease, and makes, claims and drops databases. It has a runtime of its own, since a test's runtime
 //! dies with its test.
 
+use super::drops::Drops;
 use super::template::Prepared;
 use super::work::Work;
 use crate::env;
@@ -9,6 +10,7 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::server::{Backend, Server, ServerConfig};
 use crate::wait::{self, Look, Patience};
 use once_cell::sync::Lazy;
+use sqlx::PgConnection;
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -65,7 +67,7 @@ pub(super) enum Request {
     /// The server itself.
     Server { reply: Reply<Server> },
     /// A database is no longer in use.
-    Drop { name: String },
+    Return { name: String },
     /// A database is to be kept.
     Keep { name: String, test: String, reply: Reply<()> },
 }
@@ -77,6 +79,8 @@ pub(crate) struct Claimed {
     pub(super) server: Server,
     pub(super) requests: mpsc::UnboundedSender<Request>,
     pub(super) is_kept: bool,
+    /// A connection to it that is open already.
+    pub(super) connection: Option<PgConnection>,
     pub(super) _permit: Option<OwnedSemaphorePermit>,
     pub(super) _in_use: Arc<()>,
 }
@@ -101,8 +105,10 @@ impl Claimed {
 impl Drop for Claimed {
     fn drop(&mut self) {
         if !self.is_kept {
+            // Its session ends before anybody waits for that.
+            drop(self.connection.take());
             // The thread ended: then the next process sweeps.
-            let _ = self.requests.send(Request::Drop { name: std::mem::take(&mut self.name) });
+            let _ = self.requests.send(Request::Return { name: std::mem::take(&mut self.name) });
         }
     }
 }
@@ -278,7 +284,7 @@ fn run(
         match work {
             Ok(work) => {
                 let work = Rc::new(work);
-                tokio::task::spawn_local(work.clone().drop_forever());
+                tokio::task::spawn_local(Drops::drop_forever(work.clone()));
                 let sweep = tokio::task::spawn_local(work.clone().sweep_once());
                 loop {
                     tokio::select! {
@@ -290,11 +296,12 @@ fn run(
                 }
                 // What was asked for before the bell counts.
                 while let Ok(request) = inbox.try_recv() {
-                    if let Request::Drop { name } = request {
-                        work.drop_later(name);
+                    if let Request::Return { name } = request {
+                        work.drops.drop_later(name);
                     }
                 }
-                work.finish().await;
+                work.ends.set(true);
+                Drops::finish(&work).await;
                 // What killed processes left is ours to remove: the next run should find nothing of it.
                 let _ = sweep.await;
             }
@@ -316,7 +323,7 @@ impl Request {
             Request::Build { reply, .. } => reply(Err(error.copy())),
             Request::Server { reply } => reply(Err(error.copy())),
             Request::Keep { reply, .. } => reply(Err(error.copy())),
-            Request::Drop { .. } => {}
+            Request::Return { .. } => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Kept databases as they are noted outside their servers, so that they are found when those have stopped.
 
+use super::drops::drop_database;
 use super::keep::{KEPT_MAX, Kept};
-use super::work::drop_database;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::server::{KEPT, KnownServer, Server};
 use serde::{Deserialize, Serialize};

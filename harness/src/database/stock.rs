@@ -3,13 +3,18 @@
 use super::build::Built;
 use super::keep::Kept;
 use super::name::DatabaseName;
+use super::original::Original;
+use super::put_back::{Loan, Spare};
 use super::work::Work;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::{quote_ident, quote_literal};
+use crate::postgres::Lsn;
+use crate::server::Server;
 use crate::wait;
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
-use std::cell::{Cell, RefCell};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,10 +27,26 @@ const MAKER_LOCK: i32 = 0x7067_6861;
 /// A waiting test is refused when no room came free for so long.
 const ROOM_DEADLINE: Duration = Duration::from_secs(30);
 
+/// So many databases that were put back wait for their next test; each has a connection open.
+const SPARES_MAX: usize = 8;
+
+/// See [`Stock::is_about_to_return`].
+const RETURNING_MIN: usize = 2;
+
 /// For whom a clone is wanted.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     pub(super) test: String,
+    /// Whether a database that was put back will do, and this one may be put back in turn.
+    pub(super) is_recycled: bool,
+}
+
+type Waiter = (Order, oneshot::Sender<Result<Handed>>);
+
+/// A database that is handed out, with a connection to it if there is one already.
+pub(super) struct Handed {
+    pub(super) name: String,
+    pub(super) connection: Option<PgConnection>,
 }
 
 /// The clones of one template.
@@ -34,9 +55,13 @@ pub(super) struct Stock {
     ahead: usize,
     /// Names that were there at the last look; somebody else may have claimed them since.
     ready: RefCell<VecDeque<String>>,
-    waiting: RefCell<VecDeque<(Order, oneshot::Sender<Result<String>>)>>,
+    waiting: RefCell<VecDeque<Waiter>>,
     wake: Notify,
     makers_run: Cell<bool>,
+    spares: RefCell<Vec<Spare>>,
+    /// How many are being put back.
+    returning: Cell<usize>,
+    original: OnceCell<Rc<Original>>,
 }
 
 impl Stock {
@@ -51,6 +76,9 @@ impl Stock {
             waiting: RefCell::default(),
             wake: Notify::new(),
             makers_run: Cell::new(false),
+            spares: RefCell::default(),
+            returning: Cell::new(0),
+            original: OnceCell::new(),
         })
     }
 
@@ -58,13 +86,31 @@ impl Stock {
         DatabaseName::Template { digest: self.built.digest.clone() }.to_string()
     }
 
-    /// Hands out a clone: one that is ready, else the next that is made.
-    pub(super) async fn claim(self: Rc<Self>, work: &Rc<Work>, order: Order) -> Result<String> {
-        let claimed = self.claim_ready(work, &order).await?;
-        self.start_makers(work);
-        if let Some(name) = claimed {
-            self.wake.notify_waiters();
-            return Ok(name);
+    /// What the template is like at first.
+    ///
+    /// # Errors
+    /// Nothing was recorded of it.
+    pub(super) fn original(&self, server: &Server) -> Result<Rc<Original>> {
+        if let Some(original) = self.original.get() {
+            return Ok(original.clone());
+        }
+        let read = Rc::new(Original::read(server, &self.built.digest)?);
+        Ok(self.original.get_or_init(|| read).clone())
+    }
+
+    /// Hands out a clone: one that was put back or is about to be, one that is ready, else the next that is made.
+    pub(super) async fn claim(self: Rc<Self>, work: &Rc<Work>, order: Order) -> Result<Handed> {
+        let spare = if order.is_recycled { self.spares.borrow_mut().pop() } else { None };
+        if let Some(spare) = spare {
+            return Ok(self.hand_out_again(work, spare));
+        }
+        if !(order.is_recycled && self.is_about_to_return()) {
+            let claimed = self.claim_ready(work, &order).await?;
+            self.start_makers(work);
+            if let Some(handed) = claimed {
+                self.wake.notify_waiters();
+                return Ok(handed);
+            }
         }
         let (sender, receiver) = oneshot::channel();
         self.waiting.borrow_mut().push_back((order, sender));
@@ -72,7 +118,64 @@ impl Stock {
         receiver.await.map_err(|_| Error::server("the maker of databases ended"))?
     }
 
-    async fn claim_ready(&self, work: &Rc<Work>, order: &Order) -> Result<Option<String>> {
+    /// Whether it is better to wait for a database that is being put back than to take another clone. So many are in
+    /// turn then that a single thread of tests seldom has to wait.
+    fn is_about_to_return(&self) -> bool {
+        let waiting = self.waiting.borrow();
+        let waiting = waiting.iter().filter(|(order, _)| order.is_recycled).count();
+        self.returning.get() >= waiting + RETURNING_MIN
+    }
+
+    /// Who waits for a clone: of those who would take one that is put back, only as many as get none.
+    fn next_order(&self) -> Option<Waiter> {
+        let mut waiting = self.waiting.borrow_mut();
+        let mut returning = self.returning.get();
+        let place = waiting.iter().position(|(order, _)| {
+            let is_served = order.is_recycled && returning > 0;
+            returning -= usize::from(is_served);
+            !is_served
+        })?;
+        waiting.remove(place)
+    }
+
+    fn hand_out_again(self: &Rc<Self>, work: &Rc<Work>, spare: Spare) -> Handed {
+        let Spare { name, oid, mark, uses, connection } = spare;
+        work.loans.lend(&name, Loan { stock: self.clone(), oid, mark, uses });
+        Handed { name, connection: Some(connection) }
+    }
+
+    /// A database is about to be put back.
+    pub(super) fn expect_return(&self) {
+        self.returning.set(self.returning.get() + 1);
+    }
+
+    /// A database was put back, or was not: then whoever waited for it needs another one.
+    pub(super) fn returned(self: &Rc<Self>, work: &Rc<Work>, spare: Option<Spare>) {
+        self.returning.set(self.returning.get().saturating_sub(1));
+        let Some(spare) = spare else {
+            self.wake.notify_waiters();
+            return;
+        };
+        let waiter = {
+            let mut waiting = self.waiting.borrow_mut();
+            let place = waiting.iter().position(|(order, _)| order.is_recycled);
+            place.and_then(|place| waiting.remove(place))
+        };
+        match waiter {
+            Some((_, sender)) => {
+                if let Err(Ok(unwanted)) = sender.send(Ok(self.hand_out_again(work, spare))) {
+                    work.give_back(unwanted.name);
+                }
+            }
+            None if self.spares.borrow().len() < SPARES_MAX => self.spares.borrow_mut().push(spare),
+            None => {
+                work.loans.watch_no_longer(spare.oid);
+                work.drops.drop_later(spare.name);
+            }
+        }
+    }
+
+    async fn claim_ready(self: &Rc<Self>, work: &Rc<Work>, order: &Order) -> Result<Option<Handed>> {
         let mut control = work.control().await;
         let mut looked = false;
         loop {
@@ -94,10 +197,12 @@ impl Stock {
                 .chain(self.finishing_touches(&name, order))
                 .collect::<Vec<_>>()
                 .join("; ");
-            match control.execute(AssertSqlSafe(sql)).await {
-                Ok(_) => {
-                    work.owns(&name);
-                    return Ok(Some(name));
+            // All rows, since the first comes before the commit.
+            match sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *control).await {
+                Ok(facts) => {
+                    work.drops.own(&name);
+                    self.lend(work, order, &name, &facts);
+                    return Ok(Some(Handed { name, connection: None }));
                 }
                 Err(error) => {
                     let error = Error::from(error);
@@ -112,10 +217,28 @@ impl Stock {
         }
     }
 
-    /// What is said about a clone when it is handed out, and what cloning lost.
+    /// What is said about a clone when it is handed out, and what cloning lost; then a query of what
+    /// [`lend`](Stock::lend) needs.
     fn finishing_touches(&self, name: &str, order: &Order) -> impl Iterator<Item = String> {
         let comment = Kept { test: order.test.clone(), since: None }.sql(name);
-        self.built.replay.sql(name).chain([comment])
+        let facts = format!(
+            "select oid::int8, pg_current_xact_id()::xid::text::int8, pg_current_wal_insert_lsn()::text
+             from pg_database where datname = {}",
+            quote_literal(name)
+        );
+        self.built.replay.sql(name).chain([comment, facts])
+    }
+
+    /// Has a database put back when it is returned, if that can be.
+    fn lend(self: &Rc<Self>, work: &Rc<Work>, order: &Order, name: &str, facts: &[PgRow]) {
+        let Some(facts) = facts.last() else { return };
+        let number = |place: usize| facts.try_get::<i64, _>(place).ok().and_then(|id| u32::try_from(id).ok());
+        let since = facts.try_get::<&str, _>(2).ok().and_then(|place| Lsn::parse(place).ok());
+        if let (true, Some(oid), Some(mark), Some(since)) = (order.is_recycled, number(0), number(1), since)
+            && work.loans.watch(oid, since)
+        {
+            work.loans.lend(name, Loan { stock: self.clone(), oid, mark, uses: 0 });
+        }
     }
 
     async fn list_ready(&self, control: &mut PgConnection) -> Result<VecDeque<String>> {
@@ -138,16 +261,15 @@ impl Stock {
     async fn make_forever(self: Rc<Self>, work: Rc<Work>, place: i32) {
         let mut connection = None;
         while !work.ends.get() {
-            let order = self.waiting.borrow_mut().pop_front();
-            match order {
+            match self.next_order() {
                 Some((order, sender)) => {
                     let made = self.make_for(&work, &mut connection, &order).await;
                     if made.is_err() {
                         connection = None;
                     }
                     // A test that no longer waits leaves its database to the sweep of this owner's names.
-                    if let Err(Ok(name)) = sender.send(made) {
-                        work.drop_later(name);
+                    if let Err(Ok(unwanted)) = sender.send(made) {
+                        work.give_back(unwanted.name);
                     }
                 }
                 None => {
@@ -168,21 +290,24 @@ impl Stock {
 
     /// Makes a clone under the name of its user.
     async fn make_for(
-        &self,
+        self: &Rc<Self>,
         work: &Rc<Work>,
         slot: &mut Option<PgConnection>,
         order: &Order,
-    ) -> Result<String> {
+    ) -> Result<Handed> {
         let connection = connection(work, slot).await?;
         self.wait_for_room(work, connection).await?;
         let name = work.claimed_name();
         self.create(connection, &name).await.inspect_err(|error| work.is_refused(&name, error))?;
-        work.owns(&name);
+        work.drops.own(&name);
         let sql = self.finishing_touches(&name, order).collect::<Vec<_>>().join("; ");
-        match connection.execute(AssertSqlSafe(sql)).await {
-            Ok(_) => Ok(name),
+        match sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await {
+            Ok(facts) => {
+                self.lend(work, order, &name, &facts);
+                Ok(Handed { name, connection: None })
+            }
             Err(error) => {
-                work.drop_later(name);
+                work.drops.drop_later(name);
                 Err(error.into())
             }
         }
@@ -258,7 +383,7 @@ impl Stock {
         loop {
             match self.admit(work, connection).await {
                 Ok(()) => return Ok(()),
-                Err(error) if work.drops_pending() == 0 || started.elapsed() > ROOM_DEADLINE => {
+                Err(error) if work.drops.pending() == 0 || started.elapsed() > ROOM_DEADLINE => {
                     return Err(error);
                 }
                 Err(_) => wait::pass(Duration::from_millis(5)).await,

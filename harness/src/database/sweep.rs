@@ -1,9 +1,10 @@
 //! Dropping what provably belongs to nobody.
 
+use super::drops::{drop_database, drop_whole};
 use super::keep::Kept;
 use super::keepsake;
 use super::name::{DatabaseName, PREFIX};
-use super::work::drop_database;
+use super::original::Original;
 use crate::error::Result;
 use crate::server::{OwnerId, Server};
 use sqlx::PgConnection;
@@ -71,7 +72,7 @@ pub(super) async fn sweep(server: &Server, control: &mut PgConnection) -> Result
         sweep_owner(server, control, &owner).await?;
     }
     keepsake::limit(server, control, None).await?;
-    drop_old_templates(control, &databases).await
+    drop_old_templates(server, control, &databases).await
 }
 
 /// Drops what `owner` left, if it is dead.
@@ -96,22 +97,13 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
             continue;
         }
         // Once more: what its owner had asked for may still have been going on.
-        is_clean &= drop_even_template(control, &database.text).await.is_ok()
-            || drop_database(control, &database.text).await.is_ok();
+        is_clean &= drop_whole(server, control, &database.text).await.is_ok()
+            || drop_whole(server, control, &database.text).await.is_ok();
     }
     match is_clean {
         true => server.leases().bury(control, seized).await,
         false => server.leases().release(control, seized).await,
     }
-}
-
-/// Drops a database that may be marked as a template, which a server refuses to drop: one that its maker was
-/// about to publish is marked before it has its name.
-async fn drop_even_template(control: &mut PgConnection, name: &str) -> Result<()> {
-    let unmark = format!("alter database {} is_template false", crate::ident::quote_ident(name));
-    // One that is gone or invalid cannot be altered: the drop tells what counts.
-    let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(unmark)).execute(&mut *control).await;
-    drop_database(control, name).await
 }
 
 async fn has_sessions(control: &mut PgConnection, database: &str) -> Result<bool> {
@@ -121,7 +113,7 @@ async fn has_sessions(control: &mut PgConnection, database: &str) -> Result<bool
         .await?)
 }
 
-async fn drop_old_templates(control: &mut PgConnection, databases: &[Listed]) -> Result<()> {
+async fn drop_old_templates(server: &Server, control: &mut PgConnection, databases: &[Listed]) -> Result<()> {
     let mut templates: Vec<(u64, &str, &str)> = databases
         .iter()
         .filter_map(|database| match &database.name {
@@ -139,7 +131,9 @@ async fn drop_old_templates(control: &mut PgConnection, databases: &[Listed]) ->
             living.push(digest);
             continue;
         }
-        let _ = drop_even_template(control, name).await;
+        if drop_whole(server, control, name).await.is_ok() {
+            Original::forget(server, digest);
+        }
         let unlock = sqlx::query("select pg_advisory_unlock($1, $2)").bind(USE_LOCK).bind(key);
         unlock.execute(&mut *control).await?;
     }

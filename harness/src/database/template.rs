@@ -6,6 +6,7 @@ use super::isolation::Isolation;
 use super::recipe::{Ingredients, Recipe};
 use super::test_db::TestDb;
 use crate::digest::Digest;
+use crate::env;
 use crate::error::{Error, Result};
 use crate::server::{Server, ServerConfig};
 use once_cell::sync::OnceCell;
@@ -77,6 +78,7 @@ pub struct TemplateBuilder {
     root: PathBuf,
     ingredients: Ingredients,
     isolation: Isolation,
+    is_recycled: bool,
     server: Option<ServerConfig>,
 }
 
@@ -85,6 +87,8 @@ pub struct TemplateBuilder {
 pub(crate) struct Prepared {
     pub(super) recipe: Recipe,
     pub(super) isolation: Isolation,
+    /// Whether a database whose test changed nothing but rows is put back for another.
+    pub(super) is_recycled: bool,
     server: ServerConfig,
     source_digest: Digest,
     bootstrap_digest: Digest,
@@ -141,6 +145,7 @@ impl Template {
             root: root.into(),
             ingredients: Ingredients::default(),
             isolation: Isolation::Database,
+            is_recycled: true,
             server: None,
         }
     }
@@ -326,6 +331,15 @@ impl TemplateBuilder {
         self
     }
 
+    /// Whether a database whose test changed nothing but rows may be put back and handed to another test; else every
+    /// test gets a fresh clone. What queries give is the same, but for the order of rows without ORDER BY; the pages
+    /// they are on and the server's statistics are not.
+    #[must_use]
+    pub fn with_recycling(mut self, is_on: bool) -> Self {
+        self.is_recycled = is_on;
+        self
+    }
+
     /// Uses this server instead of what the environment says.
     #[must_use]
     pub fn with_server(mut self, server: ServerConfig) -> Self {
@@ -353,7 +367,16 @@ impl TemplateBuilder {
         let bootstrap_digest = recipe.bootstrap_digest(&server)?;
         let has_own_server = AtomicBool::new(false);
         let isolation = self.isolation;
-        Ok(Arc::new(Prepared { recipe, isolation, server, source_digest, bootstrap_digest, has_own_server }))
+        let is_recycled = env::RECYCLE.switch()? && self.is_recycled;
+        Ok(Arc::new(Prepared {
+            recipe,
+            isolation,
+            is_recycled,
+            server,
+            source_digest,
+            bootstrap_digest,
+            has_own_server,
+        }))
     }
 
     /// The folder that paths are relative to.

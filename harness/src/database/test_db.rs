@@ -9,7 +9,7 @@ use crate::notice;
 use crate::server::{Server, connect};
 use once_cell::sync::OnceCell;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -86,6 +86,7 @@ impl TestDb {
 
     /// A URL as `role`. On an embedded server every role may connect over the unix socket without a password.
     pub fn url_as(&self, role: &str) -> String {
+        drop(self.take_open());
         self.server().endpoint().url_for(self.name(), role)
     }
 
@@ -94,11 +95,13 @@ impl TestDb {
     /// # Errors
     /// The server does not listen on TCP, or cannot be reached.
     pub async fn url_tcp(&self) -> Result<String> {
+        drop(self.take_open());
         self.server().url_tcp(&self.0.name).await
     }
 
     /// Options for sqlx, as the role that looks after the server.
     pub fn options(&self) -> PgConnectOptions {
+        drop(self.take_open());
         self.server().endpoint().options(&self.0.name)
     }
 
@@ -128,12 +131,29 @@ impl TestDb {
         PgPoolOptions::new().max_connections(POOL_CONNECTIONS_MAX).acquire_timeout(Duration::from_secs(30))
     }
 
-    /// A connection, as the role that looks after the server.
+    /// A connection, as the role that looks after the server. The first one may have been opened already, before the
+    /// database was handed out.
     ///
     /// # Errors
     /// The server cannot be reached; if it ended, the error has its last log lines.
     pub async fn connection(&self) -> Result<PgConnection> {
+        if let Some(mut open) = self.take_open()
+            && open.ping().await.is_ok()
+        {
+            return Ok(open);
+        }
         self.server().connect(&self.0.name).await
+    }
+
+    /// The connection that was opened ahead. Whoever connects in another way ends it, so that nobody but the test is
+    /// in its database.
+    fn take_open(&self) -> Option<PgConnection> {
+        match &self.0.home {
+            Home::Shared(claimed, _) => {
+                claimed.lock().unwrap_or_else(PoisonError::into_inner).connection.take()
+            }
+            Home::Own(_) => None,
+        }
     }
 
     /// A connection as `role`: by logging in, so that row-level security and privileges are what the

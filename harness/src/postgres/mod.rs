@@ -15,6 +15,7 @@ mod settings;
 mod store;
 mod version;
 mod version_note;
+mod wal;
 
 pub use cache::Cache;
 pub(crate) use client_tool::command_path;
@@ -25,3 +26,4 @@ pub use installation::Installation;
 pub use request::{Request, Source};
 pub use settings::{Profile, Settings};
 pub use version::{NEWEST_FETCHED, OLDEST_SUPPORTED, Version};
+pub(crate) use wal::{Change, Effect, Log, Lsn};

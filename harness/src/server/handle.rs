@@ -105,13 +105,18 @@ impl Server {
 
     /// The process id of the postmaster, for a server on this machine.
     pub fn postmaster_pid(&self) -> Option<u32> {
-        let file = std::fs::read_to_string(self.base()?.join("data/postmaster.pid")).ok()?;
+        let file = std::fs::read_to_string(self.data()?.join("postmaster.pid")).ok()?;
         file.lines().next()?.trim().parse().ok()
     }
 
     /// The directory of a server on this machine: its socket, its data, its log.
     pub fn base(&self) -> Option<&Path> {
         self.0.local.as_ref().map(|local| local.door.base.as_path())
+    }
+
+    /// The data directory of a server on this machine.
+    pub(crate) fn data(&self) -> Option<PathBuf> {
+        Some(self.base()?.join("data"))
     }
 
     /// The folder for what is remembered about this server between runs.

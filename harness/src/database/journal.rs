@@ -1,0 +1,126 @@
+//! What was written to databases since they were handed out, by the server's own log.
+
+use crate::error::{Error, Result};
+use crate::postgres::{Change, Effect, Log, Lsn};
+use crate::server::Server;
+use sqlx::PgConnection;
+use std::collections::HashMap;
+
+/// More than this is not read for a database: making another one is quicker then. In bytes.
+const READ_MAX: u64 = 64 << 20;
+
+/// The log of one server, and what it says of the databases that are watched.
+#[derive(Debug)]
+pub(super) struct Journal {
+    log: Log,
+    /// By the object ids of databases.
+    watched: HashMap<u32, Written>,
+}
+
+/// What was written to one database.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    /// By the numbers of relations' files; 0 for what concerns no single one.
+    pub(super) relations: HashMap<u32, Traces>,
+}
+
+/// What was written to one relation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Traces {
+    pub(super) adds: bool,
+    pub(super) removes: bool,
+    pub(super) counts: bool,
+    pub(super) other: bool,
+    /// The pages that got rows.
+    pub(super) first_page: u32,
+    pub(super) last_page: u32,
+}
+
+impl Journal {
+    /// The journal of a server whose files are within reach; `None` for others.
+    pub(super) async fn open(server: &Server, control: &mut PgConnection) -> Result<Option<Journal>> {
+        let Some(data) = server.data() else { return Ok(None) };
+        let (segment, page, file, position): (i64, i64, String, String) = sqlx::query_as(
+            "select (select setting::int8 from pg_settings where name = 'wal_segment_size'),
+                    (select setting::int8 from pg_settings where name = 'wal_block_size'),
+                    pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_insert_lsn()::text",
+        )
+        .fetch_one(control)
+        .await?;
+        let timeline = file.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let (Some(timeline), Ok(segment), Ok(page)) = (timeline, u64::try_from(segment), u64::try_from(page))
+        else {
+            return Ok(None);
+        };
+        let log = Log::open(data.join("pg_wal"), segment, page, timeline, Lsn::parse(&position)?);
+        Ok(log.map(|log| Journal { log, watched: HashMap::new() }))
+    }
+
+    /// Watches the database with this object id from the place `since` on, before which nothing concerns it.
+    pub(super) fn watch(&mut self, database: u32, since: Lsn) {
+        if self.watched.is_empty() {
+            self.log.skip_to(since);
+        }
+        self.watched.insert(database, Written::default());
+    }
+
+    /// Watches it no longer.
+    pub(super) fn forget(&mut self, database: u32) {
+        self.watched.remove(&database);
+    }
+
+    /// What was written to the database since it is watched, and before `end`.
+    ///
+    /// # Errors
+    /// The log was not readable all the time.
+    pub(super) fn written(&mut self, database: u32, end: Lsn) -> Result<Written> {
+        self.read_until(end)?;
+        self.watched.get(&database).cloned().ok_or_else(|| {
+            Error::server("a part of the write-ahead log went by unread, and nobody knows what was in it")
+        })
+    }
+
+    /// As if nothing had been written to it before `end`: it was put back.
+    pub(super) fn clear(&mut self, database: u32, end: Lsn) -> Result<()> {
+        self.read_until(end)?;
+        if let Some(written) = self.watched.get_mut(&database) {
+            written.relations.clear();
+        }
+        Ok(())
+    }
+
+    fn read_until(&mut self, end: Lsn) -> Result<()> {
+        let Journal { log, watched } = self;
+        let read = match end.since(log.position()) {
+            length if length > READ_MAX => {
+                Err(Error::server(format!("{length} bytes of the log are too many to read")))
+            }
+            _ => log.read_until(end, |change| {
+                if let Some(written) = watched.get_mut(&change.database) {
+                    written.note(change);
+                }
+            }),
+        };
+        // Of none that was watched till now can be said what was written to it.
+        read.inspect_err(|_| watched.clear())
+    }
+}
+
+impl Written {
+    fn note(&mut self, change: Change) {
+        if change.effect == Effect::None {
+            return;
+        }
+        let fresh = Traces { first_page: u32::MAX, ..Traces::default() };
+        let traces = self.relations.entry(change.filenode).or_insert(fresh);
+        match change.effect {
+            Effect::None => {}
+            Effect::Adds => traces.adds = true,
+            Effect::Removes => traces.removes = true,
+            Effect::Counts => traces.counts = true,
+            Effect::Other => traces.other = true,
+        }
+        traces.first_page = traces.first_page.min(change.page);
+        traces.last_page = traces.last_page.max(change.page);
+    }
+}

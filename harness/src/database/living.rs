@@ -1,0 +1,122 @@
+//! Moving to another server when one dies.
+
+use super::host::thread_ended;
+use super::work::Work;
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::server::{Backend, Lease, Server};
+use crate::wait::{self, Look};
+use sqlx::{Connection, PgConnection};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A request that meets so many dying servers in a row is refused.
+pub(super) const LOST_MAX: u64 = 4;
+
+impl Work {
+    /// Does it, and again on another server if this one dies meanwhile.
+    pub(super) async fn on_a_living_server<T>(&self, mut work: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+        let mut lost = 0;
+        loop {
+            let server = self.server();
+            match work().await {
+                Err(error)
+                    if lost < LOST_MAX && (is_lost_connection(&error) || server.obituary().is_some()) =>
+                {
+                    // A dying server may answer one connection for a moment after it lost another.
+                    wait::pass(Duration::from_millis(10 * lost)).await;
+                    lost += 1;
+                    self.recover().await?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// After the loss of the control connection: another one, to another server if this one is dead.
+    async fn recover(&self) -> Result<()> {
+        let mut control = self.control.lock().await;
+        if self.server().obituary().is_none() && control.ping().await.is_ok() {
+            // Another task was here before us, or only one connection was lost.
+            return Ok(());
+        }
+        let dead = self.server();
+        let (server, mut fresh) = open_control(&self.backend, dead.clone()).await?;
+        server.leases().renew(&self.lease, &mut fresh).await?;
+        if server.base() != dead.base() {
+            // They went with the server's data.
+            self.drops.disown_all();
+        }
+        self.stocks.borrow_mut().clear();
+        self.loans.renew(&server, &mut fresh).await?;
+        self.looker.forget_server().await;
+        *self.server.borrow_mut() = server;
+        *control = fresh;
+        Ok(())
+    }
+}
+
+/// Takes a lease on the server; gives how many connections the server takes, and its version.
+pub(super) async fn introduce(server: &Server, control: &mut PgConnection) -> Result<(Lease, (i32, String))> {
+    let lease = server.leases().take(control).await?;
+    let facts = sqlx::query_as(
+        "select current_setting('max_connections')::int, current_setting('server_version_num')",
+    );
+    Ok((lease, facts.fetch_one(control).await?))
+}
+
+/// Connects to `server`, or to its successor if it is dead.
+pub(super) async fn open_control(
+    backend: &Arc<dyn Backend>,
+    mut server: Server,
+) -> Result<(Server, PgConnection)> {
+    let mut lost = 0;
+    loop {
+        match connect_patiently(&server).await {
+            Ok(control) => return Ok((server, control)),
+            Err(error) if server.base().is_none() || lost == LOST_MAX => return Err(error),
+            Err(_) => {}
+        }
+        lost += 1;
+        let (backend, dead) = (backend.clone(), server);
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // On a plain thread: starting a server blocks, and has a runtime of its own.
+        std::thread::Builder::new()
+            .name("pgharness-start".into())
+            .spawn(move || drop(sender.send(backend.replace(&dead))))
+            .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
+        server = receiver.await.map_err(|_| thread_ended())??;
+    }
+}
+
+/// Connects, with patience for a server that recovers or has no connection left at the moment.
+async fn connect_patiently(server: &Server) -> Result<PgConnection> {
+    wait::until_async("a connection to the server", Duration::from_secs(20), async || {
+        match server.connect(server.endpoint().maintenance_database()).await {
+            Ok(connection) => Ok(Look::Ready(connection)),
+            Err(error) => match error.sqlstate().as_deref() {
+                Some("57P03" | "53300") => Ok(Look::NotYet(error.to_string())),
+                _ => Err(error),
+            },
+        }
+    })
+    .await
+}
+
+/// Whether the connection, not the statement, is what failed.
+pub(super) fn is_lost_connection(error: &Error) -> bool {
+    use std::error::Error as _;
+    if matches!(error.sqlstate().as_deref(), Some("57P01" | "57P02" | "57P03")) {
+        return true;
+    }
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+            return matches!(
+                error,
+                sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed
+            );
+        }
+        cause = error.source();
+    }
+    false
+}

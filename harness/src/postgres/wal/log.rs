@@ -1,0 +1,196 @@
+//! The log as a row of records, read from its segments.
+
+use super::record::{Change, HEAD, Record};
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// A place in the log, in bytes from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lsn(u64);
+
+impl Lsn {
+    /// Reads the server's way of writing it, such as `0/16B3748`.
+    ///
+    /// # Errors
+    /// It is written in another way.
+    pub(crate) fn parse(text: &str) -> Result<Lsn> {
+        let part = |digits| u32::from_str_radix(digits, 16).ok().map(u64::from);
+        let parse = |(high, low)| Some(Lsn(part(high)? << 32 | part(low)?));
+        let place = text.split_once('/').and_then(parse);
+        place.ok_or_else(|| Error::server(format!("`{text}` is no place in the write-ahead log")))
+    }
+
+    /// How many bytes lie between an earlier place and this one.
+    pub(crate) fn since(self, earlier: Lsn) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// The log from some place on.
+#[derive(Debug)]
+pub(crate) struct Log {
+    dir: PathBuf,
+    /// Bytes per file.
+    segment: u64,
+    timeline: u32,
+    /// Where the next record begins.
+    position: u64,
+    open: Option<(u64, File)>,
+    page: Page,
+}
+
+/// The page that was read last, as long as one reading lasts: it may fill up later.
+#[derive(Debug)]
+struct Page {
+    address: Option<u64>,
+    bytes: Box<[u8; PAGE as usize]>,
+}
+
+/// Bytes per page.
+const PAGE: u64 = 8192;
+/// A page's head, and that of the first page of a segment.
+const PAGE_HEAD: u64 = 24;
+const SEGMENT_HEAD: u64 = 40;
+/// What pages begin with, of 15 to 18: of another version nothing is known.
+const MAGICS: [u16; 4] = [0xD110, 0xD113, 0xD116, 0xD118];
+
+impl Log {
+    /// The log in the folder `dir` (`pg_wal`), from the record that begins at `from`; `segment` and `page` are its
+    /// sizes in bytes. `None`: its server was built with pages of another size.
+    pub(crate) fn open(dir: PathBuf, segment: u64, page: u64, timeline: u32, from: Lsn) -> Option<Log> {
+        let page = (page == PAGE).then(|| Page { address: None, bytes: Box::new([0; PAGE as usize]) })?;
+        Some(Log { dir, segment, timeline, position: from.0, open: None, page })
+    }
+
+    /// The place up to which it was read.
+    pub(crate) fn position(&self) -> Lsn {
+        Lsn(self.position)
+    }
+
+    /// Goes to another place, where a record begins.
+    pub(crate) fn skip_to(&mut self, place: Lsn) {
+        self.position = place.0;
+    }
+
+    /// Reads on to the last record that ends before `end`; the server must have written that far.
+    ///
+    /// # Errors
+    /// A file cannot be read, is no longer there, or is not laid out as known. Then the place stays what it was.
+    pub(crate) fn read_until(&mut self, end: Lsn, mut visit: impl FnMut(Change)) -> Result<()> {
+        self.page.address = None;
+        let mut record = Vec::new();
+        loop {
+            let start = self.behind_page_head(self.position);
+            let Some(length) = self.length_at(start, end.0)? else { return Ok(()) };
+            let Some(next) = self.copy(start, length, end.0, &mut record)? else { return Ok(()) };
+            let parsed = Record::new(&record)?;
+            parsed.changes(&mut visit)?;
+            self.position = if parsed.ends_segment() {
+                next.next_multiple_of(self.segment)
+            } else {
+                next.next_multiple_of(8)
+            };
+        }
+    }
+
+    /// The length of the record that begins at `start`; `None`: there is none before `end`.
+    fn length_at(&mut self, start: u64, end: u64) -> Result<Option<usize>> {
+        if start + 4 > end {
+            return Ok(None);
+        }
+        // Records begin at multiples of eight, so the length is not split between pages.
+        let page = self.page(start)?;
+        let at = (start % PAGE) as usize;
+        let length = u32::from_ne_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]]) as usize;
+        if length < HEAD {
+            return Err(self.unknown(start));
+        }
+        Ok(Some(length))
+    }
+
+    /// Copies a record; gives the place behind it, or `None` where it does not end before `end`.
+    fn copy(&mut self, start: u64, length: usize, end: u64, record: &mut Vec<u8>) -> Result<Option<u64>> {
+        record.clear();
+        let mut place = start;
+        while record.len() < length {
+            if place.is_multiple_of(PAGE) {
+                place = self.behind_page_head(place);
+            }
+            let count = (length - record.len()).min((PAGE - place % PAGE) as usize);
+            if place + count as u64 > end {
+                return Ok(None);
+            }
+            let at = (place % PAGE) as usize;
+            record.extend_from_slice(&self.page(place)?[at..at + count]);
+            place += count as u64;
+        }
+        Ok(Some(place))
+    }
+
+    /// Where data begins, at or behind `place`.
+    fn behind_page_head(&self, place: u64) -> u64 {
+        if place.is_multiple_of(self.segment) {
+            place + SEGMENT_HEAD
+        } else if place.is_multiple_of(PAGE) {
+            place + PAGE_HEAD
+        } else {
+            place
+        }
+    }
+
+    /// The page that `place` is on.
+    fn page(&mut self, place: u64) -> Result<&[u8; PAGE as usize]> {
+        let address = place - place % PAGE;
+        if self.page.address != Some(address) {
+            self.page.address = None;
+            let number = address / self.segment;
+            let path = self.dir.join(self.segment_name(number));
+            let failed = || format!("failed to read `{}`", path.display());
+            let file = match self.open.take() {
+                Some((open, file)) if open == number => file,
+                _ => File::open(&path).attempt(ErrorKind::Server, failed)?,
+            };
+            file.read_exact_at(&mut self.page.bytes[..], address % self.segment)
+                .attempt(ErrorKind::Server, failed)?;
+            self.open = Some((number, file));
+            // A file that was used up is renamed to be a later one: then the address is another.
+            let head = &self.page.bytes;
+            let magic = u16::from_ne_bytes([head[0], head[1]]);
+            let written = u64::from_ne_bytes([
+                head[8], head[9], head[10], head[11], head[12], head[13], head[14], head[15],
+            ]);
+            if !MAGICS.contains(&magic) || written != address {
+                self.open = None;
+                return Err(self.unknown(address));
+            }
+            self.page.address = Some(address);
+        }
+        Ok(&self.page.bytes)
+    }
+
+    fn segment_name(&self, number: u64) -> String {
+        let per_high = (1 << 32) / self.segment;
+        format!("{:08X}{:08X}{:08X}", self.timeline, number / per_high, number % per_high)
+    }
+
+    fn unknown(&self, place: u64) -> Error {
+        Error::server(format!("the write-ahead log at byte {place} is not what was expected"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("0/16B3748", Some(0x16B_3748))]
+    #[case("1F/A", Some(0x1F_0000_000A))]
+    #[case("16B3748", None)]
+    #[case("0/x", None)]
+    fn places_are_read(#[case] text: &str, #[case] place: Option<u64>) {
+        assert_eq!(Lsn::parse(text).ok(), place.map(Lsn));
+    }
+}
