@@ -11,6 +11,7 @@ mod external;
 mod field;
 mod fixture;
 mod floors;
+mod formats;
 mod installation;
 mod keeper;
 mod load;

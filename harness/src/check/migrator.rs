@@ -5,7 +5,7 @@ use super::project::Project;
 use crate::database::TestDb;
 use crate::error::Result;
 use crate::ident::QualifiedName;
-use crate::migration::{Applied, Migrations, Runner, known_histories};
+use crate::migration::{Applied, Migrations, Runner};
 use crate::process::Program;
 use crate::script::environment;
 use sqlx::postgres::PgConnectOptions;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct Migrator {
     migrations: Migrations,
-    history: String,
+    history: Option<String>,
     role: Option<String>,
 }
 
@@ -36,7 +36,11 @@ impl Migrator {
     }
 
     fn runner(&self) -> Runner<'_> {
-        Runner::new(&self.migrations).with_history(&self.history)
+        let runner = Runner::new(&self.migrations);
+        match &self.history {
+            Some(table) => runner.with_history(table),
+            None => runner,
+        }
     }
 
     fn options(&self, db: &TestDb) -> PgConnectOptions {
@@ -75,8 +79,11 @@ impl Migrator {
             Some(line) => Program::shell(&format!("{wait}; {line}")).current_dir(self.migrations.dir()),
             None => {
                 let format = self.migrations.format().unwrap_or_default();
+                let history = self.history.iter().flat_map(|table| ["--history", table]);
                 Program::shell(&format!("{wait}; exec \"$PGHARNESS_PROGRAM\" migrate \"$@\""))
-                    .args(["sh", "--history", &self.history, "--format", format.name(), "--dir"])
+                    .args(["sh", "--format", format.name()])
+                    .args(history)
+                    .arg("--dir")
                     .arg(self.migrations.dir())
                     .env("PGHARNESS_PROGRAM", program)
             }
@@ -110,8 +117,7 @@ impl Migrator {
 
     /// Whether `table` is one that a runner keeps its history in.
     pub(super) fn is_history(&self, table: &QualifiedName) -> bool {
-        *table == QualifiedName::parse(&self.history)
-            || (self.migrations.command_line().is_some() && known_histories().any(|name| name == table.name))
+        self.runner().keeps_history_in(table)
     }
 }
 

@@ -17,9 +17,9 @@ pub(super) struct Arguments {
     /// How its files are laid out.
     #[arg(long, default_value = "auto")]
     format: String,
-    /// The table for the history.
+    /// The table for the history, if it is not that of the format's own tool.
     #[arg(long, value_name = "TABLE")]
-    history: String,
+    history: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
@@ -31,7 +31,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let options: PgConnectOptions = url
         .parse()
         .attempt(ErrorKind::Usage, || format!("{} is no URL of a database", env::DATABASE_URL.name))?;
-    let runner = Runner::new(&migrations).with_history(&arguments.history);
+    let mut runner = Runner::new(&migrations);
+    if let Some(table) = &arguments.history {
+        runner = runner.with_history(table);
+    }
     let applied = block_on(async { runner.apply(&options).await })?;
     let text = applied.applied.iter().map(|one| format!("{}\n", one.name)).collect();
     Ok(Answer { text, exit_code: 0 })

@@ -44,7 +44,7 @@ const GOLANG_MIGRATE: ForeignHistory = ForeignHistory {
 const UNDEFINED_TABLE: &str = "42P01";
 
 /// The names of the tables in which known tools keep their history.
-pub fn tables() -> impl Iterator<Item = &'static str> {
+pub(super) fn tables() -> impl Iterator<Item = &'static str> {
     FOREIGN.iter().map(|foreign| foreign.table)
 }
 

@@ -16,15 +16,16 @@
 mod foreign;
 mod format;
 mod history;
+mod ledger;
 mod lock;
 mod name;
 mod plan;
 mod runner;
 mod source;
+mod table;
 
-pub use foreign::tables as known_histories;
 pub use format::Format;
 pub use history::Entry;
 pub use name::{NameProblem, ProblemKind};
 pub use runner::{Applied, AppliedMigration, Runner};
-pub use source::{Migration, Migrations, Version, problems};
+pub use source::{Delivery, Migration, Migrations, Version, problems};

@@ -1,15 +1,16 @@
 //! The ordered source of migrations.
 
-use super::format::{Format, Listing};
+use super::format::{Format, Listing, Reading};
 use super::name::NameProblem;
-use crate::digest::{Digest, Hasher};
+use super::table::TableName;
+use crate::digest::Hasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::{CommandLine, Purpose, Script};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What tells a migration from all others of its source, and orders them.
+/// What tells a migration from all others of its source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     /// A number.
@@ -28,6 +29,30 @@ impl fmt::Display for Version {
     }
 }
 
+/// How the text of a migration goes to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// In one transaction, together with its row in the history.
+    Transaction,
+    /// Statement by statement, each in a transaction of its own; its row is written after the last.
+    Statements,
+    /// As one message, of which the server makes one transaction, unless it is a single statement that cannot run
+    /// in one; its row is written after it.
+    Message,
+}
+
+/// As people say it.
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Delivery::Transaction => "in a transaction",
+            Delivery::Statements => "statement by statement",
+            Delivery::Message => "as one message",
+        })
+    }
+}
+
 /// One step of a schema's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,10 +61,14 @@ pub struct Migration {
     pub version: Version,
     /// What it does.
     pub script: Script,
-    /// The checksum of its file; line ends and a byte order mark do not matter.
-    pub checksum: Digest,
-    /// Whether it runs in one transaction; else its statements are sent one by one.
-    pub transactional: bool,
+    /// The words of its name, as the history of the format's tool has them.
+    pub description: String,
+    /// The checksum of its file, as that history has it; `None` where the tool keeps none.
+    pub checksum: Option<String>,
+    /// How it is sent.
+    pub delivery: Delivery,
+    /// Whether its tool applies it even after migrations that come behind it in order.
+    pub out_of_order: bool,
     /// What undoes it.
     pub down: Option<Script>,
     /// What its comments say to the harness: `phase contract` of a line `-- pgharness:phase contract`.
@@ -47,13 +76,22 @@ pub struct Migration {
 }
 
 impl Migration {
-    pub(super) fn new(version: Version, script: Script, transactional: bool, down: Option<Script>) -> Self {
+    /// A migration that runs in a transaction, of a tool that keeps no checksums.
+    pub(super) fn new(version: Version, description: impl Into<String>, script: Script) -> Self {
         let tags = comments(script.text())
             .filter_map(|comment| comment.strip_prefix("pgharness:"))
             .map(|tag| tag.trim().to_owned())
             .collect();
-        let checksum = script.checksum();
-        Migration { version, script, checksum, transactional, down, tags }
+        Migration {
+            version,
+            script,
+            description: description.into(),
+            checksum: None,
+            delivery: Delivery::Transaction,
+            out_of_order: false,
+            down: None,
+            tags,
+        }
     }
 
     /// The name of its file.
@@ -89,7 +127,7 @@ pub struct Migrations(Source);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
-    Files { dir: PathBuf, format: Format, migrations: Vec<Migration>, problems: Vec<NameProblem> },
+    Files { dir: PathBuf, format: Format, reading: Reading },
     Command(CommandLine),
 }
 
@@ -112,12 +150,7 @@ impl Migrations {
             return Err(Error::new(ErrorKind::Migration, message));
         }
         let dir = dir.to_owned();
-        Ok(Migrations(Source::Files {
-            dir,
-            format,
-            migrations: reading.migrations,
-            problems: reading.problems,
-        }))
+        Ok(Migrations(Source::Files { dir, format, reading }))
     }
 
     /// A tool of the project's own: the command line `line`, run in `dir` by `sh` with `DATABASE_URL` and libpq's
@@ -138,7 +171,7 @@ impl Migrations {
     /// The migrations in order; none of a [`command`](Migrations::command), which knows its own.
     pub fn iter(&self) -> std::slice::Iter<'_, Migration> {
         match &self.0 {
-            Source::Files { migrations, .. } => migrations.iter(),
+            Source::Files { reading, .. } => reading.migrations.iter(),
             Source::Command(_) => [].iter(),
         }
     }
@@ -172,7 +205,23 @@ impl Migrations {
     /// The hazards of names and first lines, which did not keep the folder from being read.
     pub fn problems(&self) -> &[NameProblem] {
         match &self.0 {
-            Source::Files { problems, .. } => problems,
+            Source::Files { reading, .. } => &reading.problems,
+            Source::Command(_) => &[],
+        }
+    }
+
+    /// The table for the history that the tool's own configuration names.
+    pub(super) fn table(&self) -> Option<&TableName> {
+        match &self.0 {
+            Source::Files { reading, .. } => reading.table.as_ref(),
+            Source::Command(_) => None,
+        }
+    }
+
+    /// The schemas that the tool's own configuration wants.
+    pub(super) fn schemas(&self) -> &[String] {
+        match &self.0 {
+            Source::Files { reading, .. } => &reading.schemas,
             Source::Command(_) => &[],
         }
     }
@@ -198,14 +247,19 @@ impl Migrations {
     pub fn add_to(&self, hasher: &mut Hasher) -> Result<()> {
         match &self.0 {
             Source::Command(command) => command.add_to(hasher, Purpose::Migration),
-            Source::Files { format, migrations, .. } => {
+            Source::Files { format, reading, .. } => {
                 hasher.add("migration format", format.name());
-                for migration in migrations {
+                if let Some(table) = &reading.table {
+                    hasher.add("history", format!("{table:?}"));
+                }
+                hasher.add("schemas", reading.schemas.join("\n"));
+                for migration in &reading.migrations {
                     hasher.add("migration", migration.version.to_string());
                     hasher.add("name", migration.name());
-                    // The text as it is, not the checksum: an end of line within a string is data.
+                    // The text as it is: an end of line within a string is data.
                     hasher.add("sql", migration.sql());
-                    hasher.add("transactional", [u8::from(migration.transactional)]);
+                    hasher.add("checksum", migration.checksum.as_deref().unwrap_or_default());
+                    hasher.add("delivery", migration.delivery.to_string());
                 }
                 Ok(())
             }
@@ -240,7 +294,7 @@ mod tests {
     use super::*;
 
     fn migration(text: &str) -> Migration {
-        Migration::new(Version::Number(1), Script::new("a.sql", "a.sql", text), true, None)
+        Migration::new(Version::Number(1), "a", Script::new("a.sql", "a.sql", text))
     }
 
     #[test]
