@@ -28,4 +28,4 @@ pub use format::Format;
 pub use history::Entry;
 pub use name::{NameProblem, ProblemKind};
 pub use runner::{Applied, AppliedMigration, Runner};
-pub use source::{Delivery, Migration, Migrations, Version, problems};
+pub use source::{Delivery, Migration, Migrations, Turn, Version, problems};

@@ -2,7 +2,7 @@
 
 use super::history::Entry;
 use super::ledger::Ledger;
-use super::source::{Migration, Migrations};
+use super::source::{Migration, Migrations, Turn};
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 
@@ -37,9 +37,11 @@ impl<'a> Plan<'a> {
                 continue;
             }
             plan.already += 1;
-            let late = plan.pending.iter().filter(|late| !late.out_of_order);
-            wrong.extend(late.map(|late| out_of_order(late, migration)));
-            plan.pending.retain(|late| late.out_of_order);
+            if migration.turn != Turn::Repeatable {
+                let late = plan.pending.iter().filter(|late| late.turn == Turn::InOrder);
+                wrong.extend(late.map(|late| out_of_order(late, migration)));
+                plan.pending.retain(|late| late.turn != Turn::InOrder);
+            }
             if let (Some(then), Some(now)) = (&entry.checksum, &migration.checksum)
                 && then != now
             {

@@ -29,6 +29,18 @@ impl fmt::Display for Version {
     }
 }
 
+/// When a migration is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Turn {
+    /// In its place: not after one that comes behind it.
+    InOrder,
+    /// In its place, or after one that comes behind it.
+    Late,
+    /// After all others, and again whenever its file is changed.
+    Repeatable,
+}
+
 /// How the text of a migration goes to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -67,8 +79,8 @@ pub struct Migration {
     pub checksum: Option<String>,
     /// How it is sent.
     pub delivery: Delivery,
-    /// Whether its tool applies it even after migrations that come behind it in order.
-    pub out_of_order: bool,
+    /// When it is applied.
+    pub turn: Turn,
     /// What undoes it.
     pub down: Option<Script>,
     /// What its comments say to the harness: `phase contract` of a line `-- pgharness:phase contract`.
@@ -88,7 +100,7 @@ impl Migration {
             description: description.into(),
             checksum: None,
             delivery: Delivery::Transaction,
-            out_of_order: false,
+            turn: Turn::InOrder,
             down: None,
             tags,
         }

@@ -85,6 +85,11 @@ impl Script {
         Script { text, ..self.clone() }
     }
 
+    /// The same file with another text: what becomes of its placeholders.
+    pub(crate) fn with_text(&self, text: String) -> Script {
+        Script { text, ..self.clone() }
+    }
+
     /// Whether the file began with a byte order mark.
     pub fn had_bom(&self) -> bool {
         self.had_bom

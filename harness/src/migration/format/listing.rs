@@ -1,6 +1,5 @@
 //! What lies in a migrations folder.
 
-use super::Clue;
 use crate::error::{Attempt, ErrorKind, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,12 +61,9 @@ impl Listing {
         self.dir.join(name)
     }
 
-    /// Whether a line of any file of SQL is `wanted`.
-    pub(super) fn any_line(&self, wanted: impl Fn(&str) -> bool) -> Option<Clue> {
-        let scripts = self.files().filter(|name| name.ends_with(".sql"));
-        // One that cannot be read is told when the folder is read.
-        let mut texts = scripts.filter_map(|name| fs::read_to_string(self.path(name)).ok());
-        texts.any(|text| text.lines().any(|line| wanted(line.trim()))).then_some(Clue::Contents)
+    /// Whether any file of SQL is as `wanted`. One that cannot be read is told when the folder is read.
+    pub(super) fn any_text(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        self.scripts().filter_map(|name| fs::read_to_string(self.path(name)).ok()).any(|text| wanted(&text))
     }
 
     /// The files of SQL.

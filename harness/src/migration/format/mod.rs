@@ -3,9 +3,14 @@
 //! A new format is a file here with a [`Layout`] and the [`Ledger`] of its tool, an entry in [`LAYOUTS`], and a variant
 //! of [`Format`].
 
+mod dbmate;
 mod diesel;
+mod flyway;
+mod golang_migrate;
+mod goose;
 mod listing;
 mod plain;
+mod prisma;
 mod refinery;
 mod sqlx;
 
@@ -33,6 +38,18 @@ pub enum Format {
     Refinery,
     /// As diesel has it: a folder `<version>_<words>` each, with `up.sql`, `down.sql` and `metadata.toml`.
     Diesel,
+    /// As dbmate has it: `<number>_<words>.sql` with a line `-- migrate:up`, and `-- migrate:down` after it.
+    Dbmate,
+    /// As goose has it: `<number>_<words>.sql` with a line `-- +goose Up`, and `-- +goose Down` after it.
+    Goose,
+    /// As golang-migrate has it: `<number>_<words>.up.sql` and `.down.sql`. The same names are sqlx's: a folder of
+    /// them is golang-migrate's where a `go.mod` lies nearer around it than a `Cargo.toml`, and sqlx's otherwise.
+    GolangMigrate,
+    /// As Flyway has it: `V<version>__<words>.sql`, `R__<words>.sql` and `B<version>__<words>.sql`; in folders below,
+    /// too. A `flyway.conf` or `flyway.toml` around it is read.
+    Flyway,
+    /// As Prisma has it: a folder each, with `migration.sql`.
+    Prisma,
     /// Files of SQL in the order of their names: `*.up.sql`, each with a `*.down.sql` or without; or, if there
     /// are none, `*.sql`. `-- no-transaction` among the comments at the top.
     Plain,
@@ -78,7 +95,17 @@ enum Clue {
 }
 
 /// The formats that can be read.
-const LAYOUTS: &[&dyn Layout] = &[&sqlx::Sqlx, &plain::Plain, &refinery::Refinery, &diesel::Diesel];
+const LAYOUTS: &[&dyn Layout] = &[
+    &sqlx::Sqlx,
+    &plain::Plain,
+    &refinery::Refinery,
+    &diesel::Diesel,
+    &dbmate::Dbmate,
+    &goose::Goose,
+    &golang_migrate::GolangMigrate,
+    &flyway::Flyway,
+    &prisma::Prisma,
+];
 
 /// Tools whose migrations are programs: what to run instead.
 struct Known {
@@ -103,6 +130,11 @@ impl Format {
             Format::Plain => "plain",
             Format::Refinery => "refinery",
             Format::Diesel => "diesel",
+            Format::Dbmate => "dbmate",
+            Format::Goose => "goose",
+            Format::GolangMigrate => "golang-migrate",
+            Format::Flyway => "flyway",
+            Format::Prisma => "prisma",
         }
     }
 
@@ -219,6 +251,7 @@ mod tests {
     }
 
     #[rstest]
+    #[case(&["V1__a.sql"], "it looks like refinery and like flyway")]
     #[case(&["b.sql", "a.sql"], "it holds `a.sql`, `b.sql`, …")]
     #[case(&[], "it is empty")]
     fn what_cannot_be_told_is_said(#[case] names: &[&str], #[case] expected: &str) {
@@ -229,7 +262,11 @@ mod tests {
 
     #[rstest]
     #[case("2024_a/up.sql", "select 1;", "diesel")]
-    #[case("V1__a.sql", "select 1;", "refinery")]
+    #[case("0001_a.sql", "-- migrate:up\nselect 1;\n", "dbmate")]
+    #[case("0001_a.sql", "-- +goose Up\nselect 1;\n", "goose")]
+    #[case("2024_a/migration.sql", "select 1;", "prisma")]
+    #[case("V1.1__a.sql", "select 1;", "flyway")]
+    #[case("R__a.sql", "select 1;", "flyway")]
     fn what_lies_there_tells_the_format(#[case] file: &str, #[case] text: &str, #[case] expected: &str) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(file);
@@ -243,7 +280,7 @@ mod tests {
         let error = "squirrel".parse::<Format>().unwrap_err();
         assert_eq!(error.to_string(), "there is no migration format `squirrel`");
         let help = error.help().unwrap();
-        assert!(help.contains("`auto`, `sqlx`, `plain`, `refinery`, `diesel`"), "{help}");
+        assert!(help.contains("`auto`, `sqlx`, `plain`, `refinery`, `diesel`, `dbmate`, `goose`, `golang-migrate`, `flyway`, `prisma`"), "{help}");
         let error = "alembic".parse::<Format>().unwrap_err();
         assert!(error.help().unwrap().contains("alembic upgrade head"), "{error:?}");
         assert_eq!("sqlx".parse::<Format>().unwrap(), Format::Sqlx);

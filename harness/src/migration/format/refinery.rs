@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::ident::quote_literal;
 use crate::migration::ledger::Ledger;
 use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration};
-use crate::migration::source::{Migration, Version, read_script};
+use crate::migration::source::{Migration, Turn, Version, read_script};
 use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -84,7 +84,7 @@ impl Layout for Refinery {
             let script = read_script(listing, &path)?;
             let migration = Migration {
                 checksum: Some(checksum(name.words, version, &script.raw()).to_string()),
-                out_of_order: name.may_be_late,
+                turn: if name.may_be_late { Turn::Late } else { Turn::InOrder },
                 ..Migration::new(Version::Number(version.into()), name.words, script)
             };
             if let Some((other, _)) = found.insert(version, (path.clone(), migration)) {
@@ -175,10 +175,14 @@ mod tests {
         let dir = folder(&["V10__c.sql", "more/V2__b.sql", "U1__a_b.sql", "README.md"]);
         let migrations = Migrations::load(dir.path(), Format::Refinery).unwrap();
         let found: Vec<_> =
-            migrations.iter().map(|one| (one.name(), one.description.as_str(), one.out_of_order)).collect();
+            migrations.iter().map(|one| (one.name(), one.description.as_str(), one.turn)).collect();
         assert_eq!(
             found,
-            [("U1__a_b.sql", "a_b", true), ("more/V2__b.sql", "b", false), ("V10__c.sql", "c", false)]
+            [
+                ("U1__a_b.sql", "a_b", Turn::Late),
+                ("more/V2__b.sql", "b", Turn::InOrder),
+                ("V10__c.sql", "c", Turn::InOrder)
+            ]
         );
     }
 

@@ -41,7 +41,10 @@ impl Layout for Sqlx {
         let scripts = listing.files().filter(|name| name.ends_with(".sql"));
         let (fit, others): (Vec<&str>, Vec<&str>) = scripts.partition(|name| version(name).is_some());
         // A stray file must not hide what the folder is.
-        (!fit.is_empty() && fit.len() >= others.len()).then_some(Clue::Names)
+        if fit.is_empty() || fit.len() < others.len() {
+            return None;
+        }
+        Some(if listing.any_text(|text| text.starts_with(DIRECTIVE)) { Clue::Contents } else { Clue::Names })
     }
 
     fn read(&self, listing: &Listing) -> Result<Reading> {
