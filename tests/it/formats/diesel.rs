@@ -1,4 +1,4 @@
-//! diesel. Its own tool needs libpq, so what it does is written down here, as its source has it.
+//! diesel. Its own tool needs libpq, so what its release 2.3 left in a database is written down here.
 
 use super::{apply, counts, folder, rows, run, shape, write};
 use crate::support::empty_database;

@@ -1,6 +1,11 @@
 //! Migrations in the formats of known tools: what we apply is applied for the tool, and the other way.
 
+mod dbmate;
 mod diesel;
+mod flyway;
+mod golang_migrate;
+mod goose;
+mod prisma;
 mod refinery;
 mod sqlx;
 

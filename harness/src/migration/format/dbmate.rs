@@ -23,7 +23,7 @@ fn directive<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 struct Halves {
     up: Script,
     delivery: Delivery,
-    down: Option<Script>,
+    down: Script,
 }
 
 impl Halves {
@@ -55,15 +55,19 @@ impl Halves {
             }
             at = end;
         }
-        let Some((start, options)) = up else {
-            return Err(script.refuse(Purpose::Migration, 0, "has no `-- migrate:up`", HELP));
-        };
-        let leaves = options.split_whitespace().any(|option| option == "transaction:false");
-        Ok(Halves {
-            up: script.keeping(&[start..down.map_or(script.text().len(), |(at, _)| at)]),
-            delivery: if leaves { Delivery::Message } else { Delivery::Transaction },
-            down: down.map(|(_, start)| script.keeping(&[start..script.text().len()])),
-        })
+        let missing = |what: &str| Err(script.refuse(Purpose::Migration, 0, what, HELP));
+        match (up, down) {
+            (None, _) => missing("has no `-- migrate:up`"),
+            (_, None) => missing("has no `-- migrate:down`, without which dbmate refuses it"),
+            (Some((up, options)), Some((up_end, down))) => {
+                let leaves = options.split_whitespace().any(|option| option == "transaction:false");
+                Ok(Halves {
+                    up: script.keeping(&[up..up_end]),
+                    delivery: if leaves { Delivery::Message } else { Delivery::Transaction },
+                    down: script.keeping(&[down..script.text().len()]),
+                })
+            }
+        }
     }
 }
 
@@ -97,7 +101,7 @@ impl Layout for Dbmate {
             let words = name[version.len()..].trim_start_matches('_').trim_end_matches(".sql");
             reading.migrations.push(Migration {
                 delivery: halves.delivery,
-                down: halves.down,
+                down: Some(halves.down),
                 ..Migration::new(Version::Name(version.to_owned()), words, halves.up)
             });
         }
@@ -158,31 +162,29 @@ mod tests {
     #[case(
         "-- note\n-- migrate:up\nselect 1;\n-- migrate:down\nselect 2;\n",
         "select 1;",
-        Some("select 2;"),
         Delivery::Transaction
     )]
-    #[case("--migrate:up transaction:false\nselect 1;", "select 1;", None, Delivery::Message)]
     #[case(
-        "-- migrate:up\n-- migrate:upwards\nselect 1;",
+        "--migrate:up transaction:false\nselect 1;\n--migrate:down\nselect 2;",
+        "select 1;",
+        Delivery::Message
+    )]
+    #[case(
+        "-- migrate:up\n-- migrate:upwards\nselect 1;\n-- migrate:down\nselect 2;",
         "-- migrate:upwards\nselect 1;",
-        None,
         Delivery::Transaction
     )]
-    fn halves_are_told_apart(
-        #[case] text: &str,
-        #[case] up: &str,
-        #[case] down: Option<&str>,
-        #[case] delivery: Delivery,
-    ) {
+    fn halves_are_told_apart(#[case] text: &str, #[case] up: &str, #[case] delivery: Delivery) {
         let halves = Halves::of(&script(text)).unwrap();
         assert_eq!(halves.up.text().trim(), up);
-        assert_eq!(halves.down.as_ref().map(|down| down.text().trim()), down);
+        assert_eq!(halves.down.text().trim_end_matches(['\n', ';']).trim(), "select 2");
         assert_eq!(halves.delivery, delivery);
         assert_eq!(halves.up.text().find("select 1"), text.find("select 1"), "places stay");
     }
 
     #[rstest]
     #[case("-- nothing\n", "has no `-- migrate:up`", 1)]
+    #[case("-- migrate:up\nselect 1;\n", "has no `-- migrate:down`", 1)]
     #[case("-- x\nselect 1;\n-- migrate:up\n", "holds something before `-- migrate:up`", 2)]
     #[case("-- migrate:down\n-- migrate:up\n", "goes down before it goes up", 2)]
     #[case("-- migrate:up\n\n-- migrate:up\n", "goes up a second time", 3)]
