@@ -5,6 +5,7 @@ mod backends;
 mod catalog;
 mod checks;
 mod command_line;
+mod command_line_database;
 mod contract;
 mod database;
 mod external;

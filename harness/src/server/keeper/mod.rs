@@ -23,4 +23,6 @@ pub(super) use base::{Door, Home, request_restart};
 pub(super) use elect::{attach, replace, tidy};
 pub(super) use launch::{Attached, Launch, Park, Source, ask_to_park, log_tail};
 pub(super) use reclaim::has_keeper_of;
+#[cfg(feature = "cli")]
+pub(crate) use roots::Root;
 pub(super) use roots::{choose as choose_root, free_mib, is_memory, memory_available_mib};
