@@ -8,6 +8,7 @@ use crate::migration::name::{NameProblem, ProblemKind, leading_number, looks_lik
 use crate::migration::source::{Delivery, Migration, Version, read_script};
 use crate::script::{Purpose, Script};
 use std::collections::BTreeMap;
+use std::iter::once;
 use std::time::Duration;
 
 pub(super) struct Dbmate;
@@ -62,9 +63,9 @@ impl Halves {
             (Some((up, options)), Some((up_end, down))) => {
                 let leaves = options.split_whitespace().any(|option| option == "transaction:false");
                 Ok(Halves {
-                    up: script.keeping(&[up..up_end]),
+                    up: script.keeping(once(up..up_end)),
                     delivery: if leaves { Delivery::Message } else { Delivery::Transaction },
-                    down: script.keeping(&[down..script.text().len()]),
+                    down: script.keeping(once(down..script.text().len())),
                 })
             }
         }

@@ -102,9 +102,9 @@ impl File {
         let Some(up) = up else {
             return Err(script.refuse(Purpose::Migration, 0, "has no `-- +goose Up`", HELP));
         };
-        let kept = script.keeping(&up.parts);
+        let kept = script.keeping(up.parts.iter().cloned());
         up.refuse_cuts(script, &kept)?;
-        Ok(File { up: kept, delivery, down: down.map(|down| script.keeping(&down.parts)) })
+        Ok(File { up: kept, delivery, down: down.map(|down| script.keeping(down.parts)) })
     }
 }
 
