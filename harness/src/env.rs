@@ -96,7 +96,21 @@ impl Variable {
         self.os().map(PathBuf::from)
     }
 
-    /// Whether it is set to something other than `0`, `false` or `no`.
+    /// Whether it is switched on.
+    ///
+    /// # Errors
+    /// Something is set that means neither on nor off.
+    pub(crate) fn switch(&self) -> Result<bool> {
+        match self.text().as_deref() {
+            None | Some("0" | "false" | "no" | "off") => Ok(false),
+            Some("1" | "true" | "yes" | "on") => Ok(true),
+            Some(other) => Err(Error::usage(format!("`{}={other}` is neither `1` nor `0`", self.name))
+                .with_help(self.meaning.to_owned())),
+        }
+    }
+
+    /// Whether it is set to something other than `0`, `false` or `no`; for variables that others define.
+    #[cfg(feature = "cli")]
     pub(crate) fn is_on(&self) -> bool {
         self.text().is_some_and(|value| !matches!(value.as_str(), "0" | "false" | "no"))
     }

@@ -1,11 +1,15 @@
 //! What the harness tells people outside its command line: the only file, besides `cli`, that prints.
 
-/// Says where a kept database is. Goes to standard error, where a failed test's output is shown.
+/// Says where a kept database is: first what opens it at any time, if it outlives its server. Goes to standard
+/// error, where a failed test's output is shown.
 #[expect(clippy::print_stderr, reason = "this is the file that may print")]
-pub(crate) fn kept(database: &str, test: &str, url: &str) {
-    eprintln!(
-        "pgharness: kept database `{database}` of `{test}`\n  psql \"{url}\"\n  or, when its server has gone: pgharness psql {database}"
-    );
+pub(crate) fn kept(database: &str, test: &str, url: &str, outlives_server: bool) {
+    eprintln!("pgharness: kept database `{database}` of `{test}`");
+    if outlives_server {
+        eprintln!("  pgharness psql {database}\n  or, while its server runs: psql \"{url}\"");
+    } else {
+        eprintln!("  psql \"{url}\"");
+    }
 }
 
 /// Says that a test did not run for want of something, and how to make that a failure.

@@ -1,6 +1,7 @@
 //! The program as people run it: exit codes, what it prints, and that what it prints can be pasted.
 
 use crate::checks::projects;
+use crate::support::client_tool;
 use pgharness::process::{Finished, Program};
 use rstest::rstest;
 use serde_json::Value;
@@ -49,6 +50,25 @@ fn a_clean_project_passes() {
     assert!(text.contains("skipped: needs `snapshot.file`"), "{text}");
     assert!(text.ends_with("clean (exit code 0)"), "{text}");
     assert_eq!(finished.complaint(), "", "progress is for terminals");
+}
+
+#[test]
+fn a_command_finds_psql_where_the_path_has_none() {
+    // Fetched before, where it has to be: that wants programs of the user's `PATH`.
+    client_tool("psql");
+    let root = projects();
+    let toml =
+        "[migrations]\nformat = \"command\"\ncommand = \"psql -qX -f schema.sql \\\"$DATABASE_URL\\\"\"\n";
+    let schema = "\\set ON_ERROR_STOP on\nbegin;\nselect pg_advisory_xact_lock(1);\ncreate table if not exists users ();\ncommit;\n";
+    let dir = project(root.path(), &[("pgharness.toml", toml), ("schema.sql", schema), ("empty/none", "")]);
+    let finished = door(&dir)
+        .args(["check", "--only", "migration.clean-apply", "--only", "migration.concurrent"])
+        .env("PATH", dir.join("empty"))
+        .run()
+        .unwrap();
+    let text = finished.text();
+    assert_eq!(code(&finished), 0, "{text}{}", finished.complaint());
+    assert!(text.contains("✓ clean-apply") && text.contains("✓ concurrent"), "{text}");
 }
 
 #[test]

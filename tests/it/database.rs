@@ -1,12 +1,15 @@
 //! Databases: isolation, what a clone keeps, keeping, servers of one's own.
 
 use pgharness::database::TemplateBuilder;
+use pgharness::process::Program;
 use pgharness::server::ServerConfig;
 use pgharness::{Isolation, Template, TestDb, template};
+use pgharness_tests::Participant;
 use sqlx::{AssertSqlSafe, Executor, Row};
 use std::path::Path;
 
 static EMPTY: Template = template! {};
+static EMPTY_CLUSTER: Template = template! { isolation: Isolation::Cluster };
 
 fn with_bootstrap(sql: &str) -> (tempfile::TempDir, TemplateBuilder) {
     let dir = tempfile::tempdir().unwrap();
@@ -18,6 +21,30 @@ fn with_bootstrap(sql: &str) -> (tempfile::TempDir, TemplateBuilder) {
 /// The server of this workspace, for templates whose files lie elsewhere.
 fn here() -> ServerConfig {
     ServerConfig::from_env(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[tokio::test]
+async fn a_role_that_is_missing_is_for_the_bootstrap() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("migrations")).unwrap();
+    std::fs::write(
+        dir.path().join("migrations/0001_a.sql"),
+        "create table t ();\ngrant select on t to nobody_x;",
+    )
+    .unwrap();
+    let builder = Template::builder(dir.path()).with_migrations("migrations").with_server(here());
+    for (template, start) in [
+        (builder.clone().with_migrator_role("nobody_x").build(), "failed to connect to `"),
+        (builder.build(), "failed to apply migration `0001_a.sql`: role \"nobody_x\" does not exist"),
+    ] {
+        let error = template.get().await.unwrap_err();
+        let text = error.report();
+        assert!(text.starts_with(start), "{text}");
+        assert!(
+            text.contains("help: create the role `nobody_x` first") && text.contains("`template!`"),
+            "{text}"
+        );
+    }
 }
 
 async fn count(db: &TestDb, sql: &str) -> i64 {
@@ -87,6 +114,51 @@ async fn the_attribute_gives_a_server_of_ones_own(db: &TestDb) -> pgharness::Res
     assert_eq!(db.name(), "app");
     db.connection().await?.execute("create role lonely").await?;
     Ok(())
+}
+
+#[pgharness::test(fixtures("no/such.sql"))]
+#[should_panic(expected = "no/such.sql")]
+async fn a_set_up_that_fails_is_told(_db: TestDb) {}
+
+#[pgharness::test(template = EMPTY)]
+#[should_panic(expected = "refused on purpose")]
+async fn an_error_that_a_test_returns_is_told(_db: TestDb) -> Result<(), &'static str> {
+    Err("refused on purpose")
+}
+
+/// Where a test panics.
+fn place_of_panic(test: fn()) -> (String, u32) {
+    use std::sync::mpsc::channel;
+    const THREAD: &str = "panics on purpose";
+    let (sender, receiver) = channel();
+    let earlier = std::panic::take_hook();
+    // All threads share the hook: those of other tests go the earlier way.
+    std::panic::set_hook(Box::new(move |info| match (std::thread::current().name(), info.location()) {
+        (Some(THREAD), Some(place)) => drop(sender.send((place.file().to_owned(), place.line()))),
+        _ => earlier(info),
+    }));
+    let thread = std::thread::Builder::new().name(THREAD.into()).spawn(test).unwrap();
+    thread.join().unwrap_err();
+    receiver.recv().unwrap()
+}
+
+#[test]
+fn a_failure_points_at_the_test() {
+    let first = line!();
+    let (file, line) = place_of_panic(a_set_up_that_fails_is_told);
+    assert_eq!(file, file!());
+    let (other_file, other_line) = place_of_panic(an_error_that_a_test_returns_is_told);
+    assert_eq!(other_file, file!());
+    // Each at its own attribute, above.
+    assert!(line < other_line && other_line < first, "{line} {other_line} {first}");
+}
+
+#[tokio::test]
+async fn a_blocking_get_works_within_a_runtime() {
+    let db = EMPTY.get_blocking().unwrap();
+    assert_eq!(count(&db, "select 1::bigint").await, 1);
+    let db = EMPTY_CLUSTER.get_blocking().unwrap();
+    assert_eq!((db.name(), count(&db, "select 1::bigint").await), ("app", 1));
 }
 
 /// Databases of the server that this process uses, by what `sql` says about them.
@@ -223,4 +295,32 @@ async fn templates_with_one_bootstrap_share_a_server_on_which_it_runs_once() {
     let tables = "select count(*) from pg_class where relname in ('marked', 'more')";
     assert_eq!((count(&one, tables).await, count(&two, tables).await), (1, 2));
     one.connect_as("shared_by_two").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_template_that_a_living_process_uses_is_not_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    let built = pgharness_tests::lay_out(dir.path()).unwrap();
+    let templates: Vec<Template> = (0..10)
+        .map(|number| {
+            let name = format!("number-{number}.sql");
+            std::fs::write(dir.path().join(&name), format!("create table numbered as select {number} as n"))
+                .unwrap();
+            Template::builder(dir.path()).with_fixtures(["seed.sql", &name]).build()
+        })
+        .collect();
+    let mut home = None;
+    for template in &templates {
+        home = Some(template.build().await.unwrap().0);
+    }
+    // Nobody swept a moment ago: the next process does.
+    std::fs::remove_file(home.unwrap().base().unwrap().join("swept")).unwrap();
+    let arguments = Participant::once(dir.path()).arguments();
+    let other = Program::new(env!("CARGO_BIN_EXE_participant")).args(arguments).run().unwrap();
+    assert!(other.status.success(), "{}", other.text());
+    for (number, template) in templates.iter().enumerate() {
+        let db = template.get().await.unwrap();
+        assert_eq!(count(&db, "select n::int8 from numbered").await, number as i64);
+    }
+    assert_eq!(std::fs::read_to_string(built).unwrap().lines().count(), 11);
 }

@@ -1,6 +1,6 @@
 //! A field for participants: folders of one's own, so that nothing of other tests is met.
 
-use pgharness::process::{Program, Running, User};
+use pgharness::process::{Finished, Program, Running, User};
 use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, Story};
 use std::fs;
@@ -87,6 +87,21 @@ impl Field {
         self.start(participant).end()
     }
 
+    /// Runs `pgharness` in `dir`, as the same user, but in a shell that knows of this field only where its cache is.
+    pub(crate) fn door(&self, dir: &Path, arguments: &[&str]) -> Finished {
+        self.door_program(dir, arguments).run().unwrap()
+    }
+
+    /// As [`door`](Field::door), to be started.
+    pub(crate) fn door_program(&self, dir: &Path, arguments: &[&str]) -> Program {
+        Program::new(env!("CARGO_BIN_EXE_door"))
+            .args(arguments)
+            .with_plain_environment()
+            .env("PGHARNESS_CACHE", self.cache())
+            .env("PGHARNESS_GRACE_MS", "0")
+            .current_dir(dir)
+    }
+
     pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.root.path())
             .unwrap()
@@ -98,11 +113,15 @@ impl Field {
     }
 
     pub(crate) fn wait_until_parked(&self) {
-        wait::until("the server to park its data", Duration::from_secs(30), || {
+        self.wait_until_so_many_are_parked(1);
+    }
+
+    pub(crate) fn wait_until_so_many_are_parked(&self, servers: usize) {
+        wait::until("the servers to park their data", Duration::from_secs(30), || {
             let (bases, parked) = (self.names("pgh-"), self.names("pgp-"));
-            Ok(match (bases.len(), parked.len()) {
-                (0, 1) => Look::Ready(()),
-                _ => Look::NotYet(format!("{bases:?} {parked:?}")),
+            Ok(match bases.is_empty() && parked.len() == servers {
+                true => Look::Ready(()),
+                false => Look::NotYet(format!("{bases:?} {parked:?}")),
             })
         })
         .unwrap();

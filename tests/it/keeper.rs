@@ -118,6 +118,22 @@ fn parked_data_that_is_broken_is_replaced() {
 }
 
 #[test]
+fn templates_beyond_their_number_go_when_nobody_uses_them() {
+    let field = Field::new(0);
+    let workspace = field.workspace("w");
+    let seed = fs::read_to_string(workspace.join("seed.sql")).unwrap();
+    for number in 0..11 {
+        fs::write(workspace.join("seed.sql"), format!("{seed}\nselect {number}")).unwrap();
+        assert_well(&[field.run(&Participant::once(&workspace))]);
+        field.wait_until_parked();
+    }
+    let kept = field.run(&Participant { stunt: Some(Stunt::Fail), ..Participant::once(&workspace) }).kept;
+    let sql = "select count(*) from pg_database where datname ^@ 'pgh_t_'";
+    let left = field.door(&workspace, &["psql", &kept[0], "--", "-XAtc", sql]).text();
+    assert_eq!((lines(&workspace.join("built")), left.as_str()), (11, "8"));
+}
+
+#[test]
 fn tests_that_change_roles_run_beside_each_other_on_servers_of_their_own() {
     let field = Field::new(0);
     let own = Participant { cluster: true, count: 2, ..Participant::once(&field.workspace("w")) };

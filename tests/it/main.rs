@@ -15,6 +15,7 @@ mod floors;
 mod formats;
 mod installation;
 mod keeper;
+mod kept;
 mod load;
 mod migration;
 mod real_input;

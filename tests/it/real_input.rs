@@ -71,23 +71,66 @@ const PUBLISHED: &[Published] = &[
 ];
 
 /// Has cargo fetch the crates, of which nothing is compiled: the folders that they were unpacked to, by name.
-/// `Err` is why that cannot be.
-async fn fetch(dir: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
+async fn fetch(dir: &Path) -> Result<BTreeMap<String, PathBuf>, Refused> {
     let wanted: String =
         PUBLISHED.iter().map(|one| format!("{} = \"={}\"\n", one.name, one.version)).collect();
+    resolve(dir, &wanted, &[]).await
+}
+
+/// Why cargo did not fetch crates.
+#[derive(Debug)]
+enum Refused {
+    /// The registry is out of reach.
+    Network(String),
+    /// Anything else: a version that was yanked, crates that do not go together.
+    Other(String),
+}
+
+impl Refused {
+    fn new(complaint: String) -> Refused {
+        let is_network = NETWORK.iter().any(|words| complaint.contains(words));
+        if is_network { Refused::Network(complaint) } else { Refused::Other(complaint) }
+    }
+}
+
+/// What cargo, and the library that it fetches with, say where there is no network. No more than the cause: cargo
+/// begins its complaint alike whatever it is.
+const NETWORK: &[&str] = &[
+    "Could not resolve host",
+    "Couldn't resolve host",
+    "Could not resolve proxy",
+    "Could not connect to server",
+    "Couldn't connect to server",
+    "Failed to connect to",
+    "Connection refused",
+    "Connection reset",
+    "Network is unreachable",
+    "Timeout was reached",
+    "SSL connect error",
+];
+
+/// Has cargo fetch dependencies, in an environment with `more`.
+async fn resolve(
+    dir: &Path,
+    wanted: &str,
+    more: &[(&str, &Path)],
+) -> Result<BTreeMap<String, PathBuf>, Refused> {
     let manifest = format!(
         "[package]\nname = \"probe\"\nversion = \"0.0.0\"\nedition = \"2021\"\n[workspace]\n[dependencies]\n{wanted}"
     );
     fs::create_dir_all(dir.join("src")).unwrap();
     fs::write(dir.join("src/lib.rs"), "").unwrap();
     fs::write(dir.join("Cargo.toml"), manifest).unwrap();
-    let cargo = Program::new(env!("CARGO"))
+    let mut cargo = Program::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1"])
         .current_dir(dir)
         .deadline(Duration::from_secs(180));
-    let fetched: Finished = cargo.run_async().await.map_err(|error| error.report())?;
+    for (name, value) in more {
+        cargo = cargo.env(name, value);
+    }
+    let fetched: Finished = cargo.run_async().await.map_err(|error| Refused::Other(error.report()))?;
     if !fetched.status.success() {
-        return Err(fetched.complaint());
+        return Err(Refused::new(fetched.complaint()));
     }
     let metadata: serde_json::Value = serde_json::from_slice(&fetched.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
@@ -153,14 +196,42 @@ async fn what_is_said_of_published_migrations_is_true() {
     let root = projects();
     let unpacked = match fetch(&root.path().join("probe")).await {
         Ok(unpacked) => unpacked,
-        Err(complaint) => {
+        Err(Refused::Network(complaint)) => {
             assert!(!env::is_required("registry"), "{complaint}");
-            notice::skipped("registry", &format!("crates cannot be fetched: {complaint}"));
+            notice::skipped("registry", &format!("the registry is out of reach: {complaint}"));
             return;
         }
+        Err(Refused::Other(complaint)) => panic!("cargo cannot fetch the crates: {complaint}"),
     };
     for published in PUBLISHED {
         let dir = root.path().join(published.name);
         judge(published, &dir, &unpacked[published.name]).await;
     }
+}
+
+/// A port that nobody listens on: what cargo says then is the network's fault.
+#[tokio::test]
+async fn a_registry_out_of_reach_is_told_from_what_the_registry_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = [
+        ("CARGO_HOME", dir.path().join("home")),
+        ("CARGO_HTTP_PROXY", "http://127.0.0.1:1".into()),
+        ("CARGO_NET_RETRY", "0".into()),
+    ];
+    let nobody = nobody.each_ref().map(|(name, value)| (*name, value.as_path()));
+    let refused = resolve(&dir.path().join("probe"), "itoa = \"1\"\n", &nobody).await.unwrap_err();
+    assert!(matches!(refused, Refused::Network(_)), "{refused:?}");
+
+    // A registry that can be reached, and has no such version: one in a folder.
+    let (home, registry) = (dir.path().join("other"), dir.path().join("registry"));
+    fs::create_dir_all(&home).unwrap();
+    fs::create_dir_all(&registry).unwrap();
+    let config = format!(
+        "[source.crates-io]\nreplace-with = \"folder\"\n[source.folder]\ndirectory = {:?}\n",
+        registry.display().to_string()
+    );
+    fs::write(home.join("config.toml"), config).unwrap();
+    let probe = dir.path().join("other-probe");
+    let refused = resolve(&probe, "itoa = \"=1.0.0\"\n", &[("CARGO_HOME", &home)]).await.unwrap_err();
+    assert!(matches!(refused, Refused::Other(_)), "{refused:?}");
 }

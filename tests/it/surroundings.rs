@@ -5,6 +5,7 @@ use pgharness::notice;
 use pgharness::process::{Program, User};
 use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, Story, Trouble};
+use rstest::rstest;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,29 @@ fn a_small_file_system_is_passed_over_and_named_when_it_is_the_only_one() {
     let story = field.run(&once);
     assert_well(std::slice::from_ref(&story));
     assert!(!story.servers[0].starts_with(&small.path()), "{:?}", story.servers);
+}
+
+#[rstest]
+#[case::ahead("PGHARNESS_AHEAD", "many", "`PGHARNESS_AHEAD=many` is not a number")]
+#[case::offline("PGHARNESS_OFFLINE", "perhaps", "`PGHARNESS_OFFLINE=perhaps` is neither `1` nor `0`")]
+#[case::grace("PGHARNESS_GRACE_MS", "3s", "`PGHARNESS_GRACE_MS=3s` is not a number")]
+#[case::servers("PGHARNESS_SERVERS_MAX", "-1", "`PGHARNESS_SERVERS_MAX=-1` is not a number")]
+#[case::size("PGHARNESS_DATABASES_MIB_MAX", "2G", "`PGHARNESS_DATABASES_MIB_MAX=2G` is not a number")]
+#[case::keep("PGHARNESS_KEEP", "some", "unknown value `some` of PGHARNESS_KEEP")]
+#[case::roots(
+    "PGHARNESS_DATA_ROOTS",
+    "/dev/shn:/tmp",
+    "`/dev/shn`, which PGHARNESS_DATA_ROOTS names, is no folder"
+)]
+fn a_variable_that_cannot_be_read_is_named(
+    #[case] name: &'static str,
+    #[case] value: &str,
+    #[case] start: &str,
+) {
+    let field = Field::new(0);
+    let once = Participant::once(&field.workspace("w"));
+    let story = field.with(name, value).run(&once);
+    assert!(refusal(&story).starts_with(start) && refusal(&story).contains("help: "), "{story:?}");
 }
 
 #[test]

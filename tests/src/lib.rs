@@ -42,6 +42,9 @@ pub struct Participant {
     /// Databases are of so many templates that create roles, in turn.
     #[arg(long, default_value_t = 0)]
     pub realms: u64,
+    /// Databases are of a template with a fixture that creates a role, which is found out.
+    #[arg(long)]
+    pub creates_role: bool,
     /// What else it does after the first database.
     #[arg(long, value_enum)]
     pub stunt: Option<Stunt>,
@@ -59,6 +62,8 @@ pub enum Stunt {
     Exit,
     /// A thread panics while it holds a database.
     Panic,
+    /// Every test fails: its database is kept.
+    Fail,
 }
 
 /// What went wrong, as the participant prints it.
@@ -79,6 +84,8 @@ pub struct Story {
     pub servers: Vec<String>,
     /// Databases that it got.
     pub databases: u64,
+    /// Databases that it left to be kept, in order.
+    pub kept: Vec<String>,
     /// The time until the first one, in milliseconds.
     pub first_ms: Option<f64>,
     /// What went wrong, with the message.
@@ -107,6 +114,7 @@ pub fn lay_out(workspace: &Path) -> std::io::Result<PathBuf> {
     for realm in 0..REALMS {
         std::fs::write(workspace.join(format!("realm-{realm}.sql")), format!("create role realm_{realm}"))?;
     }
+    std::fs::write(workspace.join("role.sql"), "create role of_a_fixture")?;
     for variant in 0..VARIANTS {
         let sql = format!("create table variant as select {variant} as n, now() as at");
         std::fs::write(workspace.join(format!("variant-{variant}.sql")), sql)?;
@@ -125,6 +133,7 @@ impl Participant {
             vary: 0,
             cluster: false,
             realms: 0,
+            creates_role: false,
             stunt: None,
             after: None,
         }
@@ -144,6 +153,9 @@ impl Participant {
         }
         if self.cluster {
             arguments.push("--cluster".into());
+        }
+        if self.creates_role {
+            arguments.push("--creates-role".into());
         }
         if let Some(stunt) = self.stunt {
             arguments.extend(["--stunt".into(), format!("{stunt:?}").to_lowercase()]);
@@ -180,7 +192,8 @@ impl Participant {
         let template = |fixtures: Vec<String>| {
             Template::builder(&self.workspace).with_fixtures(fixtures).with_isolation(isolation).build()
         };
-        let common = template(vec!["seed.sql".into()]);
+        let role = self.creates_role.then(|| "role.sql".into());
+        let common = template(["seed.sql".into()].into_iter().chain(role).collect());
         let variants: Vec<Template> = (0..VARIANTS)
             .map(|variant| template(vec!["seed.sql".into(), format!("variant-{variant}.sql")]))
             .collect();
@@ -238,6 +251,11 @@ impl Participant {
                     self.do_stunt(&template.get_for("a stunt").await);
                 }
             }
+            if self.stunt == Some(Stunt::Fail) {
+                say("kept", db.name());
+                fail_with(db);
+                continue;
+            }
             held.push_back(db);
             if held.len() >= self.hold {
                 held.pop_front();
@@ -249,15 +267,12 @@ impl Participant {
 
     fn do_stunt<E>(&self, db: &Result<TestDb, E>) {
         match self.stunt {
-            None => {}
+            None | Some(Stunt::Fail) => {}
             Some(Stunt::Exit) => std::process::exit(0),
             Some(Stunt::Panic) => {
-                let db = db.as_ref().ok().map(TestDb::share);
-                let thread = std::thread::spawn(move || {
-                    let _held = db;
-                    std::panic::resume_unwind(Box::new("on purpose"));
-                });
-                let _ = thread.join();
+                if let Ok(db) = db {
+                    fail_with(db.share());
+                }
             }
             Some(Stunt::Fork) => {
                 // SAFETY: the child does nothing but exit, as a child whose `exec` failed might.
@@ -295,6 +310,15 @@ impl Participant {
     }
 }
 
+/// Ends a test that has this database as tests end that fail.
+fn fail_with(db: TestDb) {
+    let thread = std::thread::spawn(move || {
+        let _held = db;
+        std::panic::resume_unwind(Box::new("on purpose"));
+    });
+    let _ = thread.join();
+}
+
 /// One line for the reader of our output, whatever the text holds.
 fn say(what: &str, text: &str) {
     let line = format!("{what} {}\n", text.replace('\n', "\\n"));
@@ -310,6 +334,7 @@ impl Story {
             let Some((what, rest)) = line.split_once(' ') else { continue };
             match (what, rest.split_once(' ')) {
                 ("server", _) => story.servers.push(rest.to_owned()),
+                ("kept", _) => story.kept.push(rest.to_owned()),
                 ("first", _) => story.first_ms = rest.parse().ok(),
                 ("databases", _) => story.databases = rest.parse().unwrap_or_default(),
                 ("trouble", Some(("get", text))) => story.troubles.push((Trouble::Get, text.to_owned())),

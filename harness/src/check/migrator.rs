@@ -6,6 +6,7 @@ use crate::database::TestDb;
 use crate::error::Result;
 use crate::ident::QualifiedName;
 use crate::migration::{Applied, Migrations, Runner};
+use crate::postgres::command_path;
 use crate::process::Program;
 use crate::script::environment;
 use sqlx::postgres::PgConnectOptions;
@@ -55,7 +56,7 @@ impl Migrator {
     /// # Errors
     /// As [`Runner::apply`].
     pub(super) async fn apply(&self, db: &TestDb) -> Result<Applied> {
-        self.runner().apply(&self.options(db)).await
+        self.runner().with_tools(db.server().installation()).apply(&self.options(db)).await
     }
 
     /// The names of the applied files, in order; nothing of a command.
@@ -72,11 +73,15 @@ impl Migrator {
 
     /// A process that applies what is pending when `gate`, a named pipe, is opened for writing; it creates the file
     /// `ready` before it waits. The built-in runner runs in `program`.
-    pub(super) fn process(&self, db: &TestDb, program: &Path, gate: &Path, ready: &Path) -> Program {
+    pub(super) async fn process(&self, db: &TestDb, program: &Path, gate: &Path, ready: &Path) -> Program {
         let wait = ": > \"$PGHARNESS_READY\"; : < \"$PGHARNESS_GATE\"";
+        let mut path = None;
         let mut process = match self.migrations.command_line() {
             // The command may be several.
-            Some(line) => Program::shell(&format!("{wait}; {line}")).current_dir(self.migrations.dir()),
+            Some(line) => {
+                path = command_path(db.server().installation()).await;
+                Program::shell(&format!("{wait}; {line}")).current_dir(self.migrations.dir())
+            }
             None => {
                 let format = self.migrations.format().unwrap_or_default();
                 let history = self.history.iter().flat_map(|table| ["--history", table]);
@@ -88,7 +93,7 @@ impl Migrator {
                     .env("PGHARNESS_PROGRAM", program)
             }
         };
-        for (name, value) in environment(&self.options(db)) {
+        for (name, value) in environment(&self.options(db), path) {
             process = process.env(name, value);
         }
         process.env("PGHARNESS_READY", ready).env("PGHARNESS_GATE", gate).ends_with_us()

@@ -2,14 +2,14 @@
 
 use super::{Answer, block_on, check};
 use crate::check::Context;
-use crate::database::{Kept, Template};
+use crate::database::{Keepsake, Kept};
 use crate::error::{Error, Result};
 use crate::process::Program;
 use crate::report::Colour;
-use crate::server::Server;
+use crate::server::{Server, ServerConfig, ServerSource};
 use clap::Args;
 use std::ffi::OsString;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Opens psql on a fresh clone of the project's database, or on a kept one.
 #[derive(Args, Debug)]
@@ -34,25 +34,24 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, _: Colour) -> Result<Answer> {
-    let config = arguments.project.load()?;
-    let context = Context::new(config.project()?).with_server(config.server()?);
+    if let Some(name) = &arguments.name {
+        let server = home_of(&arguments.project, name)?;
+        return open(arguments, &server, name);
+    }
     if arguments.list {
-        return block_on(list(&context));
+        return list(&arguments.project);
     }
-    match &arguments.name {
-        Some(name) => {
-            let server = block_on(home_of(&context, name))?;
-            open(arguments, &server, name)
-        }
-        None if arguments.bare => {
-            let db = block_on(async { context.bare()?.get_for("pgharness psql").await })?;
-            open(arguments, db.server(), db.name())
-        }
-        None => {
-            let db = block_on(context.database())?;
-            open(arguments, db.server(), db.name())
-        }
-    }
+    let context = context(&arguments.project)?;
+    let db = match arguments.bare {
+        true => block_on(async { context.bare()?.get_for("pgharness psql").await })?,
+        false => block_on(context.database())?,
+    };
+    open(arguments, db.server(), db.name())
+}
+
+fn context(project: &check::Project) -> Result<Context> {
+    let config = project.load()?;
+    Ok(Context::new(config.project()?).with_server(config.server()?))
 }
 
 fn open(arguments: &Arguments, server: &Server, database: &str) -> Result<Answer> {
@@ -67,23 +66,37 @@ fn open(arguments: &Arguments, server: &Server, database: &str) -> Result<Answer
     Ok(Answer { text: String::new(), exit_code })
 }
 
-/// The servers on which this project's databases live: with its roles, and without.
-async fn servers(context: &Context) -> Result<Vec<Server>> {
-    let plain = Template::builder(&context.project().dir).with_server(context.server()?.clone()).build();
-    let (own, plain) = (context.template()?.server().await?, plain.server().await?);
-    let address = |server: &Server| server.endpoint().url_for("", server.endpoint().role());
-    let is_one = address(&own) == address(&plain);
-    Ok(if is_one { vec![own] } else { vec![own, plain] })
+/// The server on which the database is kept, started again if it has stopped. Names are unique, so it is found
+/// from any folder, whatever its template and the project's configuration.
+fn home_of(project: &check::Project, name: &str) -> Result<Server> {
+    let noted = Keepsake::all()?;
+    let Some(keepsake) = noted.iter().find(|keepsake| keepsake.name() == name) else {
+        return elsewhere(project, name, &noted);
+    };
+    let Some(server) = keepsake.server()? else {
+        return Err(Error::usage(format!("database `{name}` is gone with the data of its server"))
+            .with_help(GONE_HELP));
+    };
+    if !block_on(Kept::all(&server))?.iter().any(|(kept, _)| kept == name) {
+        return Err(Error::usage(format!("database `{name}` was kept, and has been dropped since")));
+    }
+    Ok(server)
 }
 
-async fn home_of(context: &Context, name: &str) -> Result<Server> {
-    let mut kept = Vec::new();
-    for server in servers(context).await? {
-        for (database, _) in Kept::all(&server).await? {
-            if database == name {
-                return Ok(server);
-            }
-            kept.push(database);
+/// When a kept database does not outlive its server.
+const GONE_HELP: &str = "data stay only after a clean stop: not when the server is killed or crashes, not over a \
+    restart of the machine, not beyond 1 GiB or 7 days, and of the 4 servers that stopped last";
+
+/// The server that the project names, if the database is kept there: nothing is noted of what others run.
+fn elsewhere(project: &check::Project, name: &str, noted: &[Keepsake]) -> Result<Server> {
+    let context = context(project)?;
+    let mut kept: Vec<String> = of_workspace(noted, context.server()?).map(|one| one.name().into()).collect();
+    if !is_ours(context.server()?) {
+        let server = block_on(template_server(&context))?;
+        let there = block_on(Kept::all(&server))?.into_iter().map(|(database, _)| database);
+        kept.extend(there);
+        if kept.iter().any(|database| database == name) {
+            return Ok(server);
         }
     }
     let help = match kept.as_slice() {
@@ -93,11 +106,31 @@ async fn home_of(context: &Context, name: &str) -> Result<Server> {
     Err(Error::usage(format!("no database `{name}` is kept")).with_help(help))
 }
 
-async fn list(context: &Context) -> Result<Answer> {
+/// What was kept for tests of the workspace of `server`.
+fn of_workspace<'a>(all: &'a [Keepsake], server: &'a ServerConfig) -> impl Iterator<Item = &'a Keepsake> {
+    all.iter().filter(|keepsake| keepsake.workspace() == server.workspace)
+}
+
+/// Whether the harness starts and stops it, and notes what is kept on it.
+fn is_ours(server: &ServerConfig) -> bool {
+    matches!(server.source, ServerSource::Embedded)
+}
+
+async fn template_server(context: &Context) -> Result<Server> {
+    context.template()?.server().await
+}
+
+fn list(project: &check::Project) -> Result<Answer> {
+    let server = project.load()?.server()?;
     let mut text = String::new();
-    for server in servers(context).await? {
-        for (name, kept) in Kept::all(&server).await? {
-            text.push_str(&format!("{name}  {:>8}  {}\n", age(kept.since), kept.test));
+    for keepsake in of_workspace(&Keepsake::all()?, &server) {
+        let outcome = if keepsake.is_there() { "" } else { "  (gone with the data of its server)" };
+        text.push_str(&line(keepsake.name(), keepsake.kept(), outcome));
+    }
+    if !is_ours(&server) {
+        let server = block_on(template_server(&context(project)?))?;
+        for (name, kept) in block_on(Kept::all(&server))? {
+            text.push_str(&line(&name, &kept, ""));
         }
     }
     if text.is_empty() {
@@ -106,10 +139,13 @@ async fn list(context: &Context) -> Result<Answer> {
     Ok(Answer { text, exit_code: 0 })
 }
 
+fn line(name: &str, kept: &Kept, outcome: &str) -> String {
+    format!("{name}  {:>8}  {}{outcome}\n", age(kept.age()), kept.test)
+}
+
 /// How long ago that was: `5 min`.
-fn age(since: Option<u64>) -> String {
-    let since = SystemTime::UNIX_EPOCH + Duration::from_secs(since.unwrap_or_default());
-    let seconds = SystemTime::now().duration_since(since).unwrap_or_default().as_secs();
+fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),

@@ -45,15 +45,16 @@ pub fn run_test(name: &str, template: &Template, body: impl AsyncFnOnce(&TestDb)
         Ok(runtime) => runtime,
         Err(error) => panic!("failed to make a runtime: {error}"),
     };
-    runtime.block_on(async {
-        let db = match template.get_for(name).await {
-            Ok(db) => db,
-            Err(error) => panic!("{error:?}"),
-        };
-        match body(&db).await {
-            Ok(None) => {}
-            Ok(Some(failure)) => panic!("{failure}"),
-            Err(error) => panic!("{error:?}"),
-        }
-    });
+    // The panics come here, not within: the test's place is known here only.
+    let db = match runtime.block_on(template.get_for(name)) {
+        Ok(db) => db,
+        Err(error) => panic!("{error:?}"),
+    };
+    // The database goes before the runtime does, and its pool's connections need one.
+    let _within = runtime.enter();
+    match runtime.block_on(body(&db)) {
+        Ok(None) => {}
+        Ok(Some(failure)) => panic!("{failure}"),
+        Err(error) => panic!("{error:?}"),
+    }
 }

@@ -3,7 +3,7 @@
 use super::name::{DIGEST_DIGITS, DatabaseName};
 use super::replay::Replay;
 use super::shared_objects::SharedObjects;
-use super::sweep::{last_use, use_comment};
+use super::sweep::{last_use, use_comment, use_template};
 use super::template::Prepared;
 use super::work::{Work, drop_database};
 use crate::digest::Hasher;
@@ -40,6 +40,8 @@ pub(super) async fn find_or_build(work: &Work, prepared: &Arc<Prepared>) -> Resu
         .finish()
         .short(DIGEST_DIGITS);
     let name = DatabaseName::Template { digest: digest.clone() }.to_string();
+    // First: what is found is there to stay. The session lives as long as we do, or we come here again.
+    use_template(&mut *work.control().await, &digest).await?;
     // The fast path takes no lock, since a name that exists is complete, and no connection of its own.
     if let Some(built) = find(&mut *work.control().await, &digest, &name).await? {
         return Ok(built);

@@ -13,18 +13,39 @@ const DATABASE: &str = "app";
 
 /// Starts a server with the template's database on it.
 pub(super) async fn start(prepared: &Arc<Prepared>, test: &str) -> Result<TestDb> {
-    let (prepared, test) = (prepared.clone(), test.to_owned());
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    // On a plain thread: starting a server blocks, and has a runtime of its own.
-    std::thread::Builder::new()
-        .name("pgharness-start".into())
-        .spawn(move || drop(sender.send(start_blocking(&prepared, &test))))
-        .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
-    receiver.await.map_err(|_| Error::server("the thread that started a server ended"))?
+    on_a_thread(prepared, test, move |started| drop(sender.send(started)))?;
+    receiver.await.map_err(|_| thread_ended())?
 }
 
-/// As [`start`], blocking the thread; not to be called within a runtime.
+/// As [`start`], blocking the thread.
 pub(super) fn start_blocking(prepared: &Arc<Prepared>, test: &str) -> Result<TestDb> {
+    // Not `blocking_recv`, which panics in a test that has a runtime after all.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    on_a_thread(prepared, test, move |started| drop(sender.send(started)))?;
+    receiver.recv().map_err(|_| thread_ended())?
+}
+
+fn thread_ended() -> Error {
+    Error::server("the thread that started a server ended")
+}
+
+/// On a plain thread: starting a server blocks, and has a runtime of its own.
+fn on_a_thread(
+    prepared: &Arc<Prepared>,
+    test: &str,
+    reply: impl FnOnce(Result<TestDb>) + Send + 'static,
+) -> Result<()> {
+    let (prepared, test) = (prepared.clone(), test.to_owned());
+    std::thread::Builder::new()
+        .name("pgharness-start".into())
+        .spawn(move || reply(start_here(&prepared, &test)))
+        .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
+    Ok(())
+}
+
+/// Starts it on this thread, which must have no runtime.
+fn start_here(prepared: &Arc<Prepared>, test: &str) -> Result<TestDb> {
     let config = prepared.server_config();
     let backend = config.backend()?;
     // A few tests at a time: small buffers, and settings of the shared server otherwise.

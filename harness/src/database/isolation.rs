@@ -8,6 +8,6 @@ pub enum Isolation {
     #[default]
     Database,
     /// A whole server, started for the test from a copied data directory: for tests that create, alter or drop
-    /// roles, or kill, stop or exhaust the server.
+    /// roles, or kill, stop or exhaust the server. It ends with its test, and is not kept when that fails.
     Cluster,
 }

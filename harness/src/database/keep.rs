@@ -1,5 +1,6 @@
 //! Databases that are kept after their test, so that one can look into them.
 
+use super::keepsake::{self, Keepsake};
 use super::name::PREFIX;
 use crate::env;
 use crate::error::{Error, Result};
@@ -7,7 +8,7 @@ use crate::ident::{quote_ident, quote_literal};
 use crate::server::Server;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Which databases are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum Keep {
 }
 
 /// So many kept databases stay on a server; beyond that the oldest go.
-pub(crate) const KEPT_MAX: usize = 20;
+pub(super) const KEPT_MAX: usize = 20;
 
 impl Keep {
     /// What `PGHARNESS_KEEP` says.
@@ -73,14 +74,20 @@ impl Kept {
     /// The server cannot be reached.
     pub async fn all(server: &Server) -> Result<Vec<(String, Kept)>> {
         let mut control = server.connect(server.endpoint().maintenance_database()).await?;
+        let all = Kept::list(&mut control).await?;
+        let _ = control.close().await;
+        Ok(all)
+    }
+
+    /// As [`all`](Kept::all), on a connection that is there.
+    pub(super) async fn list(control: &mut PgConnection) -> Result<Vec<(String, Kept)>> {
         let rows: Vec<(String, String)> = sqlx::query_as(
             "select datname::text, coalesce(shobj_description(oid, 'pg_database'), '')
              from pg_database where starts_with(datname::text, $1) order by oid desc",
         )
         .bind(PREFIX)
-        .fetch_all(&mut control)
+        .fetch_all(control)
         .await?;
-        let _ = control.close().await;
         let kept = |(name, comment): (String, String)| {
             let kept = Kept::parse(&comment).filter(|kept| kept.since.is_some())?;
             Some((name, kept))
@@ -88,15 +95,28 @@ impl Kept {
         Ok(rows.into_iter().filter_map(kept).collect())
     }
 
-    /// Marks `database` as kept from now on.
+    /// Marks `database` as kept from now on. It takes the place of the oldest one if there are too many: a run
+    /// in which everything fails would otherwise leave more than a server's data may grow to.
     ///
     /// # Errors
-    /// The server refuses.
-    pub(crate) async fn mark(control: &mut PgConnection, database: &str, test: &str) -> Result<()> {
+    /// The server refuses, or the note on it cannot be written.
+    pub(super) async fn mark(
+        server: &Server,
+        control: &mut PgConnection,
+        database: &str,
+        test: &str,
+    ) -> Result<()> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let kept = Kept { test: test.to_owned(), since: Some(now) };
         control.execute(AssertSqlSafe(kept.sql(database))).await?;
-        Ok(())
+        Keepsake::note(server, database, kept)?;
+        keepsake::limit(server, control, Some(database)).await
+    }
+
+    /// How long ago that was.
+    pub fn age(&self) -> Duration {
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(self.since.unwrap_or_default());
+        SystemTime::now().duration_since(since).unwrap_or_default()
     }
 }
 

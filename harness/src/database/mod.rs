@@ -10,6 +10,7 @@ mod cluster;
 mod host;
 mod isolation;
 mod keep;
+mod keepsake;
 mod macros;
 mod name;
 mod recipe;
@@ -24,6 +25,7 @@ mod work;
 
 pub use isolation::Isolation;
 pub use keep::{Keep, Kept};
+pub use keepsake::Keepsake;
 pub use scratch::Scratch;
 pub use template::{Template, TemplateBuilder};
 pub use test_db::TestDb;

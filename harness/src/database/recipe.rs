@@ -118,13 +118,13 @@ impl Recipe {
                 Some(role) => superuser.clone().username(role),
                 None => superuser.clone(),
             };
-            let mut runner = Runner::new(migrations);
+            let mut runner = Runner::new(migrations).with_tools(server.installation());
             if let Some(history) = &self.history {
                 runner = runner.with_history(history);
             }
             runner.apply(&migrator).await?;
         }
-        self.fixtures.apply(&superuser).await
+        self.fixtures.apply_with_tools(&superuser, server.installation()).await
     }
 
     async fn create_extensions(&self, server: &Server, superuser: &PgConnectOptions) -> Result<()> {

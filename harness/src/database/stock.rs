@@ -40,16 +40,18 @@ pub(super) struct Stock {
 }
 
 impl Stock {
-    pub(super) fn of(built: Built) -> Stock {
-        let ahead = env::AHEAD.number().ok().flatten().unwrap_or(4);
-        Stock {
+    /// # Errors
+    /// What the environment asks for is no number.
+    pub(super) fn of(built: Built) -> Result<Stock> {
+        let ahead = env::AHEAD.number()?.unwrap_or(4);
+        Ok(Stock {
             built,
-            ahead: usize::try_from(ahead).unwrap_or(4),
+            ahead: usize::try_from(ahead).unwrap_or(usize::MAX),
             ready: RefCell::default(),
             waiting: RefCell::default(),
             wake: Notify::new(),
             makers_run: Cell::new(false),
-        }
+        })
     }
 
     pub(super) fn template_name(&self) -> String {

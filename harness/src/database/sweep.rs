@@ -1,6 +1,7 @@
 //! Dropping what provably belongs to nobody.
 
-use super::keep::{KEPT_MAX, Kept};
+use super::keep::Kept;
+use super::keepsake;
 use super::name::{DatabaseName, PREFIX};
 use super::work::drop_database;
 use crate::error::Result;
@@ -13,6 +14,8 @@ use std::time::{Duration, SystemTime};
 const INTERVAL: Duration = Duration::from_secs(10);
 /// So many templates stay on a server; beyond that those used longest ago go.
 const TEMPLATES_MAX: usize = 8;
+/// Who uses a template holds an advisory lock with this first key, shared with others who do.
+const USE_LOCK: i32 = 0x7067_6875;
 
 /// A database of ours, as the server lists it.
 struct Listed {
@@ -20,6 +23,12 @@ struct Listed {
     name: DatabaseName,
     comment: String,
     is_invalid: bool,
+}
+
+impl Listed {
+    fn is_kept(&self) -> bool {
+        Kept::parse(&self.comment).is_some_and(|kept| kept.since.is_some())
+    }
 }
 
 /// Whether it is time to sweep: nobody did a moment ago, or somebody has died since. Notes that somebody does.
@@ -37,7 +46,7 @@ pub(super) fn is_due(server: &Server) -> bool {
 }
 
 /// Drops the databases of dead owners, invalid ones of ours, kept ones beyond their number, and templates
-/// that were not used for longest beyond theirs, with their clones. What cannot be dropped stays for the next
+/// that nobody uses and that were not used for longest beyond theirs, with their clones. What cannot be dropped stays for the next
 /// sweep, and keeps nothing else from being dropped.
 ///
 /// # Errors
@@ -45,16 +54,11 @@ pub(super) fn is_due(server: &Server) -> bool {
 pub(super) async fn sweep(server: &Server, control: &mut PgConnection) -> Result<()> {
     let databases = list(control).await?;
     let mut owners: BTreeSet<OwnerId> = server.leases().dead_owners().into_iter().collect();
-    let mut kept = Vec::new();
     for database in &databases {
         match &database.name {
             DatabaseName::Building { owner, .. } => drop(owners.insert(owner.clone())),
-            DatabaseName::Claimed { owner, .. } => {
-                match Kept::parse(&database.comment).and_then(|kept| kept.since) {
-                    Some(since) => kept.push((since, database)),
-                    None => drop(owners.insert(owner.clone())),
-                }
-            }
+            DatabaseName::Claimed { .. } if database.is_kept() => {}
+            DatabaseName::Claimed { owner, .. } => drop(owners.insert(owner.clone())),
             DatabaseName::Base { .. } => {}
             // A drop of it was interrupted: it can only be dropped again, and nobody can use it.
             DatabaseName::Ready { .. } | DatabaseName::Template { .. } if database.is_invalid => {
@@ -66,10 +70,7 @@ pub(super) async fn sweep(server: &Server, control: &mut PgConnection) -> Result
     for owner in owners {
         sweep_owner(server, control, &owner).await?;
     }
-    kept.sort_by_key(|(since, _)| std::cmp::Reverse(*since));
-    for (_, database) in kept.into_iter().skip(KEPT_MAX) {
-        let _ = drop_database(control, &database.text).await;
-    }
+    keepsake::limit(server, control, None).await?;
     drop_old_templates(control, &databases).await
 }
 
@@ -85,7 +86,7 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
             }
             DatabaseName::Base { .. } | DatabaseName::Ready { .. } | DatabaseName::Template { .. } => false,
         };
-        if !is_its || Kept::parse(&database.comment).is_some_and(|kept| kept.since.is_some()) {
+        if !is_its || database.is_kept() {
             continue;
         }
         // On a server that others reach over a network an owner may have lost no more than its lease: whoever
@@ -122,13 +123,20 @@ async fn drop_old_templates(control: &mut PgConnection, databases: &[Listed]) ->
         })
         .collect();
     templates.sort_unstable_by(|a, b| b.cmp(a));
-    let living: Vec<&str> = templates.iter().take(TEMPLATES_MAX).map(|(_, digest, _)| *digest).collect();
-    for (_, _, name) in templates.iter().skip(TEMPLATES_MAX) {
+    let mut living: Vec<&str> = templates.iter().take(TEMPLATES_MAX).map(|(_, digest, _)| *digest).collect();
+    for (_, digest, name) in templates.iter().skip(TEMPLATES_MAX) {
+        let key = use_key(digest);
+        if !try_lock(control, key).await? {
+            living.push(digest);
+            continue;
+        }
         // A server refuses to drop what is marked as a template.
         let unmark = format!("alter database {} is_template false", crate::ident::quote_ident(name));
         if sqlx::raw_sql(sqlx::AssertSqlSafe(unmark)).execute(&mut *control).await.is_ok() {
             let _ = drop_database(control, name).await;
         }
+        let unlock = sqlx::query("select pg_advisory_unlock($1, $2)").bind(USE_LOCK).bind(key);
+        unlock.execute(&mut *control).await?;
     }
     for database in databases {
         if let DatabaseName::Ready { digest, .. } = &database.name
@@ -138,6 +146,37 @@ async fn drop_old_templates(control: &mut PgConnection, databases: &[Listed]) ->
         }
     }
     Ok(())
+}
+
+/// Has nobody sweep the template with this digest as long as the session of `control` lasts: it belongs to a
+/// process that is about to look for it.
+pub(super) async fn use_template(control: &mut PgConnection, digest: &str) -> Result<()> {
+    let lock = sqlx::query("select pg_advisory_lock_shared($1, $2)").bind(USE_LOCK).bind(use_key(digest));
+    lock.execute(control).await?;
+    Ok(())
+}
+
+/// The second key of a template's lock. Two templates with one key only live longer.
+fn use_key(digest: &str) -> i32 {
+    let digits = digest.get(..7).unwrap_or(digest);
+    i32::from_str_radix(digits, 16).unwrap_or_default()
+}
+
+/// Takes the lock if nobody uses the template. Advisory locks are per database, but all can be seen from any: a
+/// process may keep house in another database than we do.
+async fn try_lock(control: &mut PgConnection, key: i32) -> Result<bool> {
+    Ok(sqlx::query_scalar(
+        "select case
+             when exists (select from pg_locks
+                          where locktype = 'advisory' and objsubid = 2 and granted
+                            and classid = $1::oid and objid = $2::oid) then false
+             else pg_try_advisory_lock($1, $2)
+         end",
+    )
+    .bind(USE_LOCK)
+    .bind(key)
+    .fetch_one(control)
+    .await?)
 }
 
 /// When a template was last used, in seconds since 1970, by its comment.

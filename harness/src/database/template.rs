@@ -259,7 +259,8 @@ impl TemplateBuilder {
         self
     }
 
-    /// Applies migrations with a command, which gets `DATABASE_URL`; the folder from
+    /// Applies migrations with a command, which gets `DATABASE_URL` and, on an embedded server, finds a `psql` that
+    /// fits the server on its `PATH`; the folder from
     /// [`with_migrations`](Self::with_migrations) is then what the template's digest covers.
     #[must_use]
     pub fn with_migration_command(mut self, command: impl Into<String>) -> Self {
@@ -295,7 +296,8 @@ impl TemplateBuilder {
         self
     }
 
-    /// Seeds with a command, after the files of SQL; it gets `DATABASE_URL`.
+    /// Seeds with a command, after the files of SQL; it gets `DATABASE_URL` and, on an embedded server, finds a
+    /// `psql` that fits the server on its `PATH`.
     #[must_use]
     pub fn with_fixture_command(mut self, command: impl Into<String>) -> Self {
         self.ingredients.fixture_command = Some(command.into());

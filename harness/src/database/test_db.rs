@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// An isolated database, owned by one test. It is dropped with this handle; if the test panics it is kept
-/// instead, and its URL is printed.
+/// instead, and what opens it is printed. One with a server of its own ends with it in any case.
 #[derive(Debug)]
 pub struct TestDb(Arc<Inner>);
 
@@ -157,7 +157,7 @@ impl TestDb {
         Scratch::begin(self.pool().await?).await
     }
 
-    /// Keeps the database when this handle is dropped, and prints its URL then.
+    /// Keeps the database when this handle is dropped, and prints then what opens it.
     pub fn keep(&self) {
         self.0.is_kept.store(true, Ordering::Release);
     }
@@ -184,7 +184,10 @@ impl Drop for Inner {
                 let url = server.endpoint().url_for(&self.name, server.endpoint().role());
                 let kept = claimed.get_mut().unwrap_or_else(PoisonError::into_inner).keep(&self.test);
                 match kept {
-                    Ok(()) => notice::kept(&self.name, &self.test, &url),
+                    Ok(()) => {
+                        let outlives_server = server.capabilities().parked_data;
+                        notice::kept(&self.name, &self.test, &url, outlives_server);
+                    }
                     Err(error) => {
                         notice::warn(&format!("database `{}` could not be kept: {error}", self.name));
                     }

@@ -162,7 +162,7 @@ impl Work {
             Request::Drop { name } => self.drop_later(name),
             Request::Keep { name, test, reply } => {
                 let mut control = self.control().await;
-                let marked = Kept::mark(&mut control, &name, &test).await;
+                let marked = Kept::mark(&self.server(), &mut control, &name, &test).await;
                 if marked.is_ok() {
                     self.disowns(&name);
                 }
@@ -249,7 +249,7 @@ impl Work {
         let stock = cell
             .get_or_try_init(|| async {
                 let built = build::find_or_build(self, template).await?;
-                Ok::<_, Error>(Rc::new(Stock::of(built)))
+                Ok::<_, Error>(Rc::new(Stock::of(built)?))
             })
             .await?;
         Ok(stock.clone())

@@ -7,6 +7,7 @@ use super::plan::Plan;
 use super::source::{Delivery, Migration, Migrations, Version};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
+use crate::postgres::{Installation, command_path};
 use crate::script::{Purpose, Session};
 use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ pub struct Runner<'a> {
     migrations: &'a Migrations,
     history: History,
     lock_timeout: Duration,
+    tools: Option<&'a Installation>,
 }
 
 /// What a run did.
@@ -57,7 +59,12 @@ impl<'a> Runner<'a> {
     /// A runner of `migrations` that keeps its history where the format's own tool does (in
     /// `public.schema_migrations` where there is none), and waits five minutes for another runner.
     pub fn new(migrations: &'a Migrations) -> Self {
-        Runner { migrations, history: History::of(migrations), lock_timeout: Duration::from_secs(300) }
+        Runner {
+            migrations,
+            history: History::of(migrations),
+            lock_timeout: Duration::from_secs(300),
+            tools: None,
+        }
     }
 
     /// Keeps the history in the table `schema.name`, in the same form. A missing schema is created.
@@ -82,6 +89,13 @@ impl<'a> Runner<'a> {
         self
     }
 
+    /// Has a [command](Migrations::command) find the client tools of this installation on its `PATH`.
+    #[must_use]
+    pub(crate) fn with_tools(mut self, installation: Option<&'a Installation>) -> Self {
+        self.tools = installation;
+        self
+    }
+
     /// Applies what is pending, as the role that `options` name. A [command](Migrations::command) is run instead
     /// where that is the source.
     ///
@@ -91,7 +105,7 @@ impl<'a> Runner<'a> {
     /// the file, and those before it stay applied.
     pub async fn apply(&self, options: &PgConnectOptions) -> Result<Applied> {
         if let Some(command) = self.migrations.as_command() {
-            command.run(Purpose::Migration, options).await?;
+            command.run(Purpose::Migration, options, command_path(self.tools).await).await?;
             return Ok(Applied::default());
         }
         let mut session = self.connect(options).await?;

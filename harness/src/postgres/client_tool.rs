@@ -5,6 +5,7 @@ use super::search::one_line;
 use super::{Installation, Version, place, store};
 use crate::env;
 use crate::error::{Error, Result};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 impl Installation {
@@ -47,6 +48,30 @@ impl Installation {
                     .with_help(tool_help(major)))
             }
         }
+    }
+
+    /// The `PATH` for a command of the project that works on this installation's server: the user's, with the
+    /// folder of the client tools. `None` leaves it as it is: it has that folder, or no tools were found, which a
+    /// command need not mind. Blocks, and may fetch tools.
+    ///
+    /// A `psql` that the user chose is kept, but not one that is older than the server, or Debian's wrapper: that one
+    /// runs a version of its own choice. An older `pg_dump` refuses to work and an older `psql` knows less than
+    /// the server, so a migration would pass on one machine and fail on the next. Nothing but Postgres' programs is
+    /// put in front of the user's then: a folder that is shared with others is on the `PATH` already, and stays
+    /// where it is.
+    pub fn command_path(&self) -> Option<OsString> {
+        let request = self.request();
+        let tool = self.client_tool("psql").ok()?;
+        let folder = tool.parent()?;
+        let mut folders: Vec<PathBuf> = std::env::split_paths(request.search_path()).collect();
+        // Where there is no `PATH` the shell has a default, which we must not take away.
+        if request.search_path().is_empty() || folders.iter().any(|other| other == folder) {
+            return None;
+        }
+        let is_kept = request.program("psql").is_some_and(|own| self.suitable(&own).is_ok());
+        folders.insert(if is_kept { folders.len() } else { 0 }, folder.to_owned());
+        // A folder with a `:` in its name cannot be on a `PATH`.
+        std::env::join_paths(folders).ok()
     }
 
     /// A tool of an installation that was fetched earlier.
@@ -92,6 +117,13 @@ impl Installation {
     fn fetch_tool(&self, _name: &str) -> Result<PathBuf> {
         Err(Error::environment("this build cannot download: it lacks the feature `download`"))
     }
+}
+
+/// As [`Installation::command_path`], on a thread of its own, for callers in a runtime. A server that does not run
+/// from an installation has no tools.
+pub(crate) async fn command_path(tools: Option<&Installation>) -> Option<OsString> {
+    let installation = tools?.clone();
+    tokio::task::spawn_blocking(move || installation.command_path()).await.ok().flatten()
 }
 
 /// Sorts tools that are new enough: the oldest major version first, of that the newest minor.

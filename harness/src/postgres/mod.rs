@@ -16,6 +16,7 @@ mod store;
 mod version;
 
 pub use cache::Cache;
+pub(crate) use client_tool::command_path;
 pub(crate) use data_dir::SUPERUSER;
 pub use data_dir::{ClusterState, DataDir};
 pub use dump::{Format, Target, dump, psql, restore};

@@ -48,12 +48,12 @@ impl Request {
     /// What the environment asks for; without a word of it, the newest supported version.
     ///
     /// # Errors
-    /// The cache cannot be opened.
+    /// The cache cannot be opened, or it is not clear whether downloads are forbidden.
     pub fn from_env() -> Result<Request> {
         Ok(Request {
             version: env::VERSION.text(),
             explicit: env::INSTALLATION.path(),
-            offline: env::OFFLINE.is_on(),
+            offline: env::OFFLINE.switch()?,
             mirror: env::MIRROR.text(),
             ..Request::plain(Cache::open()?)
         })
@@ -165,7 +165,6 @@ impl Request {
         &self.sources
     }
 
-    #[cfg_attr(not(feature = "download"), expect(dead_code, reason = "only what downloads asks"))]
     pub(super) fn search_path(&self) -> &std::ffi::OsStr {
         &self.search_path
     }

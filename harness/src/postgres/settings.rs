@@ -1,9 +1,10 @@
 //! Named sets of server settings.
 
 use crate::digest::{Digest, Hasher};
+use serde::{Deserialize, Serialize};
 
 /// What a server promises its clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Profile {
     /// Lean and non-durable: a crash of the machine loses everything, which tests never notice.
     #[default]
@@ -13,7 +14,7 @@ pub enum Profile {
 }
 
 /// The settings that a server is started with.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Settings {
     profile: Profile,
     connections_max: u32,

@@ -7,6 +7,7 @@ use crate::error::{Attempt, Error, Result};
 use crate::process::Program;
 use crate::wait::Patience;
 use sqlx::postgres::PgConnectOptions;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -45,11 +46,17 @@ impl CommandLine {
         &self.dir
     }
 
-    /// Runs it to its end. If the future is dropped the command is killed with its descendants.
+    /// Runs it to its end, with `path` as its `PATH` where one is given. If the future is dropped the command is
+    /// killed with its descendants.
     ///
     /// # Errors
     /// It cannot be started, fails, or is not done by the deadline; its last lines are told, without the password.
-    pub(crate) async fn run(&self, purpose: Purpose, options: &PgConnectOptions) -> Result<()> {
+    pub(crate) async fn run(
+        &self,
+        purpose: Purpose,
+        options: &PgConnectOptions,
+        path: Option<OsString>,
+    ) -> Result<()> {
         let what = format!("`{}` on database `{}`", self.line, target::database_name(options));
         if !self.dir.is_dir() {
             let message =
@@ -60,7 +67,7 @@ impl CommandLine {
             .attempt(purpose.kind(), || "failed to create a file for the output of a command".into())?;
         let copy = output.try_clone().attempt(purpose.kind(), || "failed to copy a descriptor".into())?;
         let mut program = Program::shell(&self.line).current_dir(&self.dir).ends_with_us().output(copy);
-        for (name, value) in target::environment(options) {
+        for (name, value) in target::environment(options, path) {
             program = program.env(name, value);
         }
         let mut running = program.start()?;

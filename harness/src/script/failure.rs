@@ -103,18 +103,21 @@ fn advice(code: &str, message: &str) -> Option<String> {
     if let Some(extension) = missing_extension(code, message) {
         return Some(match code {
             "42883" | "42704" => format!(
-                "it comes with the extension `{extension}`: `CREATE EXTENSION \"{extension}\"` first, or name it under \
-                 `[postgres] extensions`, which the harness creates"
+                "it comes with the extension `{extension}`: `CREATE EXTENSION \"{extension}\"` first, or name it in \
+                 `extensions`, which the harness creates: {EXTENSIONS}"
             ),
             "42501" => format!(
-                "only a superuser may create the extension `{extension}`: name it under `[postgres] extensions`, \
-                 which the harness creates as superuser"
+                "only a superuser may create the extension `{extension}`: name it in `extensions`, which the harness \
+                 creates as superuser: {EXTENSIONS}"
             ),
             _ => format!(
                 "the extension `{extension}` is not installed on this server: install its package there, or use \
                  an image or an installation that has it"
             ),
         });
+    }
+    if let Some(help) = missing_role(message) {
+        return Some(help);
     }
     let help = match code {
         "25001" if message.contains("transaction block") => {
@@ -127,6 +130,19 @@ fn advice(code: &str, message: &str) -> Option<String> {
         _ => return None,
     };
     Some(help.to_owned())
+}
+
+/// Where extensions are named.
+const EXTENSIONS: &str = "`extensions: [\"…\"]` of `template!`, or under `[postgres]` of `pgharness.toml`";
+
+/// What to do about a role that is not there, if that is what `message` says. The code is no help: a login, a
+/// `SET ROLE` and a `GRANT` have one each.
+pub(super) fn missing_role(message: &str) -> Option<String> {
+    let role = message.strip_prefix("role \"")?.strip_suffix("\" does not exist")?;
+    Some(format!(
+        "create the role `{role}` first: in a file of SQL that the harness runs as superuser before any migration: \
+         `bootstrap: [\"…\"]` of `template!`, or under `[postgres]` of `pgharness.toml`"
+    ))
 }
 
 /// The extension that `message` complains about, or that is known to bring what it misses.
@@ -186,6 +202,18 @@ mod tests {
     fn the_missing_extension_is_named(#[case] code: &str, #[case] message: &str, #[case] extension: &str) {
         assert_eq!(missing_extension(code, message).as_deref(), Some(extension));
         assert!(advice(code, message).unwrap().contains(&format!("`{extension}`")));
+    }
+
+    #[rstest]
+    #[case("42704")]
+    #[case("22023")]
+    fn a_missing_role_is_for_the_bootstrap(#[case] code: &str) {
+        let help = advice(code, "role \"web_app\" does not exist").unwrap();
+        assert!(help.starts_with("create the role `web_app` first"), "{help}");
+        for part in ["`bootstrap: [\"…\"]` of `template!`", "`[postgres]` of `pgharness.toml`"] {
+            assert!(help.contains(part), "{help}");
+        }
+        assert_eq!(advice(code, "role \"web_app\" is not permitted to log in"), None);
     }
 
     #[rstest]

@@ -2,6 +2,7 @@
 //! file, and commands, which get the database's URL in their environment. Migrations and fixtures are both.
 
 mod command;
+mod connect;
 mod failure;
 mod file;
 mod lexer;
@@ -13,6 +14,7 @@ mod target;
 pub(crate) use command::CommandLine;
 #[cfg(feature = "checks")]
 pub(crate) use command::last_lines;
+pub(crate) use connect::connect;
 pub(crate) use failure::Purpose;
 pub use file::Script;
 pub(crate) use session::Session;

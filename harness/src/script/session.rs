@@ -1,11 +1,12 @@
 //! A connection that runs scripts: each one with the session's settings as they were at the start, and each
 //! failure told with its place in the file.
 
+use super::connect::connect;
 use super::failure::{Purpose, failed, refused};
 use super::file::Script;
 use super::statements::split;
 use super::target::database_name;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Either, PgConnection, Row};
@@ -51,15 +52,7 @@ impl Session {
             own = own.application_name(application);
         }
         let database = database_name(options).to_owned();
-        let connection = PgConnection::connect_with(&own).await.map_err(|cause| {
-            let server = match options.get_socket() {
-                Some(folder) => format!("{}/.s.PGSQL.{}", folder.display(), options.get_port()),
-                None => format!("{}:{}", options.get_host(), options.get_port()),
-            };
-            let user = options.get_username();
-            let message = format!("failed to connect to database `{database}` at `{server}` as `{user}`");
-            Error::new(ErrorKind::Database, message).with_source(cause)
-        })?;
+        let connection = connect(&own).await?;
         let mut session = Session { connection, database, watches: false };
         session.watches = session.run(WATCH).await.is_ok();
         Ok(session)

@@ -2,6 +2,7 @@
 
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 /// Percent-encodes all but what is plain everywhere in a URL.
@@ -41,7 +42,7 @@ pub(crate) fn database_name(options: &PgConnectOptions) -> &str {
 }
 
 /// The folder of the unix socket, if that is how `options` connect.
-fn socket(options: &PgConnectOptions) -> Option<String> {
+pub(super) fn socket(options: &PgConnectOptions) -> Option<String> {
     match options.get_socket() {
         Some(path) => Some(path.to_string_lossy().into_owned()),
         None => Some(options.get_host()).filter(|host| host.starts_with('/')).map(str::to_owned),
@@ -83,18 +84,23 @@ pub fn database_url(options: &PgConnectOptions) -> String {
     }
 }
 
-/// The environment that tells a program which database is meant: `DATABASE_URL`, and libpq's variables.
-pub(crate) fn environment(options: &PgConnectOptions) -> Vec<(&'static str, String)> {
-    let mut environment = vec![
-        ("DATABASE_URL", database_url(options)),
-        ("PGHOST", socket(options).unwrap_or_else(|| options.get_host().to_owned())),
-        ("PGPORT", options.get_port().to_string()),
-        ("PGUSER", options.get_username().to_owned()),
-        ("PGDATABASE", database_name(options).to_owned()),
-        ("PGSSLMODE", ssl_mode(options).to_owned()),
+/// The environment of a command: `DATABASE_URL` and libpq's variables tell it which database is meant, and on
+/// `path`, where one is given, it finds tools for that server.
+pub(crate) fn environment(
+    options: &PgConnectOptions,
+    path: Option<OsString>,
+) -> Vec<(&'static str, OsString)> {
+    let mut environment: Vec<(&'static str, OsString)> = vec![
+        ("DATABASE_URL", database_url(options).into()),
+        ("PGHOST", socket(options).unwrap_or_else(|| options.get_host().to_owned()).into()),
+        ("PGPORT", options.get_port().to_string().into()),
+        ("PGUSER", options.get_username().into()),
+        ("PGDATABASE", database_name(options).into()),
+        ("PGSSLMODE", ssl_mode(options).into()),
     ];
-    environment.extend(password(options).map(|password| ("PGPASSWORD", password)));
-    environment.extend(options.get_options().map(|flags| ("PGOPTIONS", flags.to_owned())));
+    environment.extend(password(options).map(|password| ("PGPASSWORD", password.into())));
+    environment.extend(options.get_options().map(|flags| ("PGOPTIONS", flags.into())));
+    environment.extend(path.map(|path| ("PATH", path)));
     environment
 }
 

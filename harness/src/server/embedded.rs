@@ -12,10 +12,10 @@ use std::time::Duration;
 /// Servers from an installation, one shared by all processes of a workspace.
 #[derive(Debug)]
 pub struct Embedded {
-    installation: Installation,
-    cache: Cache,
-    home: Home,
-    settings: Settings,
+    pub(super) installation: Installation,
+    pub(super) cache: Cache,
+    pub(super) home: Home,
+    pub(super) settings: Settings,
 }
 
 impl Embedded {
@@ -30,7 +30,7 @@ impl Embedded {
             request = request.with_version(version);
         }
         let installation = Installation::find(&request)?;
-        let home = Home::open(&cache, &config.key(&installation.identity()))?;
+        let home = Home::open(&cache, &config.key(&installation.identity()), &config.workspace)?;
         Ok(Embedded { installation, cache, home, settings: config.settings.clone() })
     }
 
@@ -48,7 +48,7 @@ impl Embedded {
         self.server(launch.start()?, false)
     }
 
-    fn server(&self, attached: keeper::Attached, is_shared: bool) -> Result<Server> {
+    pub(super) fn server(&self, attached: keeper::Attached, is_shared: bool) -> Result<Server> {
         let keeper::Attached { door, port } = attached;
         let capabilities = Capabilities {
             private_cluster: true,

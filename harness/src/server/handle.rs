@@ -120,6 +120,11 @@ impl Server {
         self.0.local.as_ref().map(|local| local.state_dir.as_path())
     }
 
+    /// Tells its data from those of all other servers, over stops and starts. `None`: it is not on this machine.
+    pub(crate) fn generation(&self) -> Option<String> {
+        keeper::generation(self.base()?)
+    }
+
     /// Has the data thrown away at the end: something was left on it that the next run must not find.
     pub(crate) fn spoil(&self) {
         if let Some(base) = self.base() {

@@ -2,7 +2,6 @@
 
 mod backend;
 mod capabilities;
-mod connect;
 #[cfg(feature = "container")]
 mod container;
 mod embedded;
@@ -11,12 +10,13 @@ mod external;
 mod handle;
 mod image;
 mod keeper;
+mod known;
 mod lease;
 mod space;
 
+pub(crate) use crate::script::connect;
 pub use backend::{Backend, Image, ServerConfig, Source as ServerSource, Wish};
 pub use capabilities::{Capabilities, Capability};
-pub(crate) use connect::connect;
 #[cfg(feature = "container")]
 pub use container::Container;
 pub use embedded::Embedded;
@@ -25,5 +25,9 @@ pub use external::External;
 pub use handle::Server;
 #[cfg(feature = "cli")]
 pub(crate) use keeper::Root;
+pub(crate) use known::KnownServer;
 pub use lease::{Lease, Leases, OwnerId, Seized};
 pub use space::Space;
+
+/// The folder of a server's state directory with a note on each database that is kept on it.
+pub(crate) const KEPT: &str = "kept";

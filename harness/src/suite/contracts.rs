@@ -8,31 +8,36 @@ use crate::finding::{Finding, Subject};
 use crate::runtime::PoolSettings;
 use crate::server::Capability;
 
-/// Transactions of the reference data layer.
-pub(super) struct Transactions;
+/// A contract of the reference data layer.
+#[derive(Clone, Copy)]
+pub(super) enum Contract {
+    /// Of its transactions.
+    Transactions,
+    /// Of its error map.
+    Errors,
+}
 
-/// The error map of the reference data layer.
-pub(super) struct Errors;
-
-impl Check for Transactions {
+impl Check for Contract {
     fn id(&self) -> &'static str {
-        "contract.transaction"
+        match self {
+            Contract::Transactions => "contract.transaction",
+            Contract::Errors => "contract.errors",
+        }
     }
 
     fn summary(&self) -> &'static str {
-        "the reference data layer's transactions keep their contract on this server"
+        match self {
+            Contract::Transactions => {
+                "the reference data layer's transactions keep their contract on this server"
+            }
+            Contract::Errors => "the reference data layer's error map keeps its contract on this server",
+        }
     }
 
     fn explain(&self) -> Explanation {
-        Explanation {
-            proves: "`pgharness::runtime::with_transaction` commits what it says it commits, leaves nothing after an \
-                     error, a panic or a future that is dropped half-way, runs at the level it was asked for, and \
-                     retries what must be retried and nothing else. It is shown on a server of its own. Of your own \
-                     data layer `pgharness::contract::transaction::verify` says the same in a test.",
-            matters: "Each property comes from a bug that somebody shipped: a COMMIT of an aborted transaction that \
-                      reports success, a cancelled request that leaves its locks, a retry within the old snapshot.",
-            remedy: "The finding names the property and what to change. A data layer that breaks one can be \
-                     compared with the reference, which is written to be read.",
+        match self {
+            Contract::Transactions => TRANSACTIONS,
+            Contract::Errors => ERRORS,
         }
     }
 
@@ -46,48 +51,47 @@ impl Check for Transactions {
     }
 
     fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
+        let contract = *self;
         Box::pin(async move {
             let db = stage(context).await?;
-            verdict(self.id(), on_a_thread(move || transactions(db)).await?)
+            verdict(contract.id(), on_a_thread(move || contract.show(db)).await?)
         })
     }
 }
 
-impl Check for Errors {
-    fn id(&self) -> &'static str {
-        "contract.errors"
-    }
+const TRANSACTIONS: Explanation = Explanation {
+    proves: "`pgharness::runtime::with_transaction` commits what it says it commits, leaves nothing after an error, a \
+             panic or a future that is dropped half-way, runs at the level it was asked for, and retries what must be \
+             retried and nothing else. It is shown on a server of its own. Of your own data layer \
+             `pgharness::contract::transaction::verify` says the same in a test.",
+    matters: "Each property comes from a bug that somebody shipped: a COMMIT of an aborted transaction that reports \
+              success, a cancelled request that leaves its locks, a retry within the old snapshot.",
+    remedy: "The finding names the property and what to change. A data layer that breaks one can be compared with the \
+             reference, which is written to be read.",
+};
 
-    fn summary(&self) -> &'static str {
-        "the reference data layer's error map keeps its contract on this server"
-    }
+const ERRORS: Explanation = Explanation {
+    proves: "Every error that an ordinary server can be made to raise is raised, and what \
+             `pgharness::runtime::DataError` makes of it has the right status, holds no input value and none of the \
+             server's own text. Of your own error map `pgharness::contract::errors::verify` says the same in a test.",
+    matters: "A unique violation that is answered with the server's words tells a stranger which e-mail addresses have \
+              accounts; one that is answered with 500 pages somebody at night.",
+    remedy: "The finding names the SQLSTATE and what came out of the map.",
+};
 
-    fn explain(&self) -> Explanation {
-        Explanation {
-            proves: "Every error that an ordinary server can be made to raise is raised, and what \
-                     `pgharness::runtime::DataError` makes of it has the right status, holds no input value and \
-                     none of the server's own text. Of your own error map `pgharness::contract::errors::verify` says \
-                     the same in a test.",
-            matters: "A unique violation that is answered with the server's words tells a stranger which e-mail \
-                      addresses have accounts; one that is answered with 500 pages somebody at night.",
-            remedy: "The finding names the SQLSTATE and what came out of the map.",
+impl Contract {
+    async fn show(self, db: TestDb) -> Result<ContractReport> {
+        let settings = PoolSettings::new(db.options());
+        match self {
+            Contract::Transactions => {
+                let pool = settings.with_max(4).connect().await?;
+                transaction::verify(&Reference::new(pool), &db.options()).await
+            }
+            Contract::Errors => {
+                let pool = settings.connect().await?;
+                errors::verify(&Reference::new(pool), &db.options()).await
+            }
         }
-    }
-
-    fn needs(&self) -> &'static [Need] {
-        &[Need::Can(Capability::PrivateCluster)]
-    }
-
-    // What breaks a contract is code, not a schema: the tests of the contracts have it.
-    fn examples(&self) -> &'static [Example] {
-        &[]
-    }
-
-    fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
-        Box::pin(async move {
-            let db = stage(context).await?;
-            verdict(self.id(), on_a_thread(move || mapped_errors(db)).await?)
-        })
     }
 }
 
@@ -96,16 +100,6 @@ async fn stage(context: &Context) -> Result<TestDb> {
     let server = context.server()?.clone();
     let builder = Template::builder(&context.project().dir).with_server(server);
     builder.with_isolation(Isolation::Cluster).build().get_for("pgharness verify").await
-}
-
-async fn transactions(db: TestDb) -> Result<ContractReport> {
-    let pool = PoolSettings::new(db.options()).with_max(4).connect().await?;
-    transaction::verify(&Reference::new(pool), &db.options()).await
-}
-
-async fn mapped_errors(db: TestDb) -> Result<ContractReport> {
-    let pool = PoolSettings::new(db.options()).connect().await?;
-    errors::verify(&Reference::new(pool), &db.options()).await
 }
 
 /// Contracts poll futures by hand and let them panic: they get a thread and a runtime of their own.

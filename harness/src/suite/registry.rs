@@ -7,9 +7,9 @@ use crate::check::{Check, Registry};
 pub fn registry() -> Registry {
     let more: Vec<Box<dyn Check>> = vec![
         #[cfg(feature = "contracts")]
-        Box::new(super::contracts::Errors),
+        Box::new(super::contracts::Contract::Errors),
         #[cfg(feature = "contracts")]
-        Box::new(super::contracts::Transactions),
+        Box::new(super::contracts::Contract::Transactions),
         #[cfg(feature = "load")]
         Box::new(super::queries::Queries),
     ];

@@ -4,6 +4,7 @@
 use super::sandbox::{Sandbox, script};
 use crate::support;
 use pgharness::postgres::{self, Format, Installation, Request, Target};
+use rstest::rstest;
 use sqlx::{Connection, Executor, PgConnection};
 
 #[test]
@@ -40,6 +41,45 @@ fn a_missing_client_tool_is_named_with_what_was_tried() {
         ),
         "{text}"
     );
+}
+
+/// The `PATH` of a command, for a user's `PATH` with a `psql` of that version: `own` is the user's folder, `tools`
+/// the server's.
+fn command_path(own: Option<&str>) -> String {
+    let sandbox = Sandbox::new();
+    let server = sandbox.install("server", "16.4");
+    script(&server.join("psql"), "echo 'psql (PostgreSQL) 16.4'");
+    std::fs::create_dir(sandbox.path("path")).unwrap();
+    if let Some(version) = own {
+        script(&sandbox.path("path/psql"), &format!("echo 'psql (PostgreSQL) {version}'"));
+    }
+    let installation = Installation::find(&sandbox.request().with_explicit(&server)).unwrap();
+    let path = installation.command_path().unwrap().into_string().unwrap();
+    path.replace(server.to_str().unwrap(), "tools").replace(sandbox.path("path").to_str().unwrap(), "own")
+}
+
+#[rstest]
+#[case::none(None, "tools:own")]
+#[case::older_than_the_server(Some("15.8"), "tools:own")]
+#[case::as_new(Some("16.1"), "own:tools")]
+#[case::newer(Some("17.0"), "own:tools")]
+fn a_command_finds_tools_that_are_new_enough(#[case] own: Option<&str>, #[case] path: &str) {
+    assert_eq!(command_path(own), path);
+}
+
+#[test]
+fn a_path_that_has_the_tools_stays_as_it_is() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.install("server", "16.4");
+    let request = sandbox.request().with_offline(true);
+    let path = |request: &Request| {
+        Installation::find(&request.clone().with_explicit(&server)).unwrap().command_path()
+    };
+    assert_eq!(path(&request), None, "there are no tools");
+    script(&server.join("psql"), "echo 'psql (PostgreSQL) 16.4'");
+    assert!(path(&request).is_some());
+    assert_eq!(path(&request.clone().with_search_path("")), None, "the shell has a default");
+    assert_eq!(path(&request.clone().with_search_path(format!("/nowhere:{}", server.display()))), None);
 }
 
 /// The installation that tests here use: this machine's, or the fetched one.

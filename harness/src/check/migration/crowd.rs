@@ -50,7 +50,7 @@ pub(super) async fn let_loose(
     for number in 0..count {
         let path = dir.path().join(format!("said-{number}"));
         let said = File::create(&path).attempt(ErrorKind::Environment, what)?;
-        let process = migrator.process(db, program, &gate, &ready(number)).output(said).start()?;
+        let process = migrator.process(db, program, &gate, &ready(number)).await.output(said).start()?;
         processes.push(Process { running: process, path, status: None });
     }
     let patience = Patience::new("processes to start", DEADLINE);

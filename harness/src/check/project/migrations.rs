@@ -15,7 +15,8 @@ pub struct Migrations {
     /// How they are written; `None`: only the command knows.
     #[serde(deserialize_with = "format")]
     pub format: Option<Format>,
-    /// The command that applies them, run in the project's folder with `DATABASE_URL`.
+    /// The command that applies them, run in the project's folder with `DATABASE_URL` and, on an embedded server, a
+    /// `psql` that fits the server on its `PATH`.
     pub command: Option<String>,
     /// The table that the history is kept in; that of the format's own tool when there is none.
     pub history: Option<String>,

@@ -1,8 +1,9 @@
 //! `tenancy.cross-read`: whether one tenant reads another's rows.
 
 use super::attack::{Attack, remedy, rows, transcript};
-use super::probe::{Counts, Probed, Why};
+use super::probe::{Counts, Probed, Session, Why};
 use super::roles::{grouped, listed, subject};
+use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
@@ -77,23 +78,28 @@ async fn run(context: &Context) -> Result<Verdict> {
         Ok(attack) => attack,
         Err(verdict) => return Ok(verdict),
     };
-    let mut seen: Vec<Vec<(String, Seen)>> = attack.relations.iter().map(|_| Vec::new()).collect();
-    let mut probes = 0;
-    for role in attack.roles.clone() {
-        let mut session = attack.session(&role, true).await?;
-        for (relation, seen) in attack.relations.iter().zip(&mut seen) {
-            let all = session.count(relation, &attack.tenants).await?;
-            let asked = session.count_others(relation, &attack.tenants).await?;
-            probes += 2;
-            let may_read = relation.readers.contains(&role);
-            seen.push((role.clone(), judge(&attack, relation, all, asked, may_read)));
-        }
-    }
-    attack.count_probes(probes);
-    for (relation, seen) in attack.relations.clone().iter().zip(seen) {
-        report(&mut attack, relation, seen).await?;
+    for (relation, seen) in survey::<OwnTenant>(&mut attack).await? {
+        report(&mut attack, &relation, seen).await?;
     }
     Ok(attack.verdict())
+}
+
+/// A session with a tenant.
+struct OwnTenant(Session);
+
+impl Survey for OwnTenant {
+    type Seen = Seen;
+    const PROBES: usize = 2;
+
+    async fn open(attack: &Attack, role: &str) -> Result<Self> {
+        Ok(OwnTenant(attack.session(role, true).await?))
+    }
+
+    async fn look(&mut self, attack: &Attack, relation: &Relation, may_read: bool) -> Result<Seen> {
+        let all = self.0.count(relation, &attack.tenants).await?;
+        let asked = self.0.count_others(relation, &attack.tenants).await?;
+        Ok(judge(attack, relation, all, asked, may_read))
+    }
 }
 
 fn judge(
@@ -134,7 +140,7 @@ fn judge(
     }
 }
 
-async fn report(attack: &mut Attack, relation: &Relation, seen: Vec<(String, Seen)>) -> Result<()> {
+async fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) -> Result<()> {
     let lacks = attack.lacks(relation);
     let mut uncovered: Vec<String> = Vec::new();
     let name = relation.name.to_string();

@@ -7,6 +7,7 @@ mod examples;
 mod no_context;
 mod probe;
 mod roles;
+mod survey;
 mod tables;
 mod tenants;
 

@@ -1,8 +1,9 @@
 //! `tenancy.no-context`: what a session sees that never said whose it is.
 
 use super::attack::{Attack, remedy, rows, transcript};
-use super::probe::{Counts, Probed, Why};
+use super::probe::{Counts, Probed, Session, Why};
 use super::roles::{grouped, listed, subject};
+use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
@@ -73,24 +74,32 @@ async fn run(context: &Context) -> Result<Verdict> {
         Ok(attack) => attack,
         Err(verdict) => return Ok(verdict),
     };
-    let mut seen: Vec<Vec<(String, Seen)>> = attack.relations.iter().map(|_| Vec::new()).collect();
-    let mut probes = 0;
-    for role in attack.roles.clone() {
-        let mut without = attack.session(&role, false).await?;
-        let mut with = attack.session(&role, true).await?;
-        for (relation, seen) in attack.relations.iter().zip(&mut seen) {
-            let probed = without.count(relation, &attack.tenants).await?;
-            let control = with.count(relation, &attack.tenants).await?;
-            probes += 2;
-            let may_read = relation.readers.contains(&role);
-            seen.push((role.clone(), judge(relation, probed, control, may_read)));
-        }
-    }
-    attack.count_probes(probes);
-    for (relation, seen) in attack.relations.clone().iter().zip(seen) {
-        report(&mut attack, relation, seen).await?;
+    for (relation, seen) in survey::<BothWays>(&mut attack).await? {
+        report(&mut attack, &relation, seen).await?;
     }
     Ok(attack.verdict())
+}
+
+/// A session that never sets a tenant, and one that does.
+struct BothWays {
+    without: Session,
+    with: Session,
+}
+
+impl Survey for BothWays {
+    type Seen = Seen;
+    const PROBES: usize = 2;
+
+    async fn open(attack: &Attack, role: &str) -> Result<Self> {
+        let without = attack.session(role, false).await?;
+        Ok(BothWays { without, with: attack.session(role, true).await? })
+    }
+
+    async fn look(&mut self, attack: &Attack, relation: &Relation, may_read: bool) -> Result<Seen> {
+        let probed = self.without.count(relation, &attack.tenants).await?;
+        let control = self.with.count(relation, &attack.tenants).await?;
+        Ok(judge(relation, probed, control, may_read))
+    }
 }
 
 fn judge(relation: &Relation, probed: Probed<Counts>, control: Probed<Counts>, may_read: bool) -> Seen {
@@ -117,7 +126,7 @@ fn judge(relation: &Relation, probed: Probed<Counts>, control: Probed<Counts>, m
     }
 }
 
-async fn report(attack: &mut Attack, relation: &Relation, seen: Vec<(String, Seen)>) -> Result<()> {
+async fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) -> Result<()> {
     // What is seen is a leak whatever else is lacking; of the rest nothing is known without rows.
     let lacks = attack.lacks(relation);
     let mut uncovered: Vec<String> = Vec::new();

@@ -1,10 +1,11 @@
 //! Where the parts of a keeper lie, and how one enters.
 
+use super::origin::Origin;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::postgres::Cache;
 use crate::process::effective_uid;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -14,23 +15,46 @@ use std::path::{Path, PathBuf};
 pub(in crate::server) struct Home {
     /// Private to us: the lock, the state file, the leases of owners.
     pub(in crate::server) state_dir: PathBuf,
+    workspace: PathBuf,
     tag: String,
 }
 
 impl Home {
-    /// The home of the server with this key.
+    /// The home of the server with this key, which `workspace` shares.
     ///
     /// # Errors
     /// The cache cannot be written.
-    pub(in crate::server) fn open(cache: &Cache, key: &Digest) -> Result<Home> {
-        let state_dir = cache.private_dir(&format!("servers/{}", key.short(16)))?;
+    pub(in crate::server) fn open(cache: &Cache, key: &Digest, workspace: &Path) -> Result<Home> {
+        let state_dir = cache.private_dir(&format!("{SHELF}/{}", key.short(16)))?;
+        Ok(Home::at(state_dir, workspace.to_owned()))
+    }
+
+    /// All homes, with what their servers were last started from.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    pub(in crate::server) fn all(cache: &Cache) -> Result<Vec<(Home, Origin)>> {
+        let entries = fs::read_dir(cache.private_dir(SHELF)?).into_iter().flatten().flatten();
+        let known = entries.filter_map(|entry| {
+            let origin = Origin::read(&entry.path())?;
+            Some((Home::at(entry.path(), origin.workspace.clone()), origin))
+        });
+        Ok(known.collect())
+    }
+
+    fn at(state_dir: PathBuf, workspace: PathBuf) -> Home {
         // The place is part of the tag: two caches never take one another's bases for their own.
         let tag = Hasher::new("home")
             .field("state", state_dir.as_os_str().as_encoded_bytes())
             .field("user", effective_uid().to_string())
             .finish()
             .short(10);
-        Ok(Home { state_dir, tag })
+        Home { state_dir, workspace, tag }
+    }
+
+    /// The workspace that shares the server.
+    pub(in crate::server) fn workspace(&self) -> &Path {
+        &self.workspace
     }
 
     pub(super) fn lock_file(&self) -> PathBuf {
@@ -51,6 +75,9 @@ impl Home {
         format!("{PARKED}{}-", self.tag)
     }
 }
+
+/// The folder of the cache in which the homes are.
+const SHELF: &str = "servers";
 
 pub(super) const BASE: &str = "pgh-";
 pub(super) const PARKED: &str = "pgp-";
@@ -112,7 +139,7 @@ pub(super) struct Published {
 
 impl Published {
     pub(super) fn read(home: &Home) -> Option<Published> {
-        let text = std::fs::read_to_string(home.state_file()).ok()?;
+        let text = fs::read_to_string(home.state_file()).ok()?;
         let (base, port) = text.trim_end().split_once('\n')?;
         Some(Published { base: base.into(), port: port.parse().ok()? })
     }
@@ -121,8 +148,14 @@ impl Published {
     pub(super) fn write(&self, home: &Home) -> Result<()> {
         let state = home.state_file();
         let new = state.with_extension("new");
-        std::fs::write(&new, format!("{}\n{}\n", self.base.display(), self.port))
-            .and_then(|()| std::fs::rename(&new, &state))
+        fs::write(&new, format!("{}\n{}\n", self.base.display(), self.port))
+            .and_then(|()| fs::rename(&new, &state))
             .attempt(ErrorKind::Environment, || format!("failed to write `{}`", state.display()))
     }
+}
+
+/// Tells the data of the server at `base`, running or parked, from those of all others: it goes where they go.
+pub(in crate::server) fn generation(base: &Path) -> Option<String> {
+    let text = fs::read_to_string(base.join("data/pgharness.generation")).ok()?;
+    Some(text.trim_end().to_owned())
 }

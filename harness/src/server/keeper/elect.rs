@@ -1,7 +1,8 @@
 //! Electing the one process that starts the server; everybody else enters.
 
-use super::base::{Entry, Home, Published, enter};
+use super::base::{Entry, Home, Published, enter, generation};
 use super::launch::{Attached, Launch, Park, Source, ask_to_park};
+use super::origin::Origin;
 use super::{reclaim, roots};
 use crate::env;
 use crate::error::Result;
@@ -37,7 +38,7 @@ pub(in crate::server) fn attach(
     let _elected = FileLock::wait(&home.lock_file())?;
     match enter_published(home) {
         Some(attached) => Ok(attached),
-        None => start(home, installation, settings, cache),
+        None => start(home, installation, settings, cache, &roots::candidates(cache)?),
     }
 }
 
@@ -61,8 +62,55 @@ pub(in crate::server) fn replace(
     }
     match enter_published(home) {
         Some(attached) => Ok(attached),
-        None => start(home, installation, settings, cache),
+        None => start(home, installation, settings, cache, &roots::candidates(cache)?),
     }
+}
+
+/// Enters the server of `home` if its data are of generation `wanted`, starting it again where they are parked.
+/// `None`: they are gone. Blocks; not to be called within a runtime.
+///
+/// # Errors
+/// The installation is no longer there, or the server does not start.
+pub(in crate::server) fn reenter(
+    home: &Home,
+    origin: &Origin,
+    cache: &Cache,
+    wanted: &str,
+) -> Result<Option<Attached>> {
+    let is_wanted = |attached: &Attached| has_living_data(&attached.door.base, wanted);
+    if let Some(attached) = enter_published(home) {
+        return Ok(Some(attached).filter(is_wanted));
+    }
+    let _elected = FileLock::wait(&home.lock_file())?;
+    if let Some(attached) = enter_published(home) {
+        return Ok(Some(attached).filter(is_wanted));
+    }
+    let Some(parked) = parked_data(home, origin, wanted) else { return Ok(None) };
+    // What is asked for must not be what makes room; that it cannot be touched is no reason not to try.
+    let _ = fs::File::open(parked).and_then(|base| base.set_modified(SystemTime::now()));
+    let attached = start(home, &origin.installation()?, &origin.settings, cache, &origin.roots)?;
+    // Where parked data turn out to be broken, a server is started on fresh ones.
+    Ok(Some(attached).filter(is_wanted))
+}
+
+/// Whether [`reenter`] would find the data of generation `wanted`.
+pub(in crate::server) fn has_generation(home: &Home, origin: &Origin, wanted: &str) -> bool {
+    match enter_published(home) {
+        Some(attached) => has_living_data(&attached.door.base, wanted),
+        None => parked_data(home, origin, wanted).is_some(),
+    }
+}
+
+/// A server that ended under its keeper is not started again on its data.
+fn has_living_data(base: &Path, wanted: &str) -> bool {
+    generation(base).is_some_and(|generation| generation == wanted) && !base.join("ended").exists()
+}
+
+/// The parked base that the next starter takes, if its data are of generation `wanted`.
+fn parked_data(home: &Home, origin: &Origin, wanted: &str) -> Option<PathBuf> {
+    wait_for_parking(home, &origin.roots);
+    let next = all_parked(home, &origin.roots).into_iter().find(|base| is_usable(base))?;
+    generation(&next).is_some_and(|generation| generation == wanted).then_some(next)
 }
 
 /// Removes what was left behind by those who were killed, unless somebody starts a server at this moment, who
@@ -85,13 +133,18 @@ fn enter_published(home: &Home) -> Option<Attached> {
 }
 
 /// Starts a server and publishes it; only under the lock.
-fn start(home: &Home, installation: &Installation, settings: &Settings, cache: &Cache) -> Result<Attached> {
-    let candidates = roots::candidates(cache)?;
-    reclaim::reclaim(home, &candidates);
+fn start(
+    home: &Home,
+    installation: &Installation,
+    settings: &Settings,
+    cache: &Cache,
+    candidates: &[PathBuf],
+) -> Result<Attached> {
+    reclaim::reclaim(home, candidates);
     reclaim::forget_homes(home);
     image::collect(cache);
-    wait_for_parking(home, &candidates);
-    let parked = take_parked(home, &candidates);
+    wait_for_parking(home, candidates);
+    let parked = take_parked(home, candidates);
     let (root, source) = match parked {
         Some(parked) => (parked.parent().unwrap_or(Path::new("/tmp")).to_owned(), Source::Parked(parked)),
         None => {
@@ -104,6 +157,8 @@ fn start(home: &Home, installation: &Installation, settings: &Settings, cache: &
     let launched = Launch { home, installation, settings, root, source, park, grace }.start()?;
     let published = Published { base: launched.door.base.clone(), port: launched.port };
     published.write(home)?;
+    // Without it kept databases are not found when this server has stopped, and all else is well.
+    let _ = Origin::new(home, installation, settings, candidates).write(home);
     // Not before: the data of one that nobody ever entered must not take the place of a former one's.
     ask_to_park(&published.base)?;
     Ok(launched)
@@ -137,12 +192,17 @@ fn wait_for_parking(home: &Home, candidates: &[PathBuf]) {
     let _ = waited;
 }
 
-/// The newest parked base of this home that can be used; others are removed.
-fn take_parked(home: &Home, candidates: &[PathBuf]) -> Option<PathBuf> {
+/// The parked bases of this home, the newest first.
+fn all_parked(home: &Home, candidates: &[PathBuf]) -> Vec<PathBuf> {
     let mut parked = entries(candidates, &home.parked_prefix());
     parked.sort_by_key(|base| std::cmp::Reverse(modified(base)));
+    parked
+}
+
+/// The newest parked base of this home that can be used; others are removed.
+fn take_parked(home: &Home, candidates: &[PathBuf]) -> Option<PathBuf> {
     let mut taken = None;
-    for base in parked {
+    for base in all_parked(home, candidates) {
         if taken.is_none() && is_usable(&base) {
             taken = Some(base);
         } else {

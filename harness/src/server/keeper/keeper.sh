@@ -128,7 +128,8 @@ reader=$!
 if [ "$take" = move ]; then
   mv "$source/data" "$base/data" && rm -rf "$source"
 else
-  cp -R "$source" "$base/data"
+  # What is told of these data from now on holds for no others: see `generation` in `base.rs`.
+  cp -R "$source" "$base/data" && echo "$name" >"$base/data/pgharness.generation"
 fi && rm -f data/postmaster.pid data/postmaster.opts && launch "$@" || : >uncopied
 : >up
 while :; do

@@ -16,12 +16,14 @@
 mod base;
 mod elect;
 mod launch;
+mod origin;
 mod reclaim;
 mod roots;
 
-pub(super) use base::{Door, Home, request_restart};
-pub(super) use elect::{attach, replace, tidy};
+pub(super) use base::{Door, Home, generation, request_restart};
+pub(super) use elect::{attach, has_generation, reenter, replace, tidy};
 pub(super) use launch::{Attached, Launch, Park, Source, ask_to_park, log_tail};
+pub(super) use origin::Origin;
 pub(super) use reclaim::has_keeper_of;
 #[cfg(feature = "cli")]
 pub(crate) use roots::Root;

@@ -4,6 +4,7 @@ use super::base::{BASE, Entry, Home, PARKED, enter};
 use super::elect::{PARKED_AGE_MAX, entries, modified};
 use super::launch::is_base_name;
 use crate::process::{FileLock, effective_uid};
+use crate::server::KEPT;
 use crate::wait::{self, Look};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -79,7 +80,10 @@ pub(super) fn forget_homes(home: &Home) {
         // Every participant puts its lease into `owners`, and every starter writes the state.
         let last_used =
             [&dir, &dir.join("owners"), &dir.join("state")].into_iter().map(|path| modified(path)).max();
-        let is_old = last_used.is_some_and(|time| time.elapsed().is_ok_and(|age| age > HOME_AGE_MAX));
+        // Where databases are kept, what starts their server again must not go before its data.
+        let has_kept = fs::read_dir(dir.join(KEPT)).is_ok_and(|mut kept| kept.next().is_some());
+        let age_max = if has_kept { PARKED_AGE_MAX } else { HOME_AGE_MAX };
+        let is_old = last_used.is_some_and(|time| time.elapsed().is_ok_and(|age| age > age_max));
         if dir == home.state_dir || !is_old {
             continue;
         }
@@ -183,18 +187,21 @@ mod tests {
     fn only_homes_that_nobody_came_back_to_are_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::at(dir.path().to_owned()).unwrap();
-        let home = |name: &str| Home::open(&cache, &Digest::of(name)).unwrap();
+        let home = |name: &str| Home::open(&cache, &Digest::of(name), dir.path()).unwrap();
         let (ours, old, recent, serving) = (home("ours"), home("old"), home("recent"), home("serving"));
+        let kept = home("kept");
+        fs::create_dir(kept.state_dir.join(KEPT)).unwrap();
+        fs::write(kept.state_dir.join(KEPT).join("a database"), "").unwrap();
         fs::write(serving.state_dir.join("state"), format!("{}\n5432\n", dir.path().display())).unwrap();
         let past = std::time::SystemTime::now() - HOME_AGE_MAX * 2;
-        for home in [&ours, &old, &serving] {
+        for home in [&ours, &old, &serving, &kept] {
             fs::write(home.state_dir.join("lock"), "").unwrap();
             for path in [home.state_dir.join("state"), home.state_dir.clone()] {
                 let _ = fs::File::open(path).and_then(|file| file.set_modified(past));
             }
         }
         forget_homes(&ours);
-        let left = [&ours, &old, &recent, &serving].map(|home| home.state_dir.exists());
-        assert_eq!(left, [true, false, true, true]);
+        let left = [&ours, &old, &recent, &serving, &kept].map(|home| home.state_dir.exists());
+        assert_eq!(left, [true, false, true, true, true]);
     }
 }

@@ -19,9 +19,12 @@ const SOCKET_PATH_BYTES_MAX: usize = 103;
 const SOCKET_TAIL_BYTES: usize = 40;
 
 /// Where base directories may lie, best first.
+///
+/// # Errors
+/// A folder is named that is not there: passed over, a slip of the pen would cost the memory that was meant.
 pub(super) fn candidates(cache: &Cache) -> Result<Vec<PathBuf>> {
     if let Some(roots) = env::DATA_ROOTS.text() {
-        return Ok(roots.split(':').filter(|root| !root.is_empty()).map(PathBuf::from).collect());
+        return named(&roots);
     }
     let mut roots = Vec::new();
     if cfg!(target_os = "linux") {
@@ -31,6 +34,19 @@ pub(super) fn candidates(cache: &Cache) -> Result<Vec<PathBuf>> {
     // Not TMPDIR: on macOS its path is too long for a socket.
     roots.push(PathBuf::from("/tmp"));
     Ok(roots)
+}
+
+/// The folders of a list, all of which must be there.
+fn named(roots: &str) -> Result<Vec<PathBuf>> {
+    let roots: Vec<PathBuf> = roots.split(':').filter(|root| !root.is_empty()).map(PathBuf::from).collect();
+    match roots.iter().find(|root| !root.is_dir()) {
+        None => Ok(roots),
+        Some(missing) => {
+            let (missing, name) = (missing.display(), env::DATA_ROOTS.name);
+            Err(Error::usage(format!("`{missing}`, which {name} names, is no folder"))
+                .with_help(format!("create it, or take it out of {name}: {}", env::DATA_ROOTS.meaning)))
+        }
+    }
 }
 
 /// The first candidate with room.
@@ -171,6 +187,20 @@ mod tests {
         };
         assert!(is_refused(0o500));
         assert!(!is_refused(0o777));
+    }
+
+    #[test]
+    fn a_folder_that_is_named_must_be_there() {
+        let here = tempfile::tempdir().unwrap();
+        let list = format!("{}::/nowhere", here.path().display());
+        let error = named(&list).unwrap_err();
+        assert_eq!(error.to_string(), "`/nowhere`, which PGHARNESS_DATA_ROOTS names, is no folder");
+        assert!(
+            error
+                .help()
+                .is_some_and(|help| help.starts_with("create it, or take it out of PGHARNESS_DATA_ROOTS"))
+        );
+        assert_eq!(named(list.trim_end_matches("/nowhere")).unwrap(), [here.path()]);
     }
 
     #[test]
