@@ -19,6 +19,7 @@ mod kept;
 mod load;
 mod migration;
 mod real_input;
+mod real_tools;
 mod report;
 mod rows;
 mod runtime;
