@@ -129,7 +129,7 @@ async fn database(findings: &mut Findings, options: &PgConnectOptions) {
 
 fn address_at(host: &str, port: u16) -> Result<(String, ())> {
     let at = format!("{host}:{port}");
-    let addresses = at.to_socket_addrs().map_err(|cause| {
+    let addresses = (host, port).to_socket_addrs().map_err(|cause| {
         Error::environment(format!("the host `{host}` is not known here"))
             .with_source(cause)
             .with_help("is the name right, and does this machine's network know it?")
@@ -213,19 +213,7 @@ async fn advisory_lock(session: &mut PgConnection) -> Result<(String, ())> {
 fn machine(findings: &mut Findings, source: &ServerSource, version: Option<&str>) {
     let is_embedded = *source == ServerSource::Embedded;
     let cache = Cache::open();
-    let installed = Request::from_env().and_then(|request| {
-        let request = match version {
-            Some(version) if env::VERSION.text().is_none() => request.with_version(version),
-            _ => request,
-        };
-        // What is here: whether it can be fetched shows when it is.
-        Installation::find(&request.with_offline(true))
-    });
-    findings.note(
-        "installation",
-        is_embedded,
-        installed.map(|found| (format!("Postgres {} in `{}`", found.version(), found.bin().display()), ())),
-    );
+    findings.note("installation", is_embedded, installation(version));
     let root = cache.and_then(|cache| Ok((Root::chosen(&cache)?, cache)));
     findings.note(
         "tmpfs",
@@ -238,6 +226,20 @@ fn machine(findings: &mut Findings, source: &ServerSource, version: Option<&str>
     );
     let is_container = matches!(source, ServerSource::Container { .. });
     findings.note("container engine", is_container, engine());
+}
+
+/// The installation that is here, or whether one will be fetched.
+fn installation(version: Option<&str>) -> Result<(String, ())> {
+    let request = match (Request::from_env()?, version) {
+        (request, Some(version)) if env::VERSION.text().is_none() => request.with_version(version),
+        (request, _) => request,
+    };
+    let fetches = !request.is_offline() && request.explicit().is_none();
+    match Installation::find(&request.with_offline(true)) {
+        Ok(found) => Ok((format!("Postgres {} in `{}`", found.version(), found.bin().display()), ())),
+        Err(_) if fetches => Ok(("none is here yet: it is fetched when one is needed".to_owned(), ())),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether somebody listens where container engines do.

@@ -2,7 +2,8 @@
 
 use super::foreign;
 use super::ledger::Ledger;
-use super::source::{Migration, Migrations};
+use super::source::Migrations;
+use super::step::Migration;
 use super::table::TableName;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
@@ -123,7 +124,7 @@ impl History {
             // A tool may keep several histories, one in each schema.
             let ours = comment.starts_with(MARKER);
             if !ours && foreign::owner(&found.name, &columns).is_some_and(|owner| owner.tool != self.tool) {
-                return Err(not_ours(&found, &columns, &database, self.tool));
+                return Err(foreign::not_ours(&found, &columns, &database, self.tool));
             }
         }
         Ok(Located { table, exists: false })
@@ -179,7 +180,7 @@ impl History {
                 Err(Error::new(ErrorKind::Migration, message).with_help("use a newer pgharness"))
             }
             None if version.is_none() && self.has_all(columns) => Ok(()),
-            _ => Err(not_ours(table, columns, database, self.tool)),
+            _ => Err(foreign::not_ours(table, columns, database, self.tool)),
         }
     }
 
@@ -337,27 +338,4 @@ async fn holders(session: &mut Session, table: &QualifiedName) -> String {
     );
     let row = session.row(&who).await;
     row.and_then(|row| row.try_get(0)).unwrap_or_else(|_| "the server does not tell who".to_owned())
-}
-
-/// Another tool keeps its history in this database, or a table of other use has the name of ours.
-fn not_ours(table: &QualifiedName, columns: &[String], database: &str, tool: &str) -> Error {
-    match foreign::owner(&table.name, columns).filter(|owner| owner.tool != tool) {
-        Some(foreign) => Error::new(
-            ErrorKind::Migration,
-            format!("database `{database}` is migrated by {}: it has the history `{table}`", foreign.tool),
-        )
-        .with_help(format!(
-            "let that tool migrate it (`command = \"{}\"` under `[migrations]`), set `format` if the files are its own, \
-             or begin with an empty database",
-            foreign.command.replace('"', "\\\"")
-        )),
-        None => {
-            let whose = if tool == "plain" { "pgharness" } else { tool };
-            Error::new(
-                ErrorKind::Migration,
-                format!("`{table}` of database `{database}` is not a history of {whose}"),
-            )
-            .with_help("name another table as `history` under `[migrations]`")
-        }
-    }
 }

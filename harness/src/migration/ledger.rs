@@ -1,7 +1,8 @@
 //! What a format's own tool keeps in its history, and how.
 
 use super::history::Entry;
-use super::source::{Migration, Migrations};
+use super::source::Migrations;
+use super::step::Migration;
 use std::time::Duration;
 
 /// The history as one tool keeps it. In all SQL, `table` is the table's name, quoted.

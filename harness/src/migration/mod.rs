@@ -22,10 +22,12 @@ mod name;
 mod plan;
 mod runner;
 mod source;
+mod step;
 mod table;
 
 pub use format::Format;
 pub use history::Entry;
 pub use name::{NameProblem, ProblemKind};
 pub use runner::{Applied, AppliedMigration, Runner};
-pub use source::{Delivery, Migration, Migrations, Turn, Version, problems};
+pub use source::{Migrations, problems};
+pub use step::{Delivery, Migration, Turn, Version};

@@ -2,7 +2,8 @@
 
 use super::history::Entry;
 use super::ledger::Ledger;
-use super::source::{Migration, Migrations, Turn};
+use super::source::Migrations;
+use super::step::{Migration, Turn};
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 

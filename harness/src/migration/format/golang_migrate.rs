@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::migration::history::Entry;
 use crate::migration::ledger::Ledger;
 use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration};
-use crate::migration::source::{Delivery, Migration, Migrations, Version, read_script};
+use crate::migration::source::{Migrations, read_script};
+use crate::migration::step::{Delivery, Migration, Version};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ pub(super) use listing::Listing;
 
 use super::ledger::Ledger;
 use super::name::{self, NameProblem};
-use super::source::Migration;
+use super::step::Migration;
 use super::table::TableName;
 use crate::error::{Error, Result};
 use std::fmt;

@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::ident::quote_literal;
 use crate::migration::ledger::{Ledger, utc};
 use crate::migration::name::{NameProblem, ProblemKind, out_of_order};
-use crate::migration::source::{Delivery, Migration, Version, read_script};
+use crate::migration::source::read_script;
+use crate::migration::step::{Delivery, Migration, Version};
 use std::time::Duration;
 
 pub(super) struct Plain;

@@ -6,7 +6,8 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::quote_literal;
 use crate::migration::ledger::{Ledger, utc};
 use crate::migration::name::{NameProblem, ProblemKind};
-use crate::migration::source::{Delivery, Migration, Version, read_script};
+use crate::migration::source::read_script;
+use crate::migration::step::{Delivery, Migration, Version};
 use serde::Deserialize;
 use std::time::Duration;
 

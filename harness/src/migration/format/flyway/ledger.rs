@@ -4,7 +4,8 @@ use super::{Flyway, Kind, Name, normal, numbers, repeatable};
 use crate::ident::quote_literal;
 use crate::migration::history::Entry;
 use crate::migration::ledger::{Ledger, local};
-use crate::migration::source::{Migration, Migrations, Turn};
+use crate::migration::source::Migrations;
+use crate::migration::step::{Migration, Turn};
 use std::time::Duration;
 
 impl Ledger for Flyway {

@@ -9,7 +9,8 @@ use super::{Clue, Format, Layout, Listing, Reading};
 use crate::error::{Error, Result};
 use crate::migration::ledger::Ledger;
 use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration};
-use crate::migration::source::{Delivery, Migration, Turn, Version, read_script};
+use crate::migration::source::read_script;
+use crate::migration::step::{Delivery, Migration, Turn, Version};
 use crate::migration::table::TableName;
 use config::{Config, ScriptConfig};
 use std::collections::BTreeMap;
@@ -81,7 +82,7 @@ fn repeatable(description: &str) -> String {
 /// CRC-32 of the lines without their ends, as the signed number that the history has.
 fn checksum(text: &str) -> i32 {
     let mut crc = u32::MAX;
-    for byte in text.lines().flat_map(str::bytes) {
+    for byte in text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')) {
         crc ^= u32::from(byte);
         for _ in 0..8 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
