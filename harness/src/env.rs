@@ -60,6 +60,8 @@ variables! {
         "comma-separated list of what must be there (`container`, `pgbouncer`, …): tests fail without it instead of being skipped";
     DATABASE_URL = "DATABASE_URL", "none",
         "URL of a service's database, for the reference data layer";
+    PGPASSWORD_FILE = "PGPASSWORD_FILE", "none",
+        "file with the password for a database by URL whose URL holds none, as secrets are mounted";
     DATABASE_POOL_MAX = "DATABASE_POOL_MAX", "10",
         "cap on a service's connections";
     DATABASE_POOL_ACQUIRE_TIMEOUT_MS = "DATABASE_POOL_ACQUIRE_TIMEOUT_MS", "5000",

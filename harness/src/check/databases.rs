@@ -57,7 +57,10 @@ impl Databases {
     /// As [`builder`](Databases::builder), with migrations.
     fn with_migrations(&self, project: &Project) -> Result<TemplateBuilder> {
         let migrations = &project.migrations;
-        let builder = self.builder(project)?.with_history(&migrations.history);
+        let mut builder = self.builder(project)?;
+        if let Some(history) = &migrations.history {
+            builder = builder.with_history(history);
+        }
         Ok(match &migrations.command {
             // It runs in the project's folder, as people do.
             Some(command) => builder.with_migration_command(command),

@@ -5,7 +5,7 @@ use super::project::Project;
 use crate::database::TestDb;
 use crate::error::Result;
 use crate::ident::QualifiedName;
-use crate::migration::{Applied, Migrations, Runner, known_histories};
+use crate::migration::{Applied, Migrations, Runner};
 use crate::postgres::command_path;
 use crate::process::Program;
 use crate::script::environment;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct Migrator {
     migrations: Migrations,
-    history: String,
+    history: Option<String>,
     role: Option<String>,
 }
 
@@ -37,7 +37,11 @@ impl Migrator {
     }
 
     fn runner(&self) -> Runner<'_> {
-        Runner::new(&self.migrations).with_history(&self.history)
+        let runner = Runner::new(&self.migrations);
+        match &self.history {
+            Some(table) => runner.with_history(table),
+            None => runner,
+        }
     }
 
     fn options(&self, db: &TestDb) -> PgConnectOptions {
@@ -80,8 +84,11 @@ impl Migrator {
             }
             None => {
                 let format = self.migrations.format().unwrap_or_default();
+                let history = self.history.iter().flat_map(|table| ["--history", table]);
                 Program::shell(&format!("{wait}; exec \"$PGHARNESS_PROGRAM\" migrate \"$@\""))
-                    .args(["sh", "--history", &self.history, "--format", format.name(), "--dir"])
+                    .args(["sh", "--format", format.name()])
+                    .args(history)
+                    .arg("--dir")
                     .arg(self.migrations.dir())
                     .env("PGHARNESS_PROGRAM", program)
             }
@@ -115,8 +122,7 @@ impl Migrator {
 
     /// Whether `table` is one that a runner keeps its history in.
     pub(super) fn is_history(&self, table: &QualifiedName) -> bool {
-        *table == QualifiedName::parse(&self.history)
-            || (self.migrations.command_line().is_some() && known_histories().any(|name| name == table.name))
+        self.runner().keeps_history_in(table)
     }
 }
 

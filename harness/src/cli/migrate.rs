@@ -1,38 +1,27 @@
-//! `pgharness migrate`: what a check starts several of.
+//! `pgharness migrate`: the job of a Compose service or a Helm hook, and what a check starts several of.
 
+use super::target::{Source, Target};
 use super::{Answer, block_on};
-use crate::env;
-use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::migration::{Format, Migrations, Runner};
+use crate::error::Result;
 use clap::Args;
-use sqlx::postgres::PgConnectOptions;
-use std::path::PathBuf;
 
-/// Applies the migrations in a folder to the database of `DATABASE_URL`.
+/// Applies the pending migrations to a database.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// The folder.
-    #[arg(long, value_name = "FOLDER")]
-    dir: PathBuf,
-    /// How its files are laid out.
-    #[arg(long, default_value = "auto")]
-    format: String,
-    /// The table for the history.
-    #[arg(long, value_name = "TABLE")]
-    history: String,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    source: Source,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
-    let format: Format = arguments.format.parse()?;
-    let migrations = Migrations::load(&arguments.dir, format)?;
-    let url = env::DATABASE_URL
-        .text()
-        .ok_or_else(|| Error::usage(format!("{} is not set", env::DATABASE_URL.name)))?;
-    let options: PgConnectOptions = url
-        .parse()
-        .attempt(ErrorKind::Usage, || format!("{} is no URL of a database", env::DATABASE_URL.name))?;
-    let runner = Runner::new(&migrations).with_history(&arguments.history);
-    let applied = block_on(async { runner.apply(&options).await })?;
-    let text = applied.applied.iter().map(|one| format!("{}\n", one.name)).collect();
+    let loaded = arguments.source.load()?;
+    let options = arguments.target.options()?;
+    let applied = block_on(async { loaded.runner().apply(&options).await })?;
+    let text = match (loaded.migrations.command_line(), applied.applied.is_empty()) {
+        (Some(line), _) => format!("`{line}` ran\n"),
+        (None, true) => format!("nothing is pending: {} applied before\n", applied.already),
+        (None, false) => applied.applied.iter().map(|one| format!("{}\n", one.name)).collect(),
+    };
     Ok(Answer { text, exit_code: 0 })
 }

@@ -1,11 +1,14 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod doctor;
 mod drift;
 mod explain;
 mod migrate;
 mod output;
+mod plan;
 mod psql;
+mod target;
 mod verify;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -27,10 +30,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Arguments),
+    Doctor(doctor::Arguments),
     Drift(drift::Arguments),
     Explain(explain::Arguments),
-    #[command(hide = true)]
     Migrate(migrate::Arguments),
+    Plan(plan::Arguments),
     Psql(psql::Arguments),
     Verify(verify::Arguments),
 }
@@ -64,9 +68,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn answer(command: Command, colour: Colour) -> Result<Answer> {
     match command {
         Command::Check(arguments) => check::run(&arguments, colour),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Drift(arguments) => drift::run(&arguments, colour),
         Command::Explain(arguments) => explain::run(&arguments, colour),
         Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Psql(arguments) => psql::run(&arguments, colour),
         Command::Verify(arguments) => verify::run(&arguments, colour),
     }

@@ -1,6 +1,7 @@
 //! Histories that other tools keep.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::ident::QualifiedName;
 
 /// A table in which another tool keeps its history, and how that tool is run.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ const GOLANG_MIGRATE: ForeignHistory = ForeignHistory {
 const UNDEFINED_TABLE: &str = "42P01";
 
 /// The names of the tables in which known tools keep their history.
-pub fn tables() -> impl Iterator<Item = &'static str> {
+pub(super) fn tables() -> impl Iterator<Item = &'static str> {
     FOREIGN.iter().map(|foreign| foreign.table)
 }
 
@@ -82,6 +83,29 @@ pub(super) fn owner(table: &str, columns: &[String]) -> Option<&'static ForeignH
         return Some(GOLANG);
     }
     FOREIGN.iter().find(|foreign| foreign.table == table)
+}
+
+/// Another tool keeps its history in this database, or a table of other use has the name of ours.
+pub(super) fn not_ours(table: &QualifiedName, columns: &[String], database: &str, tool: &str) -> Error {
+    match owner(&table.name, columns).filter(|owner| owner.tool != tool) {
+        Some(foreign) => Error::new(
+            ErrorKind::Migration,
+            format!("database `{database}` is migrated by {}: it has the history `{table}`", foreign.tool),
+        )
+        .with_help(format!(
+            "let that tool migrate it (`command = \"{}\"` under `[migrations]`), set `format` if the files are its own, \
+             or begin with an empty database",
+            foreign.command.replace('"', "\\\"")
+        )),
+        None => {
+            let whose = if tool == "plain" { "pgharness" } else { tool };
+            Error::new(
+                ErrorKind::Migration,
+                format!("`{table}` of database `{database}` is not a history of {whose}"),
+            )
+            .with_help("name another table as `history` under `[migrations]`")
+        }
+    }
 }
 
 #[cfg(test)]

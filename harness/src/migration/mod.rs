@@ -16,15 +16,18 @@
 mod foreign;
 mod format;
 mod history;
+mod ledger;
 mod lock;
 mod name;
 mod plan;
 mod runner;
 mod source;
+mod step;
+mod table;
 
-pub use foreign::tables as known_histories;
 pub use format::Format;
 pub use history::Entry;
 pub use name::{NameProblem, ProblemKind};
 pub use runner::{Applied, AppliedMigration, Runner};
-pub use source::{Migration, Migrations, Version, problems};
+pub use source::{Migrations, problems};
+pub use step::{Delivery, Migration, Turn, Version};

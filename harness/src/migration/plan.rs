@@ -1,7 +1,9 @@
 //! What is to be applied: the files compared with the history.
 
 use super::history::Entry;
-use super::source::{Migration, Migrations};
+use super::ledger::Ledger;
+use super::source::Migrations;
+use super::step::{Migration, Turn};
 use crate::error::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 
@@ -18,9 +20,10 @@ impl<'a> Plan<'a> {
     /// Compares.
     ///
     /// # Errors
-    /// A file was edited or removed after it had been applied, or one is pending that comes before an applied one.
-    /// All of them are told.
+    /// A file was edited or removed after it had been applied, one is recorded as half applied, or one is pending
+    /// that comes before an applied one. All of them are told.
     pub(super) fn new(migrations: &'a Migrations, history: &[Entry], database: &str) -> Result<Plan<'a>> {
+        let ledger = migrations.format().unwrap_or_default().ledger();
         let mut applied: BTreeMap<&str, &Entry> =
             history.iter().map(|entry| (entry.version.as_str(), entry)).collect();
         let mut plan = Plan { pending: Vec::new(), already: 0 };
@@ -30,11 +33,19 @@ impl<'a> Plan<'a> {
                 plan.pending.push(migration);
                 continue;
             };
-            plan.already += 1;
-            for late in plan.pending.drain(..) {
-                wrong.push(out_of_order(late, migration));
+            if !entry.complete {
+                wrong.push(half_applied(entry, ledger));
+                continue;
             }
-            if entry.checksum != migration.checksum.to_string() {
+            plan.already += 1;
+            if migration.turn != Turn::Repeatable {
+                let late = plan.pending.iter().filter(|late| late.turn == Turn::InOrder);
+                wrong.extend(late.map(|late| out_of_order(late, migration)));
+                plan.pending.retain(|late| late.turn != Turn::InOrder);
+            }
+            if let (Some(then), Some(now)) = (&entry.checksum, &migration.checksum)
+                && then != now
+            {
                 wrong.push(edited(migration, entry));
             }
         }
@@ -56,6 +67,10 @@ fn out_of_order(late: &Migration, applied: &Migration) -> (String, String) {
         format!("`{}` is pending, and `{}`, which comes after it, is applied", late.name(), applied.name()),
         format!("give `{}` a version that comes after all applied ones", late.name()),
     )
+}
+
+fn half_applied(entry: &Entry, ledger: &dyn Ledger) -> (String, String) {
+    (format!("`{}` is recorded as half applied ({})", entry.name, entry.applied_at), ledger.mend().to_owned())
 }
 
 fn edited(migration: &Migration, entry: &Entry) -> (String, String) {
@@ -96,9 +111,10 @@ mod tests {
                 checksum: migrations
                     .iter()
                     .find(|migration| migration.name() == *name)
-                    .map_or("other".into(), |migration| migration.checksum.to_string()),
-                duration_ms: 0,
+                    .map_or(Some("other".into()), |migration| migration.checksum.clone()),
+                duration_ms: Some(0),
                 applied_at: "then".into(),
+                complete: !name.ends_with("half.sql"),
             })
             .collect();
         let plan = Plan::new(&migrations, &history, "db");
@@ -118,6 +134,7 @@ mod tests {
             Err("`2_b.sql` is pending, and `3_c.sql`, which comes after it, is applied"),
         );
         check(&["1_a.sql", "2_other.sql"], Err("`2_b.sql` was edited after it had been applied (then)"));
+        check(&["1_a.sql", "2_half.sql"], Err("`2_half.sql` is recorded as half applied (then)"));
         check(
             &["1_a.sql", "2_b.sql", "3_c.sql", "4_d.sql"],
             Err("`4_d.sql` is applied, and its file is gone"),

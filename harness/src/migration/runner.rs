@@ -1,23 +1,29 @@
 //! The built-in runner.
 
 use super::foreign;
-use super::history::{Entry, History};
+use super::history::{Entry, History, Located};
 use super::lock::MigrationLock;
 use super::plan::Plan;
-use super::source::{Migration, Migrations, Version};
+use super::source::Migrations;
+use super::step::{Delivery, Migration, Version};
 use crate::error::{Error, Result};
+use crate::ident::QualifiedName;
 use crate::postgres::{Installation, command_path};
 use crate::script::{Purpose, Session};
 use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
 
+/// The SQLSTATE of a statement that refuses to run in a transaction.
+const IN_A_TRANSACTION: &str = "25001";
+
 /// Applies migrations, each once, however many runners there are.
 ///
-/// A migration runs in one transaction together with its row in the history; one that opts out has its statements
-/// sent one by one, and its row written after the last. One session advisory lock keeps runners apart; it is given
-/// back on every path, and the server frees it when the connection ends, which a dropped future brings about. A
-/// migration begins with the session's settings as they were at the start: a `search_path` or a role that one
-/// file sets does not reach the next.
+/// A migration runs in one transaction together with its row in the history; how one that opts out is sent is its
+/// format's [`Delivery`](super::Delivery). The history is the one that the format's own tool keeps, so that either
+/// goes on where the other stopped. One session advisory lock keeps runners apart; it is given back on every path,
+/// and the server frees it when the connection ends, which a dropped future brings about. A migration begins with
+/// the session's settings as they were at the start: a `search_path` or a role that one file sets does not reach
+/// the next.
 ///
 /// A second run changes nothing, and takes no lock to find that out.
 #[derive(Clone, Debug)]
@@ -51,22 +57,30 @@ pub struct AppliedMigration {
 }
 
 impl<'a> Runner<'a> {
-    /// A runner of `migrations` that keeps its history in `public.schema_migrations` and waits five minutes for
-    /// another runner.
+    /// A runner of `migrations` that keeps its history where the format's own tool does (in
+    /// `public.schema_migrations` where there is none), and waits five minutes for another runner.
     pub fn new(migrations: &'a Migrations) -> Self {
         Runner {
             migrations,
-            history: History::new("public.schema_migrations"),
+            history: History::of(migrations),
             lock_timeout: Duration::from_secs(300),
             tools: None,
         }
     }
 
-    /// Keeps the history in the table `schema.name`. A missing schema is created.
+    /// Keeps the history in the table `schema.name`, in the same form. A missing schema is created.
     #[must_use]
     pub fn with_history(mut self, table: &str) -> Self {
-        self.history = History::new(table);
+        self.history = self.history.with_table(table);
         self
+    }
+
+    /// Whether the history is kept in `table`; of a [command](Migrations::command), whether it may be.
+    pub fn keeps_history_in(&self, table: &QualifiedName) -> bool {
+        match self.migrations.as_command() {
+            Some(_) => foreign::tables().any(|name| name == table.name),
+            None => self.history.fits(table),
+        }
     }
 
     /// Waits that long for another runner.
@@ -134,10 +148,8 @@ impl<'a> Runner<'a> {
     pub async fn history(&self, options: &PgConnectOptions) -> Result<Vec<Entry>> {
         self.refuse_command()?;
         let mut session = self.connect(options).await?;
-        let entries = match self.history.exists(&mut session).await? {
-            true => self.history.read(&mut session).await?,
-            false => Vec::new(),
-        };
+        let located = self.history.locate(&mut session).await?;
+        let entries = self.history.read(&mut session, &located, self.migrations).await?;
         session.close().await;
         Ok(entries)
     }
@@ -158,63 +170,69 @@ impl<'a> Runner<'a> {
         Ok(session)
     }
 
-    /// Whether there is a history, and what is to be done.
-    async fn survey(&self, session: &mut Session) -> Result<(bool, Plan<'a>)> {
-        let exists = self.history.exists(session).await?;
-        let entries = if exists { self.history.read(session).await? } else { Vec::new() };
-        Ok((exists, Plan::new(self.migrations, &entries, session.database())?))
+    /// Where the history is, and what is to be done.
+    async fn survey(&self, session: &mut Session) -> Result<(Located, Plan<'a>)> {
+        let located = self.history.locate(session).await?;
+        let entries = self.history.read(session, &located, self.migrations).await?;
+        let plan = Plan::new(self.migrations, &entries, session.database())?;
+        Ok((located, plan))
     }
 
     async fn apply_locked(&self, session: &mut Session, lock: MigrationLock) -> Result<Applied> {
         // Again, since what was pending before the wait may be applied now.
-        let (exists, plan) = self.survey(session).await?;
+        let (located, plan) = self.survey(session).await?;
         let mut applied = Applied { applied: Vec::new(), already: plan.already };
-        if !exists {
-            self.history.create(session).await?;
+        if !located.exists {
+            self.history.create(session, &located.table).await?;
         }
         for migration in plan.pending {
-            let outcome = if migration.transactional {
-                self.apply_in_transaction(session, lock, migration).await
-            } else {
-                self.apply_apart(session, lock, migration).await
-            };
-            let took = outcome.map_err(foreign::advise)?;
+            let outcome = self.apply_one(session, lock, &located.table, migration).await;
+            let took = outcome.map_err(|error| self.advise(error, migration))?;
             let (version, name) = (migration.version.clone(), migration.name().to_owned());
             applied.applied.push(AppliedMigration { version, name, took });
         }
         Ok(applied)
     }
 
-    async fn apply_in_transaction(
+    async fn apply_one(
         &self,
         session: &mut Session,
         lock: MigrationLock,
+        table: &QualifiedName,
         migration: &Migration,
     ) -> Result<Duration> {
+        let (script, purpose) = (&migration.script, Purpose::Migration);
+        self.history.begin(session, table, migration).await?;
         let started = Instant::now();
-        let transaction = session.load(&migration.script, Purpose::Migration).await?;
+        let transaction = match migration.delivery {
+            Delivery::Transaction => Some(session.load(script, purpose).await?),
+            Delivery::Statements => session.run_apart(script, purpose).await.map(|()| None)?,
+            Delivery::Message => session.run_whole(script, purpose).await.map(|()| None)?,
+        };
         let took = started.elapsed();
         // A role or a time-out that the file set must not decide whether the history can be written.
         session.take_back(self.history.lock_timeout()).await?;
-        lock.check(session, migration.name()).await?;
-        self.history.record(session, migration, took).await?;
-        session.commit(transaction, &migration.script, Purpose::Migration).await?;
+        match transaction {
+            Some(transaction) => {
+                lock.check(session, migration.name()).await?;
+                self.history.record(session, table, migration, took).await?;
+                session.commit(transaction, script, purpose).await?;
+            }
+            // Recorded first: what was done is done, whatever has become of the lock.
+            None => {
+                self.history.record(session, table, migration, took).await?;
+                lock.check(session, migration.name()).await?;
+            }
+        }
         Ok(took)
     }
 
-    async fn apply_apart(
-        &self,
-        session: &mut Session,
-        lock: MigrationLock,
-        migration: &Migration,
-    ) -> Result<Duration> {
-        let started = Instant::now();
-        session.run_apart(&migration.script, Purpose::Migration).await?;
-        let took = started.elapsed();
-        session.take_back(self.history.lock_timeout()).await?;
-        // Recorded first: what was done is done, whatever has become of the lock.
-        self.history.record(session, migration, took).await?;
-        lock.check(session, migration.name()).await?;
-        Ok(took)
+    /// Adds what the project's own tool has for such a failure.
+    fn advise(&self, error: Error, migration: &Migration) -> Error {
+        let is_sent_whole = migration.delivery != Delivery::Statements;
+        if is_sent_whole && error.sqlstate().is_some_and(|code| code == IN_A_TRANSACTION) {
+            return error.with_help(self.migrations.format().unwrap_or_default().outside_a_transaction());
+        }
+        foreign::advise(error)
     }
 }

@@ -1,87 +1,14 @@
 //! The ordered source of migrations.
 
-use super::format::{Format, Listing};
+use super::format::{Format, Listing, Reading};
 use super::name::NameProblem;
-use crate::digest::{Digest, Hasher};
+use super::step::Migration;
+use super::table::TableName;
+use crate::digest::Hasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::{CommandLine, Purpose, Script};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// What tells a migration from all others of its source, and orders them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Version {
-    /// A number.
-    Number(i64),
-    /// A name.
-    Name(String),
-}
-
-/// As the history has it.
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Version::Number(number) => number.fmt(f),
-            Version::Name(name) => f.write_str(name),
-        }
-    }
-}
-
-/// One step of a schema's history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Migration {
-    /// Its version.
-    pub version: Version,
-    /// What it does.
-    pub script: Script,
-    /// The checksum of its file; line ends and a byte order mark do not matter.
-    pub checksum: Digest,
-    /// Whether it runs in one transaction; else its statements are sent one by one.
-    pub transactional: bool,
-    /// What undoes it.
-    pub down: Option<Script>,
-    /// What its comments say to the harness: `phase contract` of a line `-- pgharness:phase contract`.
-    pub tags: Vec<String>,
-}
-
-impl Migration {
-    pub(super) fn new(version: Version, script: Script, transactional: bool, down: Option<Script>) -> Self {
-        let tags = comments(script.text())
-            .filter_map(|comment| comment.strip_prefix("pgharness:"))
-            .map(|tag| tag.trim().to_owned())
-            .collect();
-        let checksum = script.checksum();
-        Migration { version, script, checksum, transactional, down, tags }
-    }
-
-    /// The name of its file.
-    pub fn name(&self) -> &str {
-        self.script.name()
-    }
-
-    /// Where its file is.
-    pub fn path(&self) -> &Path {
-        self.script.path()
-    }
-
-    /// Its SQL.
-    pub fn sql(&self) -> &str {
-        self.script.text()
-    }
-
-    /// Whether a line of it is the comment `tag`, such as `-- pgharness:phase contract`.
-    pub fn has_comment(&self, tag: &str) -> bool {
-        let tag = tag.trim().trim_start_matches("--").trim();
-        comments(self.sql()).any(|comment| comment == tag)
-    }
-}
-
-/// The lines of a text that are comments, without the dashes, trimmed.
-fn comments(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter_map(|line| line.trim().strip_prefix("--")).map(str::trim)
-}
 
 /// The ordered source of migrations: files, or a command that applies its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +16,7 @@ pub struct Migrations(Source);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
-    Files { dir: PathBuf, format: Format, migrations: Vec<Migration>, problems: Vec<NameProblem> },
+    Files { dir: PathBuf, format: Format, reading: Reading },
     Command(CommandLine),
 }
 
@@ -112,12 +39,7 @@ impl Migrations {
             return Err(Error::new(ErrorKind::Migration, message));
         }
         let dir = dir.to_owned();
-        Ok(Migrations(Source::Files {
-            dir,
-            format,
-            migrations: reading.migrations,
-            problems: reading.problems,
-        }))
+        Ok(Migrations(Source::Files { dir, format, reading }))
     }
 
     /// A tool of the project's own: the command line `line`, run in `dir` by `sh` with `DATABASE_URL` and libpq's
@@ -138,7 +60,7 @@ impl Migrations {
     /// The migrations in order; none of a [`command`](Migrations::command), which knows its own.
     pub fn iter(&self) -> std::slice::Iter<'_, Migration> {
         match &self.0 {
-            Source::Files { migrations, .. } => migrations.iter(),
+            Source::Files { reading, .. } => reading.migrations.iter(),
             Source::Command(_) => [].iter(),
         }
     }
@@ -172,7 +94,23 @@ impl Migrations {
     /// The hazards of names and first lines, which did not keep the folder from being read.
     pub fn problems(&self) -> &[NameProblem] {
         match &self.0 {
-            Source::Files { problems, .. } => problems,
+            Source::Files { reading, .. } => &reading.problems,
+            Source::Command(_) => &[],
+        }
+    }
+
+    /// The table for the history that the tool's own configuration names.
+    pub(super) fn table(&self) -> Option<&TableName> {
+        match &self.0 {
+            Source::Files { reading, .. } => reading.table.as_ref(),
+            Source::Command(_) => None,
+        }
+    }
+
+    /// The schemas that the tool's own configuration wants.
+    pub(super) fn schemas(&self) -> &[String] {
+        match &self.0 {
+            Source::Files { reading, .. } => &reading.schemas,
             Source::Command(_) => &[],
         }
     }
@@ -198,14 +136,19 @@ impl Migrations {
     pub fn add_to(&self, hasher: &mut Hasher) -> Result<()> {
         match &self.0 {
             Source::Command(command) => command.add_to(hasher, Purpose::Migration),
-            Source::Files { format, migrations, .. } => {
+            Source::Files { format, reading, .. } => {
                 hasher.add("migration format", format.name());
-                for migration in migrations {
+                if let Some(table) = &reading.table {
+                    hasher.add("history", format!("{table:?}"));
+                }
+                hasher.add("schemas", reading.schemas.join("\n"));
+                for migration in &reading.migrations {
                     hasher.add("migration", migration.version.to_string());
                     hasher.add("name", migration.name());
-                    // The text as it is, not the checksum: an end of line within a string is data.
+                    // The text as it is: an end of line within a string is data.
                     hasher.add("sql", migration.sql());
-                    hasher.add("transactional", [u8::from(migration.transactional)]);
+                    hasher.add("checksum", migration.checksum.as_deref().unwrap_or_default());
+                    hasher.add("delivery", migration.delivery.to_string());
                 }
                 Ok(())
             }
@@ -238,20 +181,6 @@ pub(super) fn read_script(listing: &Listing, name: &str) -> Result<Script> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn migration(text: &str) -> Migration {
-        Migration::new(Version::Number(1), Script::new("a.sql", "a.sql", text), true, None)
-    }
-
-    #[test]
-    fn tags_are_read_from_comments() {
-        let migration =
-            migration("-- pgharness:phase contract\nselect 1; -- not this\n  --pgharness: slow \n");
-        assert_eq!(migration.tags, ["phase contract", "slow"]);
-        assert!(migration.has_comment("-- pgharness:phase contract"));
-        assert!(!migration.has_comment("-- pgharness:phase"));
-        assert!(!migration.has_comment("not this"));
-    }
 
     #[test]
     fn whatever_shapes_the_schema_shapes_the_digest() {

@@ -6,6 +6,7 @@ use super::statements::{Effect, Statement, split};
 use crate::digest::Digest;
 use crate::error::{Attempt, Error, Result};
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A file of SQL.
@@ -63,6 +64,30 @@ impl Script {
     /// Its text, without a byte order mark.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Its text as the file has it, with a byte order mark if that has one.
+    pub(crate) fn raw(&self) -> String {
+        if self.had_bom { format!("\u{feff}{}", self.text) } else { self.text.clone() }
+    }
+
+    /// The same file of which only the bytes in `parts` are run: the rest is blanked out, so that places in it stay
+    /// what they are.
+    pub(crate) fn keeping(&self, parts: impl IntoIterator<Item = Range<usize>>) -> Script {
+        let mut text = String::with_capacity(self.text.len());
+        let mut end = 0;
+        for part in parts {
+            text.push_str(&blank(&self.text[end..part.start]));
+            end = part.end;
+            text.push_str(&self.text[part]);
+        }
+        text.push_str(&blank(&self.text[end..]));
+        Script { text, ..self.clone() }
+    }
+
+    /// The same file with another text: what becomes of its placeholders.
+    pub(crate) fn with_text(&self, text: String) -> Script {
+        Script { text, ..self.clone() }
     }
 
     /// Whether the file began with a byte order mark.
@@ -153,12 +178,13 @@ impl Script {
         Ok(())
     }
 
-    fn refuse(&self, purpose: Purpose, offset: usize, what: &str, help: &str) -> Error {
+    /// Says that it cannot be run, and shows byte `offset`.
+    pub(crate) fn refuse(&self, purpose: Purpose, offset: usize, what: &str, help: &str) -> Error {
         refused(self, purpose, Some(Place::of_byte(&self.text, offset)), what).with_help(help)
     }
 }
 
-/// Spaces in place of all but the ends of lines.
+/// As many bytes, spaces in place of all but the ends of lines.
 fn blank(text: &str) -> String {
     text.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { char::from(byte) } else { ' ' }).collect()
 }
@@ -198,6 +224,14 @@ mod tests {
         let sent =
             script("-- x\nBEGIN;\nselect 1;\nCOMMIT;\n").for_one_transaction(Purpose::Migration).unwrap();
         assert_eq!(sent, "-- x\n     ;\nselect 1;\n      ;\n");
+    }
+
+    #[test]
+    fn what_is_kept_stays_where_it_is() {
+        let file = script("-- é\nselect 1;\n-- b\nselect 2;\n");
+        let kept = file.keeping(std::iter::once(6..15));
+        assert_eq!(kept.text(), "     \nselect 1;\n    \n         \n");
+        assert_eq!(kept.text().len(), file.text().len());
     }
 
     #[test]

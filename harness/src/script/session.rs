@@ -100,19 +100,7 @@ impl Session {
         let begin = format!("{RESET} {DISCARD} {} begin", self.watch());
         self.run(&begin).await?;
         let id: String = self.row("select pg_catalog.pg_current_xact_id()::text").await?.try_get(0)?;
-        let mut completed = 0;
-        let outcome = {
-            let mut answers = sqlx::raw_sql(AssertSqlSafe(text.clone())).fetch_many(&mut self.connection);
-            loop {
-                match answers.try_next().await {
-                    Ok(Some(Either::Left(_))) => completed += 1,
-                    Ok(Some(Either::Right(_))) => {}
-                    Ok(None) => break Ok(()),
-                    Err(error) => break Err(error),
-                }
-            }
-        };
-        if let Err(error) = outcome {
+        if let Err((error, completed)) = self.send(&text).await {
             // The server answers once a statement: those before the failing one have been counted.
             let statement = split(&text).get(completed).map(|statement| statement.offset);
             return Err(failed(script, purpose, error, 0, statement));
@@ -125,6 +113,23 @@ impl Session {
             ));
         }
         Ok(transaction)
+    }
+
+    /// Sends `text` as one message.
+    ///
+    /// # Errors
+    /// What the server answers, and how many statements it had done before.
+    async fn send(&mut self, text: &str) -> std::result::Result<(), (sqlx::Error, usize)> {
+        let mut completed = 0;
+        let mut answers = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).fetch_many(&mut self.connection);
+        loop {
+            match answers.try_next().await {
+                Ok(Some(Either::Left(_))) => completed += 1,
+                Ok(Some(Either::Right(_))) => {}
+                Ok(None) => return Ok(()),
+                Err(error) => return Err((error, completed)),
+            }
+        }
     }
 
     /// Whether `transaction` is still the current one.
@@ -166,6 +171,26 @@ impl Session {
                 return Err(if help.is_empty() { error } else { error.with_help(help) });
             }
         }
+        self.refuse_open(script, purpose).await
+    }
+
+    /// Runs a script as one message. The server makes one transaction of its statements, but for those between a
+    /// `BEGIN` and a `COMMIT` of its own; a single statement may be one that cannot run in a transaction.
+    ///
+    /// # Errors
+    /// As [`run_apart`](Session::run_apart).
+    pub(crate) async fn run_whole(&mut self, script: &Script, purpose: Purpose) -> Result<()> {
+        script.one_by_one(purpose)?;
+        self.run(&format!("{RESET} {DISCARD} {}", self.watch())).await?;
+        if let Err((error, completed)) = self.send(script.text()).await {
+            let statement = script.statements().get(completed).map(|statement| statement.offset);
+            return Err(failed(script, purpose, error, 0, statement));
+        }
+        self.refuse_open(script, purpose).await
+    }
+
+    /// Refuses a script that leaves a transaction open.
+    async fn refuse_open(&mut self, script: &Script, purpose: Purpose) -> Result<()> {
         // In a transaction of its own a statement's time is the transaction's.
         let row = self.row("select pg_catalog.now() = pg_catalog.statement_timestamp()").await?;
         if !row.try_get::<bool, _>(0)? {

@@ -3,6 +3,7 @@
 use super::endpoint::tcp_url;
 use super::keeper::{self, Door};
 use super::{Capabilities, Endpoint, Leases, Space, connect};
+use crate::digest::hex;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::{quote_ident, quote_literal};
 use crate::postgres::Installation;
@@ -231,7 +232,7 @@ pub(super) fn random_password() -> Result<String> {
     std::fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
         .attempt(ErrorKind::Environment, || "failed to read `/dev/urandom`".into())?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 fn write_private(path: &Path, text: &str) -> Result<()> {

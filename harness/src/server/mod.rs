@@ -23,6 +23,8 @@ pub use embedded::Embedded;
 pub use endpoint::Endpoint;
 pub use external::External;
 pub use handle::Server;
+#[cfg(feature = "cli")]
+pub(crate) use keeper::Root;
 pub(crate) use known::KnownServer;
 pub use lease::{Lease, Leases, OwnerId, Seized};
 pub use space::Space;

@@ -18,8 +18,8 @@ pub struct Migrations {
     /// The command that applies them, run in the project's folder with `DATABASE_URL` and, on an embedded server, a
     /// `psql` that fits the server on its `PATH`.
     pub command: Option<String>,
-    /// The table that the built-in runner keeps its history in.
-    pub history: String,
+    /// The table that the history is kept in; that of the format's own tool when there is none.
+    pub history: Option<String>,
     /// The comment that marks a step after which the previous release no longer works.
     pub contract_tag: String,
     /// The role that applies them; a superuser when there is none.
@@ -34,7 +34,7 @@ impl Default for Migrations {
             dir: "migrations".into(),
             format: Some(Format::Auto),
             command: None,
-            history: "public.schema_migrations".into(),
+            history: None,
             contract_tag: "-- pgharness:phase contract".into(),
             migrator_role: None,
             concurrent: false,

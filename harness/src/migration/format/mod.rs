@@ -1,16 +1,27 @@
 //! How tools lay out their migrations: one file per format.
 //!
-//! A new format is a file here with a [`Layout`], an entry in [`LAYOUTS`], and a variant of [`Format`]; its line in
-//! [`KNOWN`] goes.
+//! A new format is a file here with a [`Layout`] and the [`Ledger`] of its tool, an entry in [`LAYOUTS`], and a variant
+//! of [`Format`].
 
+mod dbmate;
+mod diesel;
+mod flyway;
+mod golang_migrate;
+mod goose;
+mod listing;
 mod plain;
+mod prisma;
+mod refinery;
 mod sqlx;
 
+pub(super) use listing::Listing;
+
+use super::ledger::Ledger;
 use super::name::{self, NameProblem};
-use super::source::Migration;
-use crate::error::{Attempt, Error, ErrorKind, Result};
+use super::step::Migration;
+use super::table::TableName;
+use crate::error::{Error, Result};
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// How the files of a migrations folder are laid out.
@@ -20,19 +31,39 @@ pub enum Format {
     /// Whatever the names in the folder tell.
     #[default]
     Auto,
-    /// As sqlx has it: `<number>_<words>.sql`, or the pair `.up.sql` and `.down.sql`; `-- no-transaction` on the
-    /// first line.
+    /// As sqlx has it: `<number>_<words>.sql`, or the pair `.up.sql` and `.down.sql`; `-- no-transaction` as the
+    /// first letters of a file. A `sqlx.toml` of the crate is read.
     Sqlx,
+    /// As refinery has it: `V<number>__<name>.sql`, or `U…` for one that may come late; in folders below, too.
+    Refinery,
+    /// As diesel has it: a folder `<version>_<words>` each, with `up.sql`, `down.sql` and `metadata.toml`.
+    Diesel,
+    /// As dbmate has it: `<number>_<words>.sql` with a line `-- migrate:up`, and `-- migrate:down` after it.
+    Dbmate,
+    /// As goose has it: `<number>_<words>.sql` with a line `-- +goose Up`, and `-- +goose Down` after it.
+    Goose,
+    /// As golang-migrate has it: `<number>_<words>.up.sql` and `.down.sql`. The same names are sqlx's: a folder of
+    /// them is golang-migrate's where a `go.mod` lies nearer around it than a `Cargo.toml`, and sqlx's otherwise.
+    GolangMigrate,
+    /// As Flyway has it: `V<version>__<words>.sql`, `R__<words>.sql` and `B<version>__<words>.sql`; in folders below,
+    /// too. A `flyway.conf` or `flyway.toml` around it is read.
+    Flyway,
+    /// As Prisma has it: a folder each, with `migration.sql`.
+    Prisma,
     /// Files of SQL in the order of their names: `*.up.sql`, each with a `*.down.sql` or without; or, if there
     /// are none, `*.sql`. `-- no-transaction` among the comments at the top.
     Plain,
 }
 
 /// What a layout made of a folder.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) migrations: Vec<Migration>,
     pub(super) problems: Vec<NameProblem>,
+    /// The table for the history, where the tool's configuration names one.
+    pub(super) table: Option<TableName>,
+    /// The schemas that the tool's configuration wants created.
+    pub(super) schemas: Vec<String>,
 }
 
 /// How one tool lays out its migrations.
@@ -44,6 +75,12 @@ trait Layout: Sync {
 
     /// Reads the folder, the migrations in the tool's own order.
     fn read(&self, listing: &Listing) -> Result<Reading>;
+
+    /// The history that the tool keeps.
+    fn ledger(&self) -> &'static dyn Ledger;
+
+    /// How a statement is written that cannot run in a transaction.
+    fn outside_a_transaction(&self) -> &'static str;
 }
 
 /// Why a folder looks like one of a tool. What files say weighs more than how they are called.
@@ -51,94 +88,38 @@ trait Layout: Sync {
 enum Clue {
     /// File names fit.
     Names,
+    /// File names fit, and what lies around the folder is a project of that tool's language.
+    Surroundings,
     /// A file's contents, or a file that only this tool has, fit.
     Contents,
 }
 
 /// The formats that can be read.
-const LAYOUTS: &[&dyn Layout] = &[&sqlx::Sqlx, &plain::Plain];
+const LAYOUTS: &[&dyn Layout] = &[
+    &sqlx::Sqlx,
+    &plain::Plain,
+    &refinery::Refinery,
+    &diesel::Diesel,
+    &dbmate::Dbmate,
+    &goose::Goose,
+    &golang_migrate::GolangMigrate,
+    &flyway::Flyway,
+    &prisma::Prisma,
+];
 
-/// A format that is recognised and not read yet: what to run instead.
+/// Tools whose migrations are programs: what to run instead.
 struct Known {
     name: &'static str,
     command: &'static str,
     clue: fn(&Listing) -> Option<Clue>,
 }
 
-/// The formats that are recognised and not read yet.
-const KNOWN: &[Known] = &[
-    Known {
-        name: "refinery",
-        command: "refinery migrate -e DATABASE_URL -p migrations",
-        clue: |listing| {
-            let fits = |name: &str| {
-                versioned(name, &['V', 'U']) && (name.ends_with(".sql") || name.ends_with(".rs"))
-            };
-            listing
-                .files()
-                .any(|name| fits(name) && name.ends_with(".rs"))
-                .then_some(Clue::Contents)
-                .or_else(|| listing.files().any(fits).then_some(Clue::Names))
-        },
-    },
-    Known {
-        name: "diesel",
-        command: "diesel migration run",
-        clue: |listing| {
-            listing.dirs().any(|dir| listing.has(&format!("{dir}/up.sql"))).then_some(Clue::Contents)
-        },
-    },
-    Known {
-        name: "dbmate",
-        command: "dbmate --no-dump-schema migrate",
-        clue: |listing| listing.any_line(|line| line.starts_with("-- migrate:up")),
-    },
-    Known {
-        name: "goose",
-        command: "goose -dir . postgres \"$DATABASE_URL\" up",
-        clue: |listing| listing.any_line(|line| line.to_ascii_lowercase().starts_with("-- +goose up")),
-    },
-    // Its names are those of sqlx's reversible migrations: nothing tells the two apart.
-    Known {
-        name: "golang-migrate",
-        command: "migrate -path . -database \"$DATABASE_URL\" up",
-        clue: |_| None,
-    },
-    Known {
-        name: "flyway",
-        command: "flyway migrate",
-        clue: |listing| {
-            let repeatable = |name: &str| name.starts_with("R__") && name.ends_with(".sql");
-            listing.files().any(repeatable).then_some(Clue::Contents).or_else(|| {
-                listing
-                    .files()
-                    .any(|name| versioned(name, &['V']) && name.ends_with(".sql"))
-                    .then_some(Clue::Names)
-            })
-        },
-    },
-    Known {
-        name: "prisma",
-        command: "prisma migrate deploy",
-        clue: |listing| {
-            let fits = listing.has("migration_lock.toml")
-                || listing.dirs().any(|dir| listing.has(&format!("{dir}/migration.sql")));
-            fits.then_some(Clue::Contents)
-        },
-    },
-    Known {
-        name: "alembic",
-        command: "alembic upgrade head",
-        clue: |listing| (listing.has("env.py") && listing.has("versions")).then_some(Clue::Contents),
-    },
-];
-
-/// Whether a name has the form `V1__words`.
-fn versioned(name: &str, prefixes: &[char]) -> bool {
-    name.strip_prefix(prefixes)
-        .and_then(|rest| rest.split_once("__"))
-        .is_some_and(|(version, _)| version.starts_with(|c: char| c.is_ascii_digit()))
-}
+/// The formats that are recognised, and that their own tool alone can apply.
+const KNOWN: &[Known] = &[Known {
+    name: "alembic",
+    command: "alembic upgrade head",
+    clue: |listing| (listing.has("env.py") && listing.has("versions")).then_some(Clue::Contents),
+}];
 
 impl Format {
     /// The name, as `pgharness.toml` has it.
@@ -147,6 +128,13 @@ impl Format {
             Format::Auto => "auto",
             Format::Sqlx => "sqlx",
             Format::Plain => "plain",
+            Format::Refinery => "refinery",
+            Format::Diesel => "diesel",
+            Format::Dbmate => "dbmate",
+            Format::Goose => "goose",
+            Format::GolangMigrate => "golang-migrate",
+            Format::Flyway => "flyway",
+            Format::Prisma => "prisma",
         }
     }
 
@@ -163,7 +151,7 @@ impl Format {
         clues.retain(|(_, clue)| Some(*clue) == best);
         let names: Vec<&str> = clues.into_iter().map(|(name, _)| name).collect();
         match names.as_slice() {
-            [] => Err(listing.unknown()),
+            [] => Err(unknown(listing)),
             [name] => name.parse().map_err(|error: Error| {
                 let message = format!("`{}` holds migrations of {name}", listing.dir().display());
                 Error::usage(message).with_source(error)
@@ -177,17 +165,40 @@ impl Format {
         }
     }
 
+    /// The layout of this format; of [`Auto`](Format::Auto), which is resolved before it is read, the plain one.
+    fn layout(self) -> &'static dyn Layout {
+        LAYOUTS.iter().copied().find(|layout| layout.format() == self).unwrap_or(&plain::Plain)
+    }
+
+    /// The history that the format's tool keeps.
+    pub(super) fn ledger(self) -> &'static dyn Ledger {
+        self.layout().ledger()
+    }
+
+    /// How a statement is written that cannot run in a transaction.
+    pub(super) fn outside_a_transaction(self) -> &'static str {
+        self.layout().outside_a_transaction()
+    }
+
     /// Reads the folder.
     pub(super) fn read(self, listing: &Listing) -> Result<Reading> {
-        let format = self.resolve(listing)?;
-        let Some(layout) = LAYOUTS.iter().find(|layout| layout.format() == format) else {
-            return Err(not_supported(format.name()));
-        };
-        let mut reading = layout.read(listing)?;
+        let mut reading = self.resolve(listing)?.layout().read(listing)?;
         reading.problems.extend(name::common(listing));
         reading.problems.sort();
         Ok(reading)
     }
+}
+
+/// No format fits.
+fn unknown(listing: &Listing) -> Error {
+    let dir = listing.dir().display();
+    let shown: Vec<&str> = listing.files().chain(listing.dirs()).take(3).collect();
+    let holds = match shown.as_slice() {
+        [] => "it is empty".to_owned(),
+        some => format!("it holds `{}`, …", some.join("`, `")),
+    };
+    Error::usage(format!("cannot tell the format of the migrations in `{dir}`: {holds}"))
+        .with_help(format!("set `format` under `[migrations]` to one of {}", choices()))
 }
 
 /// The names that can be set, as a list for people.
@@ -197,14 +208,9 @@ fn choices() -> String {
     format!("`{}`, or set `command` to what runs them", names.join("`, `"))
 }
 
-fn not_supported(name: &str) -> Error {
-    let error = Error::usage(format!("the migration format `{name}` is known but not supported yet"));
-    match KNOWN.iter().find(|known| known.name == name) {
-        Some(known) => {
-            error.with_help(format!("set `command` under `[migrations]`, such as `{}`", known.command))
-        }
-        None => error.with_help(format!("set it to one of {}", choices())),
-    }
+fn not_supported(known: &Known) -> Error {
+    Error::usage(format!("migrations of {} are programs, which it alone can apply", known.name))
+        .with_help(format!("set `command` under `[migrations]`, such as `{}`", known.command))
 }
 
 impl FromStr for Format {
@@ -215,103 +221,17 @@ impl FromStr for Format {
         if let Some(format) = supported.into_iter().find(|format| format.name() == name) {
             return Ok(format);
         }
-        if KNOWN.iter().any(|known| known.name == name) {
-            return Err(not_supported(name));
+        match KNOWN.iter().find(|known| known.name == name) {
+            Some(known) => Err(not_supported(known)),
+            None => Err(Error::usage(format!("there is no migration format `{name}`"))
+                .with_help(format!("set it to one of {}", choices()))),
         }
-        let later: Vec<&str> = KNOWN.iter().map(|known| known.name).collect();
-        Err(Error::usage(format!("there is no migration format `{name}`")).with_help(format!(
-            "set it to one of {}; known but not supported yet: {}",
-            choices(),
-            later.join(", ")
-        )))
     }
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// What lies in a migrations folder, sorted by name.
-#[derive(Debug)]
-pub(super) struct Listing {
-    dir: PathBuf,
-    files: Vec<String>,
-    dirs: Vec<String>,
-}
-
-impl Listing {
-    pub(super) fn read(dir: &Path) -> Result<Listing> {
-        let mut listing = Listing { dir: dir.to_owned(), files: Vec::new(), dirs: Vec::new() };
-        listing.fill().attempt(ErrorKind::Migration, || {
-            format!("failed to read the migrations folder `{}`", dir.display())
-        })?;
-        Ok(listing)
-    }
-
-    fn fill(&mut self) -> std::io::Result<()> {
-        for entry in std::fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            // Follows links, as the tools do.
-            if entry.path().is_dir() { self.dirs.push(name) } else { self.files.push(name) }
-        }
-        self.files.sort();
-        self.dirs.sort();
-        Ok(())
-    }
-
-    /// Files that are not there, by name, for what depends on names only.
-    #[cfg(test)]
-    pub(super) fn of(names: &[&str]) -> Listing {
-        let mut files: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        files.sort();
-        Listing { dir: "migrations".into(), files, dirs: Vec::new() }
-    }
-
-    pub(super) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().map(String::as_str)
-    }
-
-    fn dirs(&self) -> impl Iterator<Item = &str> {
-        self.dirs.iter().map(String::as_str)
-    }
-
-    fn has(&self, inside: &str) -> bool {
-        self.dir.join(inside).exists()
-    }
-
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-
-    /// Whether a line of any file of SQL is `wanted`.
-    fn any_line(&self, wanted: impl Fn(&str) -> bool) -> Option<Clue> {
-        let scripts = self.files().filter(|name| name.ends_with(".sql"));
-        // One that cannot be read is told when the folder is read.
-        let mut texts = scripts.filter_map(|name| std::fs::read_to_string(self.path(name)).ok());
-        texts.any(|text| text.lines().any(|line| wanted(line.trim()))).then_some(Clue::Contents)
-    }
-
-    fn unknown(&self) -> Error {
-        let dir = self.dir.display();
-        let shown: Vec<&str> = self.files().chain(self.dirs()).take(3).collect();
-        let holds = match shown.as_slice() {
-            [] => "it is empty".to_owned(),
-            some => format!("it holds `{}`, …", some.join("`, `")),
-        };
-        Error::usage(format!("cannot tell the format of the migrations in `{dir}`: {holds}")).with_help(
-            format!(
-                "set `format` under `[migrations]` to one of {}; recognised are {}",
-                choices(),
-                KNOWN.iter().map(|known| known.name).collect::<Vec<_>>().join(", ")
-            ),
-        )
     }
 }
 
@@ -332,7 +252,6 @@ mod tests {
 
     #[rstest]
     #[case(&["V1__a.sql"], "it looks like refinery and like flyway")]
-    #[case(&["V1__a.sql", "R__b.sql"], "holds migrations of flyway")]
     #[case(&["b.sql", "a.sql"], "it holds `a.sql`, `b.sql`, …")]
     #[case(&[], "it is empty")]
     fn what_cannot_be_told_is_said(#[case] names: &[&str], #[case] expected: &str) {
@@ -342,18 +261,18 @@ mod tests {
     }
 
     #[rstest]
+    #[case("2024_a/up.sql", "select 1;", "diesel")]
     #[case("0001_a.sql", "-- migrate:up\nselect 1;\n", "dbmate")]
     #[case("0001_a.sql", "-- +goose Up\nselect 1;\n", "goose")]
-    #[case("2024_a/up.sql", "select 1;", "diesel")]
     #[case("2024_a/migration.sql", "select 1;", "prisma")]
-    fn contents_weigh_more_than_names(#[case] file: &str, #[case] text: &str, #[case] expected: &str) {
+    #[case("V1.1__a.sql", "select 1;", "flyway")]
+    #[case("R__a.sql", "select 1;", "flyway")]
+    fn what_lies_there_tells_the_format(#[case] file: &str, #[case] text: &str, #[case] expected: &str) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
-        let error = Format::Auto.resolve(&Listing::read(dir.path()).unwrap()).unwrap_err();
-        assert!(error.to_string().ends_with(&format!("holds migrations of {expected}")), "{error}");
-        assert!(error.report().contains("known but not supported yet"), "{error:?}");
+        assert_eq!(Format::Auto.resolve(&Listing::read(dir.path()).unwrap()).unwrap().name(), expected);
     }
 
     #[test]
@@ -361,7 +280,9 @@ mod tests {
         let error = "squirrel".parse::<Format>().unwrap_err();
         assert_eq!(error.to_string(), "there is no migration format `squirrel`");
         let help = error.help().unwrap();
-        assert!(help.contains("`auto`, `sqlx`, `plain`") && help.contains("golang-migrate"), "{help}");
+        assert!(help.contains("`auto`, `sqlx`, `plain`, `refinery`, `diesel`, `dbmate`, `goose`, `golang-migrate`, `flyway`, `prisma`"), "{help}");
+        let error = "alembic".parse::<Format>().unwrap_err();
+        assert!(error.help().unwrap().contains("alembic upgrade head"), "{error:?}");
         assert_eq!("sqlx".parse::<Format>().unwrap(), Format::Sqlx);
     }
 }

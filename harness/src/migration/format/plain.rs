@@ -2,13 +2,20 @@
 
 use super::{Clue, Format, Layout, Listing, Reading};
 use crate::error::Result;
+use crate::ident::quote_literal;
+use crate::migration::ledger::{Ledger, utc};
 use crate::migration::name::{NameProblem, ProblemKind, out_of_order};
-use crate::migration::source::{Migration, Version, read_script};
+use crate::migration::source::read_script;
+use crate::migration::step::{Delivery, Migration, Version};
+use std::time::Duration;
 
 pub(super) struct Plain;
 
 const UP: &str = ".up.sql";
 const DOWN: &str = ".down.sql";
+
+/// The comment on the history's table, by which it is known.
+const MARKED: &str = "pgharness migration history, version 1";
 
 /// Whether a name says which way it goes.
 fn directed(name: &str) -> bool {
@@ -76,10 +83,66 @@ impl Layout for Plain {
                 ));
             }
             let script = read_script(listing, name)?;
-            let transactional = !script.header().any(|line| line == "no-transaction");
-            reading.migrations.push(Migration::new(Version::Name(stem), script, transactional, down));
+            let opts_out = script.header().any(|line| line == "no-transaction");
+            let checksum = Some(script.checksum().to_string());
+            reading.migrations.push(Migration {
+                checksum,
+                delivery: if opts_out { Delivery::Statements } else { Delivery::Transaction },
+                down,
+                ..Migration::new(Version::Name(stem.clone()), stem, script)
+            });
         }
         Ok(reading)
+    }
+
+    fn ledger(&self) -> &'static dyn Ledger {
+        &Plain
+    }
+
+    fn outside_a_transaction(&self) -> &'static str {
+        "put `-- no-transaction` on the file's first line: its statements are then sent one by one"
+    }
+}
+
+/// The history that this harness keeps where no other tool does.
+impl Ledger for Plain {
+    fn table(&self) -> &'static str {
+        "public.schema_migrations"
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        &["version", "name", "checksum", "duration_ms", "applied_at"]
+    }
+
+    fn marker(&self) -> Option<&'static str> {
+        Some(MARKED)
+    }
+
+    fn create(&self, table: &str) -> String {
+        format!(
+            "create table {table} (\
+               version text not null primary key, name text not null, checksum text not null, \
+               duration_ms bigint not null, applied_at timestamptz not null default pg_catalog.clock_timestamp()); \
+             comment on table {table} is {}",
+            quote_literal(MARKED)
+        )
+    }
+
+    fn read(&self, table: &str) -> String {
+        format!(
+            "select version, name, checksum, duration_ms, {}, true from {table} order by applied_at, version",
+            utc("applied_at")
+        )
+    }
+
+    fn record(&self, table: &str, migration: &Migration, took: Duration) -> String {
+        format!(
+            "insert into {table} (version, name, checksum, duration_ms) values ({}, {}, {}, {})",
+            quote_literal(&migration.version.to_string()),
+            quote_literal(migration.name()),
+            quote_literal(migration.checksum.as_deref().unwrap_or_default()),
+            took.as_millis()
+        )
     }
 }
 

@@ -1,11 +1,19 @@
 //! The layout of sqlx 0.9: `<number>_<words>.sql`, or the pair `.up.sql` and `.down.sql`.
 
 use super::{Clue, Format, Layout, Listing, Reading};
-use crate::error::Result;
+use crate::digest::hex;
+use crate::error::{Attempt, ErrorKind, Result};
+use crate::ident::quote_literal;
+use crate::migration::ledger::{Ledger, utc};
 use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration, out_of_order};
-use crate::migration::source::{Migration, Version, read_script};
+use crate::migration::source::read_script;
+use crate::migration::step::{Delivery, Migration, Version};
+use crate::migration::table::TableName;
 use crate::script::Script;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha384};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub(super) struct Sqlx;
 
@@ -34,11 +42,19 @@ impl Layout for Sqlx {
         let scripts = listing.files().filter(|name| name.ends_with(".sql"));
         let (fit, others): (Vec<&str>, Vec<&str>) = scripts.partition(|name| version(name).is_some());
         // A stray file must not hide what the folder is.
-        (!fit.is_empty() && fit.len() >= others.len()).then_some(Clue::Names)
+        if fit.is_empty() || fit.len() < others.len() {
+            return None;
+        }
+        Some(if listing.any_text(|text| text.starts_with(DIRECTIVE)) { Clue::Contents } else { Clue::Names })
     }
 
     fn read(&self, listing: &Listing) -> Result<Reading> {
-        let mut reading = Reading::default();
+        let config = Config::around(listing)?;
+        let mut reading = Reading {
+            table: config.table_name.as_deref().map(TableName::parse),
+            schemas: config.create_schemas.iter().map(|schema| TableName::parse(schema).name).collect(),
+            ..Reading::default()
+        };
         let mut ups: BTreeMap<i64, &str> = BTreeMap::new();
         let mut downs: BTreeMap<i64, &str> = BTreeMap::new();
         for name in listing.files() {
@@ -84,12 +100,113 @@ impl Layout for Sqlx {
                     "has no `.down.sql`: sqlx cannot undo it, nor what came before it",
                 ));
             }
-            let transactional = !opts_out(&script);
             reading.problems.extend(unseen_directive(&script));
-            reading.migrations.push(Migration::new(Version::Number(version), script, transactional, down));
+            reading.migrations.push(Migration {
+                checksum: Some(checksum(&script.raw(), &config.ignored_chars)),
+                delivery: if sees(&script) { Delivery::Message } else { Delivery::Transaction },
+                down,
+                ..Migration::new(Version::Number(version), description(name), script)
+            });
         }
         Ok(reading)
     }
+
+    fn ledger(&self) -> &'static dyn Ledger {
+        &Sqlx
+    }
+
+    fn outside_a_transaction(&self) -> &'static str {
+        "give it a file of its own that begins with `-- no-transaction`: sqlx sends such a file as one message, of which the \
+         server makes a transaction again if it holds more than one statement"
+    }
+}
+
+impl Ledger for Sqlx {
+    fn table(&self) -> &'static str {
+        "_sqlx_migrations"
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        &["version", "description", "installed_on", "success", "checksum", "execution_time"]
+    }
+
+    fn create(&self, table: &str) -> String {
+        format!(
+            "create table {table} (version bigint primary key, description text not null, \
+               installed_on timestamptz not null default now(), success boolean not null, \
+               checksum bytea not null, execution_time bigint not null)"
+        )
+    }
+
+    fn read(&self, table: &str) -> String {
+        format!(
+            "select version::text, description, pg_catalog.encode(checksum, 'hex'), \
+               case when execution_time >= 0 then execution_time / 1000000 end, {}, success \
+             from {table} order by installed_on, {table}.version",
+            utc("installed_on")
+        )
+    }
+
+    fn record(&self, table: &str, migration: &Migration, took: Duration) -> String {
+        format!(
+            "insert into {table} (version, description, success, checksum, execution_time) \
+             values ({}, {}, true, pg_catalog.decode('{}', 'hex'), {})",
+            migration.version,
+            quote_literal(&migration.description),
+            migration.checksum.as_deref().unwrap_or_default(),
+            took.as_nanos()
+        )
+    }
+}
+
+/// What a `sqlx.toml` says of migrations.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct Config {
+    table_name: Option<String>,
+    ignored_chars: Vec<char>,
+    create_schemas: Vec<String>,
+}
+
+impl Config {
+    /// The file beside the `Cargo.toml` of the folder's crate, if there is one.
+    fn around(listing: &Listing) -> Result<Config> {
+        #[derive(Deserialize)]
+        struct File {
+            #[serde(default)]
+            migrate: Config,
+        }
+        let Some(path) =
+            listing.nearest(&["Cargo.toml"]).map(|manifest| manifest.with_file_name("sqlx.toml"))
+        else {
+            return Ok(Config::default());
+        };
+        if !path.is_file() {
+            return Ok(Config::default());
+        }
+        let failed = || format!("failed to read the configuration `{}` of sqlx", path.display());
+        let text = std::fs::read_to_string(&path).attempt(ErrorKind::Usage, failed)?;
+        Ok(toml::from_str::<File>(&text).attempt(ErrorKind::Usage, failed)?.migrate)
+    }
+}
+
+/// SHA-384 of the file as it is, line ends included, but for the characters that `sqlx.toml` ignores.
+fn checksum(text: &str, ignored: &[char]) -> String {
+    let mut hasher = Sha384::new();
+    text.split(|c| ignored.contains(&c)).for_each(|part| hasher.update(part));
+    hex(&hasher.finalize())
+}
+
+/// The words after the number, as sqlx records them.
+fn description(name: &str) -> String {
+    let words = name.split_once('_').map_or(name, |(_, words)| words);
+    let ending = if words.ends_with(".up.sql") { ".up.sql" } else { ".sql" };
+    words.trim_end_matches(ending).replace('_', " ")
+}
+
+/// Whether sqlx sees the directive.
+fn sees(script: &Script) -> bool {
+    script.text().starts_with(DIRECTIVE) && !script.had_bom()
 }
 
 /// Whether the file asks to run outside a transaction, at its very beginning or where sqlx does not see it.
@@ -99,7 +216,7 @@ fn opts_out(script: &Script) -> bool {
 
 /// A directive that is meant, and that sqlx does not see.
 fn unseen_directive(script: &Script) -> Option<NameProblem> {
-    if !opts_out(script) || (script.text().starts_with(DIRECTIVE) && !script.had_bom()) {
+    if !opts_out(script) || sees(script) {
         return None;
     }
     let why = if script.had_bom() {
@@ -110,10 +227,7 @@ fn unseen_directive(script: &Script) -> Option<NameProblem> {
     Some(NameProblem::hazard(
         script.name(),
         ProblemKind::Directive,
-        format!(
-            "asks for `{DIRECTIVE}`, which sqlx does not see since {why}: sqlx runs it in a transaction, \
-             this harness does not"
-        ),
+        format!("asks for `{DIRECTIVE}`, which sqlx does not see since {why}: it is run in a transaction"),
     ))
 }
 
@@ -149,7 +263,8 @@ fn passed_over(name: &str) -> Option<NameProblem> {
 
 #[cfg(test)]
 mod tests {
-    use crate::migration::{Format, Migrations, ProblemKind, problems};
+    use super::*;
+    use crate::migration::{Migrations, problems};
     use rstest::rstest;
     use std::fs;
 
@@ -182,18 +297,40 @@ mod tests {
     }
 
     #[rstest]
-    #[case("-- no-transaction\nselect 1;", false, false)]
-    #[case("\u{feff}-- no-transaction\nselect 1;", false, true)]
-    #[case("-- Copyright\n\n-- no-transaction\nselect 1;", false, true)]
-    #[case("--no-transaction\nselect 1;", false, true)]
-    #[case("select 1;\n-- no-transaction\n", true, false)]
-    #[case("select 1;", true, false)]
-    fn the_directive_is_found_and_told(#[case] text: &str, #[case] transactional: bool, #[case] told: bool) {
+    #[case("-- no-transaction\nselect 1;", Delivery::Message, false)]
+    #[case("\u{feff}-- no-transaction\nselect 1;", Delivery::Transaction, true)]
+    #[case("-- Copyright\n\n-- no-transaction\nselect 1;", Delivery::Transaction, true)]
+    #[case("--no-transaction\nselect 1;", Delivery::Transaction, true)]
+    #[case("select 1;\n-- no-transaction\n", Delivery::Transaction, false)]
+    #[case("select 1;", Delivery::Transaction, false)]
+    fn the_directive_is_found_and_told(#[case] text: &str, #[case] delivery: Delivery, #[case] told: bool) {
         let dir = folder(&[("0001_a.sql", text)]);
         let migrations = Migrations::load(dir.path(), Format::Sqlx).unwrap();
-        assert_eq!(migrations.iter().next().unwrap().transactional, transactional);
+        assert_eq!(migrations.iter().next().unwrap().delivery, delivery);
         let kinds: Vec<_> = migrations.problems().iter().map(|problem| problem.kind).collect();
         assert_eq!(kinds.contains(&ProblemKind::Directive), told, "{kinds:?}");
+    }
+
+    #[test]
+    fn the_crates_own_configuration_is_read() {
+        let root = folder(&[
+            ("Cargo.toml", ""),
+            (
+                "sqlx.toml",
+                "[migrate]\ntable-name = 'ops.\"Applied\"'\nignored-chars = [\"\\r\"]\ncreate-schemas = ['ops']\n",
+            ),
+        ]);
+        let dir = root.path().join("migrations");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("1_a.sql"), "select 1;\r\n").unwrap();
+        let reading = Layout::read(&Sqlx, &Listing::read(&dir).unwrap()).unwrap();
+        assert_eq!(reading.table, Some(TableName { schema: Some("ops".into()), name: "Applied".into() }));
+        assert_eq!(reading.schemas, ["ops"]);
+        assert_eq!(reading.migrations[0].checksum, Some(checksum("select 1;\n", &[])));
+        fs::write(root.path().join("sqlx.toml"), "[migrate]\nignored-chars = 1\n").unwrap();
+        let error = Layout::read(&Sqlx, &Listing::read(&dir).unwrap()).unwrap_err();
+        assert!(error.to_string().ends_with("sqlx.toml` of sqlx"), "{error}");
+        assert!(error.report().contains("ignored-chars = 1"), "{error:?}");
     }
 
     #[test]

@@ -25,4 +25,6 @@ pub(super) use elect::{attach, has_generation, reenter, replace, tidy};
 pub(super) use launch::{Attached, Launch, Park, Source, ask_to_park, log_tail};
 pub(super) use origin::Origin;
 pub(super) use reclaim::has_keeper_of;
+#[cfg(feature = "cli")]
+pub(crate) use roots::Root;
 pub(super) use roots::{choose as choose_root, free_mib, is_memory, memory_available_mib};

@@ -71,6 +71,28 @@ pub(in crate::server) fn choose(cache: &Cache) -> Result<PathBuf> {
         .with_help(format!("free some room, or name folders with room in {}", env::DATA_ROOTS.name)))
 }
 
+/// Where a server's files would lie now.
+#[cfg(feature = "cli")]
+#[derive(Debug)]
+pub(crate) struct Root {
+    pub(crate) path: PathBuf,
+    /// Whether files there lie in memory.
+    pub(crate) is_memory: bool,
+    pub(crate) free_mib: u64,
+}
+
+#[cfg(feature = "cli")]
+impl Root {
+    /// The first candidate with room.
+    ///
+    /// # Errors
+    /// None has; the error says of each why.
+    pub(crate) fn chosen(cache: &Cache) -> Result<Root> {
+        let path = choose(cache)?;
+        Ok(Root { is_memory: is_memory(&path), free_mib: free_mib(&path).unwrap_or_default(), path })
+    }
+}
+
 /// Why a data directory cannot lie below `root`.
 pub(super) fn objection(root: &Path) -> Option<String> {
     let length = root.as_os_str().len() + SOCKET_TAIL_BYTES;

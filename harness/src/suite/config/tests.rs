@@ -58,7 +58,7 @@ fn every_key_is_kept() {
     assert_eq!(migrations.dir, Path::new("/srv/app/migrations"));
     assert_eq!(migrations.format, Some(Format::Plain));
     assert_eq!(migrations.command, None);
-    assert_eq!(migrations.history, "ops.history");
+    assert_eq!(migrations.history.as_deref(), Some("ops.history"));
     assert_eq!(migrations.contract_tag, "-- caracal:phase contract");
     assert_eq!(migrations.migrator_role.as_deref(), Some("app_migrator"));
 
@@ -117,7 +117,7 @@ fn without_a_file_the_defaults_hold() {
     assert_eq!(config.postgres.backend, None);
     assert_eq!(config.postgres.connections_max, 200);
     assert_eq!(config.migrations.dir, Path::new("/srv/app/migrations"));
-    assert_eq!(config.migrations.history, "public.schema_migrations");
+    assert_eq!(config.migrations.history, None);
     assert_eq!(config.migrations.contract_tag, "-- pgharness:phase contract");
     assert_eq!(config.project().unwrap().dir, Path::new("/srv/app"));
     let empty = parse("").unwrap();
