@@ -85,7 +85,7 @@ fn home_of(project: &check::Project, name: &str) -> Result<Server> {
 
 /// When a kept database does not outlive its server.
 const GONE_HELP: &str = "data stay only after a clean stop: not when the server is killed or crashes, not over a \
-    restart of the machine, not beyond 1 GiB or 7 days, and of the 4 servers that stopped last";
+    restart of the machine, not beyond 1 GiB or 7 days, and of the 8 servers that kept some last";
 
 /// The server that the project names, if the database is kept there: nothing is noted of what others run.
 fn elsewhere(project: &check::Project, name: &str, noted: &[Keepsake]) -> Result<Server> {

@@ -3,7 +3,7 @@
 use super::drops::drop_database;
 use super::keep::{KEPT_MAX, Kept};
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::server::{KEPT, KnownServer, Server};
+use crate::server::{KEPT, KEPT_MARK, KnownServer, Server};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use std::fs;
@@ -83,6 +83,10 @@ impl Keepsake {
         let path = state_dir.join(KEPT).join(database);
         let text = serde_json::to_vec(&Note { kept, generation })
             .map_err(|source| Error::server("failed to write a note").with_source(source))?;
+        if let Some(data) = server.data() {
+            // Without the mark they are parked all the same, only not for as long.
+            let _ = fs::write(data.join(KEPT_MARK), "");
+        }
         fs::create_dir_all(state_dir.join(KEPT))
             .and_then(|()| fs::write(&path, text))
             .attempt(ErrorKind::Environment, || format!("failed to write `{}`", path.display()))

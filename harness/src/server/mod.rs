@@ -31,3 +31,5 @@ pub use space::Space;
 
 /// The folder of a server's state directory with a note on each database that is kept on it.
 pub(crate) const KEPT: &str = "kept";
+/// The file in a data directory that says that a database in it was kept.
+pub(crate) const KEPT_MARK: &str = "pgharness.kept";

@@ -77,11 +77,12 @@ park() {
   [ ! -e data/postmaster.pid ] && [ ! -e spoiled ] || return 1
   [ "$(du -sk data | cut -f 1)" -le "$park_kib_max" ] || return 1
   cat /proc/sys/kernel/random/boot_id >boot 2>/dev/null || true >boot
-  rm -f door up asked ended .s.PGSQL.*
   if [ "$park_as" = slot ]; then
     # A name of its own: two keepers that park at once do not meet. Only the last one's data stays. The others
     # lose their names first, since somebody may be about to take them.
     mv "$base" "$park${name##*-}" || return 1
+    # Not before: without these a newcomer would not know that data are about to be parked here.
+    rm -f door up asked ended .s.PGSQL.*
     for old in "$park"*; do
       [ "$old" = "$park${name##*-}" ] || { mv "$old" "${old%.gone}.gone"; rm -rf "${old%.gone}.gone"; }
     done

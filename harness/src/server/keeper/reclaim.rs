@@ -4,7 +4,7 @@ use super::base::{BASE, Entry, Home, PARKED, Published, enter, is_our_own};
 use super::elect::{PARKED_AGE_MAX, entries, modified};
 use super::launch::is_base_name;
 use crate::process::FileLock;
-use crate::server::KEPT;
+use crate::server::{KEPT, KEPT_MARK};
 use crate::wait::{self, Look};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const HOME_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Of all homes together so many parked data directories are kept.
 const PARKED_MAX: usize = 4;
+/// And so many in which a database was kept for somebody to look at: runs that keep none do not push them out.
+const PARKED_WITH_KEPT_MAX: usize = 8;
 
 /// Reclaims the bases of `home`, those of other homes that nobody keeps any more, and parked data past its age
 /// or number.
@@ -40,9 +42,13 @@ pub(super) fn reclaim(home: &Home, candidates: &[PathBuf]) {
     let mut parked: Vec<PathBuf> =
         entries(candidates, PARKED).into_iter().filter(|base| lies_with_us(base)).collect();
     parked.sort_by_key(|base| std::cmp::Reverse(modified(base)));
-    for (place, base) in parked.iter().enumerate() {
-        if place >= PARKED_MAX || age(base) > PARKED_AGE_MAX || is_given_up(base) {
-            remove_parked(base);
+    let (with_kept, others): (Vec<_>, Vec<_>) =
+        parked.iter().partition(|base| base.join("data").join(KEPT_MARK).exists());
+    for (group, max) in [(with_kept, PARKED_WITH_KEPT_MAX), (others, PARKED_MAX)] {
+        for (place, base) in group.into_iter().enumerate() {
+            if place >= max || age(base) > PARKED_AGE_MAX || is_given_up(base) {
+                remove_parked(base);
+            }
         }
     }
 }
@@ -216,6 +222,27 @@ mod tests {
         let mut options = fs::OpenOptions::new();
         let reader = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(base.join("door"));
         (base, reader.unwrap())
+    }
+
+    #[test]
+    fn runs_that_keep_nothing_do_not_push_out_what_was_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().join("cache")).unwrap();
+        let home = Home::open(&cache, &Digest::of("home"), dir.path()).unwrap();
+        let park = |number: usize| {
+            let base = dir.path().join(format!("{PARKED}other-{number}"));
+            fs::create_dir_all(base.join("data")).unwrap();
+            if number == 0 {
+                fs::write(base.join("data").join(KEPT_MARK), "").unwrap();
+            }
+            let time = std::time::SystemTime::now() - Duration::from_secs(100 - number as u64);
+            fs::File::open(&base).unwrap().set_modified(time).unwrap();
+            base
+        };
+        let parked: Vec<_> = (0..=PARKED_MAX + 1).map(park).collect();
+        reclaim(&home, &[dir.path().to_owned()]);
+        let left: Vec<bool> = parked.iter().map(|base| base.exists()).collect();
+        assert_eq!(left, [true, false, true, true, true, true]);
     }
 
     #[test]
