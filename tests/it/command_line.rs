@@ -192,7 +192,8 @@ fn exit_codes(
         root.path(),
         &[("migrations/0001_users.sql", USERS), ("version.toml", "[postgres]\nversion = \"99\"\n")],
     );
-    let mut program = door(&dir).args(arguments);
+    // The environment would win over the file.
+    let mut program = door(&dir).args(arguments).env("PGHARNESS_VERSION", "");
     for (name, value) in environment {
         program = program.env(name, value);
     }

@@ -72,7 +72,8 @@ fn beyond_their_number_the_oldest_kept_databases_go() {
         .collect();
     listed.sort();
     let mut left = kept.split_off(3);
-    assert_eq!(open(&field, &workspace, &left[0]).text(), format!("{}|50", left[0]));
+    let opened = open(&field, &workspace, &left[0]);
+    assert_eq!(opened.text(), format!("{}|50", left[0]), "{}", opened.complaint());
     left.sort();
     assert_eq!(listed, left);
     for gone in kept {

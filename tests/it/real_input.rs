@@ -2,6 +2,7 @@
 
 use crate::checks::projects;
 use pgharness::finding::Outcome;
+use pgharness::postgres::{Installation, Request};
 use pgharness::process::{Finished, Program};
 use pgharness::suite::{Config, Suite};
 use pgharness::{Result, Template, env, notice};
@@ -21,6 +22,8 @@ struct Published {
     version: &'static str,
     /// How many migrations it holds; files that undo are none.
     migrations: usize,
+    /// What they create, which not every installation has.
+    extensions: &'static [&'static str],
     /// A table that stands at the end.
     table: &'static str,
     /// "id subject" of every finding.
@@ -37,6 +40,7 @@ const PUBLISHED: &[Published] = &[
         name: "apalis-postgres",
         version: "1.0.0",
         migrations: 23,
+        extensions: &["pgcrypto", "hstore"],
         table: "apalis.jobs",
         findings: &[],
         silent: &[],
@@ -46,6 +50,7 @@ const PUBLISHED: &[Published] = &[
         name: "atuin-server-postgres",
         version: "18.20.1",
         migrations: 20,
+        extensions: &[],
         table: "public.store",
         findings: &[],
         silent: &[],
@@ -55,6 +60,7 @@ const PUBLISHED: &[Published] = &[
         name: "sqlxmq",
         version: "0.6.0",
         migrations: 5,
+        extensions: &["uuid-ossp"],
         table: "public.mq_msgs",
         findings: &[],
         silent: &[],
@@ -64,6 +70,7 @@ const PUBLISHED: &[Published] = &[
         name: "underway",
         version: "0.2.0",
         migrations: 6,
+        extensions: &[],
         table: "underway.task",
         findings: &[],
         silent: &[],
@@ -203,7 +210,13 @@ async fn what_is_said_of_published_migrations_is_true() {
         }
         Err(Refused::Other(complaint)) => panic!("cargo cannot fetch the crates: {complaint}"),
     };
+    let installation = Installation::find(&Request::from_env().unwrap()).unwrap();
     for published in PUBLISHED {
+        if let Err(missing) = installation.require_extensions(published.extensions) {
+            assert!(!env::is_required("extensions"), "{missing}");
+            notice::skipped("extensions", &format!("{}: {missing}", published.name));
+            continue;
+        }
         let dir = root.path().join(published.name);
         judge(published, &dir, &unpacked[published.name]).await;
     }

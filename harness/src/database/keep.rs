@@ -47,9 +47,9 @@ impl Keep {
 pub struct Kept {
     /// The test that it was made for.
     pub test: String,
-    /// When it was kept, in seconds since 1970; `None`: it is not.
+    /// When it was kept, in milliseconds since 1970; `None`: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<u64>,
+    pub since_ms: Option<u64>,
 }
 
 impl Kept {
@@ -89,7 +89,7 @@ impl Kept {
         .fetch_all(control)
         .await?;
         let kept = |(name, comment): (String, String)| {
-            let kept = Kept::parse(&comment).filter(|kept| kept.since.is_some())?;
+            let kept = Kept::parse(&comment).filter(|kept| kept.since_ms.is_some())?;
             Some((name, kept))
         };
         Ok(rows.into_iter().filter_map(kept).collect())
@@ -106,8 +106,8 @@ impl Kept {
         database: &str,
         test: &str,
     ) -> Result<()> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let kept = Kept { test: test.to_owned(), since: Some(now) };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_millis());
+        let kept = Kept { test: test.to_owned(), since_ms: u64::try_from(now).ok() };
         control.execute(AssertSqlSafe(kept.sql(database))).await?;
         Keepsake::note(server, database, kept)?;
         keepsake::limit(server, control, Some(database)).await
@@ -115,7 +115,7 @@ impl Kept {
 
     /// How long ago that was.
     pub fn age(&self) -> Duration {
-        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(self.since.unwrap_or_default());
+        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(self.since_ms.unwrap_or_default());
         SystemTime::now().duration_since(since).unwrap_or_default()
     }
 }
@@ -126,13 +126,16 @@ mod tests {
 
     #[test]
     fn the_comment_is_read_back() {
-        let kept = Kept { test: "it::works 'as' it should".into(), since: Some(7) };
+        let kept = Kept { test: "it::works 'as' it should".into(), since_ms: Some(7) };
         let sql = kept.sql("d");
         assert_eq!(
             sql,
-            "comment on database \"d\" is 'pgharness {\"test\":\"it::works ''as'' it should\",\"since\":7}'"
+            "comment on database \"d\" is 'pgharness {\"test\":\"it::works ''as'' it should\",\"since_ms\":7}'"
         );
-        assert_eq!(Kept::parse("pgharness {\"test\":\"it::works 'as' it should\",\"since\":7}"), Some(kept));
+        assert_eq!(
+            Kept::parse("pgharness {\"test\":\"it::works 'as' it should\",\"since_ms\":7}"),
+            Some(kept)
+        );
         assert_eq!(Kept::parse("the billing database"), None);
     }
 }

@@ -42,7 +42,7 @@ impl Keepsake {
             let of_server = notes(server.state_dir()).into_iter();
             all.extend(of_server.map(|(name, note)| Keepsake { name, note, server: server.clone() }));
         }
-        all.sort_by_key(|keepsake| (std::cmp::Reverse(keepsake.kept().since), keepsake.name.clone()));
+        all.sort_by_key(|keepsake| (std::cmp::Reverse(keepsake.kept().since_ms), keepsake.name.clone()));
         Ok(all)
     }
 
@@ -102,7 +102,7 @@ pub(super) async fn limit(server: &Server, control: &mut PgConnection, latest: O
     // Before the databases: what is noted afterwards is not forgotten for not being among them.
     let notes = server.state_dir().map(notes).unwrap_or_default();
     let mut kept = Kept::list(control).await?;
-    kept.sort_by_key(|(name, kept)| (latest != Some(name), std::cmp::Reverse(kept.since)));
+    kept.sort_by_key(|(name, kept)| (latest != Some(name), std::cmp::Reverse(kept.since_ms)));
     for (name, _) in kept.drain(kept.len().min(KEPT_MAX)..) {
         // What cannot be dropped now is dropped at the next time.
         let _ = drop_database(control, &name).await;

@@ -220,7 +220,7 @@ impl Stock {
     /// What is said about a clone when it is handed out, and what cloning lost; then a query of what
     /// [`lend`](Stock::lend) needs.
     fn finishing_touches(&self, name: &str, order: &Order) -> impl Iterator<Item = String> {
-        let comment = Kept { test: order.test.clone(), since: None }.sql(name);
+        let comment = Kept { test: order.test.clone(), since_ms: None }.sql(name);
         let facts = format!(
             "select oid::int8, pg_current_xact_id()::xid::text::int8, pg_current_wal_insert_lsn()::text
              from pg_database where datname = {}",

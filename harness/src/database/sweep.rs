@@ -28,7 +28,7 @@ struct Listed {
 
 impl Listed {
     fn is_kept(&self) -> bool {
-        Kept::parse(&self.comment).is_some_and(|kept| kept.since.is_some())
+        Kept::parse(&self.comment).is_some_and(|kept| kept.since_ms.is_some())
     }
 }
 
