@@ -74,13 +74,15 @@ impl Drops {
         }
     }
 
-    /// Drops whatever is ours still, at the process's end, and closes the lease if nothing can be left.
+    /// Drops whatever is ours still, at the process's end, and closes the lease if nothing can be left. Nothing may be
+    /// renamed meanwhile.
     pub(super) async fn finish(work: &Work) {
         let owned = work.drops.owned.take();
         let mut is_clean = owned.values().all(|exists| *exists);
         if !owned.is_empty() {
             let Ok(mut connection) = work.connect().await else { return };
             for name in owned.keys() {
+                wait_for_sessions(&mut connection, name).await;
                 is_clean &= drop_whole(&work.server(), &mut connection, name).await.is_ok();
             }
         }
@@ -95,7 +97,12 @@ async fn drop_next(work: &Work, connection: &mut Option<PgConnection>, name: &st
         Some(connection) => connection,
         None => connection.insert(work.connect().await?),
     };
-    // A forced drop waits 100 ms when it meets a session on its way out: look first, but not for long.
+    wait_for_sessions(connection, name).await;
+    drop_whole(&work.server(), connection, name).await
+}
+
+/// A forced drop waits 100 ms when it meets a session on its way out: this looks first, but not for long.
+async fn wait_for_sessions(connection: &mut PgConnection, name: &str) {
     let _ = wait::until_async("the sessions of a database to leave", Duration::from_millis(50), async || {
         let is_busy: bool =
             sqlx::query_scalar("select exists (select from pg_stat_activity where datname = $1)")
@@ -105,7 +112,6 @@ async fn drop_next(work: &Work, connection: &mut Option<PgConnection>, name: &st
         Ok(if is_busy { Look::NotYet("busy".into()) } else { Look::Ready(()) })
     })
     .await;
-    drop_whole(&work.server(), connection, name).await
 }
 
 /// Drops a database whatever was made of it: the server refuses that for one that is marked as a template, has

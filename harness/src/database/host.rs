@@ -300,7 +300,7 @@ fn run(
                         work.drops.drop_later(name);
                     }
                 }
-                work.ends.set(true);
+                work.end().await;
                 Drops::finish(&work).await;
                 // What killed processes left is ours to remove: the next run should find nothing of it.
                 let _ = sweep.await;

@@ -13,7 +13,7 @@ use crate::postgres::Lsn;
 use crate::server::Server;
 use crate::wait;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -172,6 +172,15 @@ impl Stock {
                 work.loans.watch_no_longer(spare.oid);
                 work.drops.drop_later(spare.name);
             }
+        }
+    }
+
+    /// Ends the connections to databases that were put back.
+    pub(super) async fn close_spares(&self) {
+        let spares = self.spares.take();
+        for spare in spares {
+            // The server ends it too when the socket goes.
+            let _ = spare.connection.close().await;
         }
     }
 

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// A connection of a pool that a test gets; see [`Work::open`].
 pub(super) const POOL_CONNECTIONS_MAX: u32 = 5;
@@ -40,6 +40,9 @@ pub(super) struct Work {
     pub(super) drops: Drops,
     pub(super) loans: Loans,
     pub(super) looker: Looker,
+    /// How many databases are being put back.
+    returning: Cell<usize>,
+    returned: Notify,
     numbers: Cell<u64>,
     /// Bounds how many databases this process uses at a time: each may open a pool.
     live: Arc<Semaphore>,
@@ -80,6 +83,8 @@ impl Work {
             drops: Drops::default(),
             loans,
             looker: Looker::default(),
+            returning: Cell::new(0),
+            returned: Notify::new(),
             numbers: Cell::new(0),
             live: Arc::new(Semaphore::new(databases_max)),
             is_overdrawn: Cell::new(false),
@@ -137,6 +142,7 @@ impl Work {
             return self.drops.drop_later(name);
         };
         loan.stock.expect_return();
+        self.returning.set(self.returning.get() + 1);
         let work = self.clone();
         tokio::task::spawn_local(async move {
             let (mut name, stock, oid) = (name, loan.stock.clone(), loan.oid);
@@ -146,7 +152,21 @@ impl Work {
                 work.drops.drop_later(name);
             }
             stock.returned(&work, spare);
+            work.returning.set(work.returning.get() - 1);
+            work.returned.notify_one();
         });
+    }
+
+    /// Ends putting databases back, and the connections to those that were.
+    pub(super) async fn end(&self) {
+        self.ends.set(true);
+        while self.returning.get() > 0 {
+            self.returned.notified().await;
+        }
+        let stocks: Vec<_> = self.stocks.take().into_values().collect();
+        for stock in stocks.iter().filter_map(|stock| stock.get()) {
+            stock.close_spares().await;
+        }
     }
 
     pub(super) async fn answer(self: Rc<Self>, request: Request) {
