@@ -17,6 +17,7 @@ mod living;
 mod loans;
 mod look;
 mod macros;
+mod makers;
 mod name;
 mod original;
 mod put_back;

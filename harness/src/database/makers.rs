@@ -1,0 +1,171 @@
+//! The makers of clones: for tests that wait, else ahead of need.
+
+use super::name::DatabaseName;
+use super::stock::{Handed, Order, Stock};
+use super::work::Work;
+use crate::env;
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::ident::{quote_ident, quote_literal};
+use crate::wait;
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Makers of all processes together take turns by advisory locks with this first key.
+const MAKER_LOCK: i32 = 0x7067_6861;
+/// A waiting test is refused when no room came free for so long.
+const ROOM_DEADLINE: Duration = Duration::from_secs(30);
+
+impl Stock {
+    pub(super) async fn make_forever(self: Rc<Self>, work: Rc<Work>, place: i32) {
+        let mut connection = None;
+        while !work.ends.get() {
+            match self.next_order() {
+                Some((order, sender)) => {
+                    let made = self.make_for(&work, &mut connection, &order).await;
+                    if made.is_err() {
+                        connection = None;
+                    }
+                    // A test that no longer waits leaves its database to the sweep of this owner's names.
+                    if let Err(Ok(unwanted)) = sender.send(made) {
+                        work.give_back(unwanted.name);
+                    }
+                }
+                None => {
+                    let woken = self.wake.notified();
+                    match self.make_ahead(&work, &mut connection, place).await {
+                        Ok(true) => {}
+                        Ok(false) => woken.await,
+                        Err(_) => {
+                            // Making ahead is a courtesy: what fails here fails again, and is told, when somebody waits.
+                            connection = None;
+                            woken.await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a clone under the name of its user.
+    async fn make_for(
+        self: &Rc<Self>,
+        work: &Rc<Work>,
+        slot: &mut Option<PgConnection>,
+        order: &Order,
+    ) -> Result<Handed> {
+        let connection = connection(work, slot).await?;
+        self.wait_for_room(work, connection).await?;
+        let name = work.claimed_name();
+        self.create(connection, &name).await.inspect_err(|error| work.is_refused(&name, error))?;
+        work.drops.own(&name);
+        let sql = self.finishing_touches(&name, order).collect::<Vec<_>>().join("; ");
+        match sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await {
+            Ok(facts) => {
+                self.lend(work, order, &name, &facts);
+                Ok(Handed { name, connection: None })
+            }
+            Err(error) => {
+                work.drops.drop_later(name);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Makes a clone ahead of need, unless there are enough, or others make some. Says whether it did.
+    async fn make_ahead(&self, work: &Rc<Work>, slot: &mut Option<PgConnection>, place: i32) -> Result<bool> {
+        if self.ready.borrow().len() >= self.ahead {
+            return Ok(false);
+        }
+        let connection = connection(work, slot).await?;
+        let is_ours: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
+            .bind(MAKER_LOCK)
+            .bind(place)
+            .fetch_one(&mut *connection)
+            .await?;
+        if !is_ours {
+            return Ok(false);
+        }
+        let made = self.make_ready(work, connection).await;
+        sqlx::query("select pg_advisory_unlock($1, $2)")
+            .bind(MAKER_LOCK)
+            .bind(place)
+            .execute(&mut *connection)
+            .await?;
+        made
+    }
+
+    async fn make_ready(&self, work: &Rc<Work>, connection: &mut PgConnection) -> Result<bool> {
+        *self.ready.borrow_mut() = self.list_ready(connection).await?;
+        let enough = self.ready.borrow().len() >= self.ahead;
+        if enough || self.admit(work, connection).await.is_err() {
+            return Ok(false);
+        }
+        let maker = work.lease.owner().clone();
+        let number = work.next_number();
+        let name = DatabaseName::Ready { digest: self.built.digest.clone(), maker, number }.to_string();
+        self.create(connection, &name).await?;
+        self.ready.borrow_mut().push_back(name);
+        Ok(true)
+    }
+
+    async fn create(&self, connection: &mut PgConnection, name: &str) -> Result<()> {
+        let template = self.template_name();
+        let sql = format!(
+            "create database {} template {} strategy file_copy",
+            quote_ident(name),
+            quote_ident(&template)
+        );
+        connection
+            .execute(AssertSqlSafe(sql))
+            .await
+            .attempt(ErrorKind::Database, || format!("failed to clone template `{template}` as `{name}`"))
+            .map_err(with_advice)?;
+        Ok(())
+    }
+
+    async fn admit(&self, work: &Rc<Work>, connection: &mut PgConnection) -> Result<()> {
+        let server = work.server();
+        let Some(space) = server.space() else { return Ok(()) };
+        let databases: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
+            "select count(*) from pg_database where starts_with(datname::text, {})",
+            quote_literal(super::name::PREFIX)
+        )))
+        .fetch_one(connection)
+        .await?;
+        space.admit(self.built.size_mib, u64::try_from(databases).unwrap_or_default() * self.built.size_mib)
+    }
+
+    /// Waits while the room is taken by databases that are about to be dropped.
+    async fn wait_for_room(&self, work: &Rc<Work>, connection: &mut PgConnection) -> Result<()> {
+        let started = std::time::Instant::now();
+        loop {
+            match self.admit(work, connection).await {
+                Ok(()) => return Ok(()),
+                Err(error) if work.drops.pending() == 0 || started.elapsed() > ROOM_DEADLINE => {
+                    return Err(error);
+                }
+                Err(_) => wait::pass(Duration::from_millis(5)).await,
+            }
+        }
+    }
+}
+
+async fn connection<'a>(work: &Rc<Work>, slot: &'a mut Option<PgConnection>) -> Result<&'a mut PgConnection> {
+    if slot.is_none() {
+        *slot = Some(work.connect().await?);
+    }
+    slot.as_mut().ok_or_else(|| Error::server("failed to keep a connection"))
+}
+
+/// Says what to do about a full disk: the server's own words are about a file.
+fn with_advice(error: Error) -> Error {
+    match error.sqlstate().as_deref() {
+        Some("53100") => error.with_help(format!(
+            "the disk is full: free some room, or name another folder in {}",
+            env::DATA_ROOTS.name
+        )),
+        Some("58030") => error.with_help("the server could not write its files: is the disk full?"),
+        _ => error,
+    }
+}
