@@ -104,14 +104,18 @@ async fn drop_next(work: &Work, connection: &mut Option<PgConnection>, name: &st
 /// A forced drop waits 100 ms when it meets a session on its way out: this looks first, but not for long.
 async fn wait_for_sessions(connection: &mut PgConnection, name: &str) {
     let _ = wait::until_async("the sessions of a database to leave", Duration::from_millis(50), async || {
-        let is_busy: bool =
-            sqlx::query_scalar("select exists (select from pg_stat_activity where datname = $1)")
-                .bind(name)
-                .fetch_one(&mut *connection)
-                .await?;
+        let is_busy = has_sessions(connection, name).await?;
         Ok(if is_busy { Look::NotYet("busy".into()) } else { Look::Ready(()) })
     })
     .await;
+}
+
+/// Whether anybody is connected to a database.
+pub(super) async fn has_sessions(connection: &mut PgConnection, name: &str) -> Result<bool> {
+    Ok(sqlx::query_scalar("select exists (select from pg_stat_activity where datname = $1)")
+        .bind(name)
+        .fetch_one(connection)
+        .await?)
 }
 
 /// Drops a database whatever was made of it: the server refuses that for one that is marked as a template, has

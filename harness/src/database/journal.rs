@@ -41,8 +41,7 @@ impl Journal {
     pub(super) async fn open(server: &Server, control: &mut PgConnection) -> Result<Option<Journal>> {
         let Some(data) = server.data() else { return Ok(None) };
         let (segment, page, file, position): (i64, i64, String, String) = sqlx::query_as(
-            "select (select setting::int8 from pg_settings where name = 'wal_segment_size'),
-                    (select setting::int8 from pg_settings where name = 'wal_block_size'),
+            "select pg_size_bytes(current_setting('wal_segment_size')), current_setting('wal_block_size')::int8,
                     pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_insert_lsn()::text",
         )
         .fetch_one(control)

@@ -1,6 +1,6 @@
 //! Dropping what provably belongs to nobody.
 
-use super::drops::{drop_database, drop_whole};
+use super::drops::{drop_database, drop_whole, has_sessions};
 use super::keep::Kept;
 use super::keepsake;
 use super::name::{DatabaseName, PREFIX};
@@ -104,13 +104,6 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
         true => server.leases().bury(control, seized).await,
         false => server.leases().release(control, seized).await,
     }
-}
-
-async fn has_sessions(control: &mut PgConnection, database: &str) -> Result<bool> {
-    Ok(sqlx::query_scalar("select exists (select from pg_stat_activity where datname = $1)")
-        .bind(database)
-        .fetch_one(control)
-        .await?)
 }
 
 async fn drop_old_templates(server: &Server, control: &mut PgConnection, databases: &[Listed]) -> Result<()> {

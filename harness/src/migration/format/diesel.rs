@@ -167,19 +167,9 @@ impl Ledger for Diesel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migration::format::folder;
     use crate::migration::{Migrations, problems};
     use rstest::rstest;
-    use std::fs;
-
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        dir
-    }
 
     #[test]
     fn folders_are_read() {

@@ -264,17 +264,10 @@ fn passed_over(name: &str) -> Option<NameProblem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::migration::format::folder;
     use crate::migration::{Migrations, problems};
     use rstest::rstest;
     use std::fs;
-
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            fs::write(dir.path().join(name), text).unwrap();
-        }
-        dir
-    }
 
     #[rstest]
     #[case(&["1_a.sql", "01_b.sql"], ProblemKind::Duplicate, true)]
