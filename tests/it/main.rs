@@ -18,6 +18,7 @@ mod keeper;
 mod kept;
 mod load;
 mod migration;
+mod pool;
 mod real_input;
 mod real_tools;
 mod recycling;

@@ -4,6 +4,7 @@
 //! (see `name`): there is no table to keep in step, and a process that dies at any moment leaves nothing that
 //! the next one cannot judge.
 
+mod adoption;
 mod attribute;
 mod build;
 mod cluster;

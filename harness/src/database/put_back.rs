@@ -54,7 +54,7 @@ pub(super) async fn put_back(work: &Work, name: &mut String, loan: Loan) -> Resu
     }
     let server = work.server();
     wait::until_async("the sessions of a database to leave", LEAVING, async || {
-        Ok(match work.looker.sessions(&server, name).await? {
+        Ok(match work.looker.sessions(&server, loan.oid).await? {
             0 => Look::Ready(()),
             count => Look::NotYet(format!("{count} are there")),
         })
