@@ -4,9 +4,11 @@
 //! (see `name`): there is no table to keep in step, and a process that dies at any moment leaves nothing that
 //! the next one cannot judge.
 
+mod argument;
 mod attribute;
 mod build;
 mod cluster;
+mod declared;
 mod drops;
 mod host;
 mod isolation;
@@ -39,6 +41,8 @@ pub use template::{Template, TemplateBuilder};
 pub use test_db::TestDb;
 
 #[doc(hidden)]
-pub use attribute::{TestOutcome, outcome, run_test};
+pub use argument::Argument;
 #[doc(hidden)]
-pub use template::Declared;
+pub use attribute::{TestOutcome, outcome, run_bare, run_test};
+#[doc(hidden)]
+pub use declared::{Declared, Included};
