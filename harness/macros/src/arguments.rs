@@ -19,9 +19,6 @@ fn value(argument: &FnArg) -> syn::Result<TokenStream> {
         // The one thing that can be lent.
         Type::Reference(_) => quote! { db },
         // By its type and not by its name, so that an alias is as good. At its place, where rustc then complains.
-        ty => {
-            let argument = quote_spanned! { ty.span() => <#ty as ::pgharness::database::Argument> };
-            quote! { #argument::of(db).await? }
-        }
+        ty => quote_spanned! { ty.span() => <#ty as ::pgharness::database::Argument>::of(db).await? },
     })
 }

@@ -9,6 +9,10 @@ use tokio::runtime::{Builder, Runtime};
 
 /// How a test function ended, whatever it returns.
 #[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a test cannot return `{Self}`",
+    note = "it returns `()`, an `ExitCode`, or a `Result` of what `main` may return"
+)]
 pub trait TestOutcome {
     /// What the test returned as an error, if it did.
     fn failure(self) -> Option<String>;

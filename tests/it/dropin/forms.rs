@@ -316,7 +316,7 @@ async fn held_or_not(pool: &PgPool, held: usize) -> sqlx::Result<Option<PoolConn
 }
 
 mod theirs {
-    forms!(sqlx, ignore = "needs a DATABASE_URL: `every_form_sees_what_it_sees_under_sqlx` gives it one");
+    forms!(sqlx, ignore = "run by `every_form_sees_what_it_sees_under_sqlx`");
 }
 
 mod ours {
