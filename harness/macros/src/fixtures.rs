@@ -36,20 +36,15 @@ impl Parse for Form {
         named(input, "path", "`path` must be the first argument of `fixtures`")?;
         input.parse::<Token![=]>()?;
         let folder = input.parse()?;
-        if input.is_empty() {
-            return Ok(Form::Scripts { folder, names: Vec::new() });
-        }
-        input.parse::<Token![,]>()?;
-        if input.peek(LitStr) {
-            return Err(input.error("files of a `path` must be named in `scripts(…)`"));
-        }
-        named(input, "scripts", "expected `scripts(…)` after `path`")?;
-        let list;
-        parenthesized!(list in input);
-        let names = literals(&list)?;
-        input.parse::<Option<Token![,]>>()?;
-        if !input.is_empty() {
-            return Err(input.error("unexpected argument: name more files in another `fixtures(…)`"));
+        let mut names = Vec::new();
+        while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
+            if input.peek(LitStr) {
+                return Err(input.error("files of a `path` must be named in `scripts(…)`"));
+            }
+            named(input, "scripts", "expected `scripts(…)` after `path`")?;
+            let list;
+            parenthesized!(list in input);
+            names.extend(literals(&list)?);
         }
         Ok(Form::Scripts { folder, names })
     }
@@ -118,6 +113,7 @@ mod tests {
             Ok(&["../b/users.sql", "../b/posts.sql"]),
         );
         check("path = \"b\", scripts(\"users\",),", Ok(&["b/users.sql"]));
+        check("path = \"b\", scripts(\"users\"), scripts(\"a\")", Ok(&["b/users.sql", "b/a.sql"]));
         check("path = \"b\"", Ok(&[]));
     }
 
@@ -127,7 +123,8 @@ mod tests {
         check("scripts(\"users\"), path = \"b\"", Err("`path` must be the first argument"));
         check("path = \"b\", \"users\"", Err("must be named in `scripts(…)`"));
         check("path = \"b\", files(\"users\")", Err("expected `scripts(…)`"));
-        check("path = \"b\", scripts(\"users\"), \"posts\"", Err("in another `fixtures(…)`"));
+        check("path = \"b\", scripts(\"users\"), \"posts\"", Err("must be named in `scripts(…)`"));
+        check("path = \"b\" scripts(\"users\")", Err("unexpected token"));
         check("path = b", Err("expected string literal"));
         check("\"users\", \"./posts.sql\"", Err("expected a name, as the first one is"));
         check("\"./users.sql\", \"posts\"", Err("expected a path, as the first one is"));
