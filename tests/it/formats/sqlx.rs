@@ -4,7 +4,7 @@ use super::{apply, counts, folder, rows, run, shape, write};
 use crate::support::{empty_cluster, empty_database};
 use pgharness::migration::{Format, Migrations, Runner};
 use sqlx::migrate::{Migrate, Migrator};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -174,9 +174,9 @@ async fn sqlx_and_we_at_once_apply_each_migration_once() {
         let theirs = (0..3).map(|_| {
             let (path, target) = (dir.path().to_owned(), target.clone());
             tokio::spawn(async move {
-                let mut connection = PgConnection::connect_with(&target).await.unwrap();
+                let pool = PgPoolOptions::new().max_connections(1).connect_with(target).await.unwrap();
                 let migrator = Migrator::new(path).await.unwrap();
-                migrator.run(&mut connection).await.map_err(|error| error.to_string())
+                migrator.run(&pool).await.map_err(|error| error.to_string())
             })
         });
         for runner in ours.chain(theirs).collect::<Vec<_>>() {
