@@ -49,15 +49,42 @@ pub(crate) fn refused(script: &Script, purpose: Purpose, place: Option<Place>, w
     Error::new(purpose.kind(), message)
 }
 
-/// Says what the server answered to `script`. `sent_from` is the byte of the file where the text that was sent
-/// begins, `statement` the byte where the failing statement does, as far as it is known.
+/// Which text of a file a message brought, and where in the message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// The byte of the file where the text begins.
+    from: usize,
+    /// How many characters of ours stand before it.
+    behind: usize,
+}
+
+impl Sent {
+    /// The text from byte `offset` of the file, and nothing before it.
+    pub(super) fn part(offset: usize) -> Sent {
+        Sent { from: offset, behind: 0 }
+    }
+
+    /// The whole file, behind so many characters.
+    pub(super) fn behind(characters: usize) -> Sent {
+        Sent { from: 0, behind: characters }
+    }
+
+    /// The place in the file of the message's character `position`, counted from one, if it is one of the file's.
+    fn place(self, script: &Script, position: usize) -> Option<Place> {
+        let within = position.checked_sub(self.behind).filter(|within| *within > 0)?;
+        Some(Place::of_position(script.text(), self.from, within))
+    }
+}
+
+/// Says what the server answered to `script`. `sent` is what was sent of it, `statement` the byte of the file where
+/// the failing statement begins, as far as it is known.
 ///
 /// The answer's detail is left out: it shows rows.
 pub(super) fn failed(
     script: &Script,
     purpose: Purpose,
     error: sqlx::Error,
-    sent_from: usize,
+    sent: Sent,
     statement: Option<usize>,
 ) -> Error {
     let start = format!("failed to {} `{}`", purpose.attempt(), script.name());
@@ -72,9 +99,7 @@ pub(super) fn failed(
     let mut message = format!("{start}: {} (SQLSTATE {})", answer.message(), answer.code());
     let path = script.path().to_string_lossy();
     let place = match answer.position() {
-        Some(PgErrorPosition::Original(position)) => {
-            Some(Place::of_position(script.text(), sent_from, position))
-        }
+        Some(PgErrorPosition::Original(position)) => sent.place(script, position),
         _ => statement.map(|offset| Place::of_byte(script.text(), offset)),
     };
     if let Some(place) = place {

@@ -1,9 +1,9 @@
 //! The layout of sqlx 0.9: `<number>_<words>.sql`, or the pair `.up.sql` and `.down.sql`.
 
 use super::{Clue, Format, Layout, Listing, Reading};
-use crate::digest::hex;
+use crate::digest::{crc32, hex};
 use crate::error::{Attempt, ErrorKind, Result};
-use crate::ident::quote_literal;
+use crate::ident::{QualifiedName, quote_literal};
 use crate::migration::ledger::{Ledger, utc};
 use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration, out_of_order};
 use crate::migration::source::read_script;
@@ -157,6 +157,10 @@ impl Ledger for Sqlx {
             migration.checksum.as_deref().unwrap_or_default(),
             took.as_nanos()
         )
+    }
+
+    fn locks(&self, database: &str, _table: &QualifiedName) -> Vec<i64> {
+        vec![0x3d32_ad9e * i64::from(crc32(database.bytes()))]
     }
 }
 
