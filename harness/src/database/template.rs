@@ -7,7 +7,7 @@ use super::recipe::{Ingredients, Recipe};
 use super::test_db::TestDb;
 use crate::digest::Digest;
 use crate::env;
-use crate::error::{Error, Result};
+use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::server::{Server, ServerConfig};
 use once_cell::sync::OnceCell;
 use std::path::{Path, PathBuf};
@@ -317,7 +317,8 @@ impl TemplateBuilder {
         self
     }
 
-    /// Creates these extensions as superuser before any migration.
+    /// Creates these extensions as superuser before any migration. The server then runs from an installation that
+    /// has them, and those that files of SQL create themselves.
     #[must_use]
     pub fn with_extensions<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.ingredients.extensions = names.into_iter().map(Into::into).collect();
@@ -352,6 +353,15 @@ impl TemplateBuilder {
         Template { origin: Origin::Built(Box::new(self)), prepared: OnceCell::new() }
     }
 
+    /// The extensions that the template needs of its server, as far as that is known before it is built.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    #[cfg(feature = "checks")]
+    pub(crate) fn needs(&self) -> Result<super::Needs> {
+        Ok(Recipe::read(&self.root, &self.ingredients)?.needs())
+    }
+
     fn prepare(&self) -> Result<Arc<Prepared>> {
         if !self.root.is_dir() {
             return Err(Error::usage(format!("there is no folder `{}`", self.root.display())).with_help(
@@ -363,6 +373,9 @@ impl TemplateBuilder {
             Some(server) => server.clone(),
             None => ServerConfig::from_env(&self.root)?,
         };
+        let needs = recipe.needs();
+        let server =
+            server.with_extensions(&needs.names()).attempt(ErrorKind::Environment, || needs.unmet())?;
         let source_digest = recipe.digest(&server)?;
         let bootstrap_digest = recipe.bootstrap_digest(&server)?;
         let has_own_server = AtomicBool::new(false);

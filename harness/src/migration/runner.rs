@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::postgres::{Installation, command_path};
 use crate::script::{Purpose, Session};
+use crate::server::explain;
 use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
 
@@ -90,7 +91,8 @@ impl<'a> Runner<'a> {
         self
     }
 
-    /// Has a [command](Migrations::command) find the client tools of this installation on its `PATH`.
+    /// Has a [command](Migrations::command) find the client tools of this installation on its `PATH`, and errors tell
+    /// which extension of it has what is missing.
     #[must_use]
     pub(crate) fn with_tools(mut self, installation: Option<&'a Installation>) -> Self {
         self.tools = installation;
@@ -122,7 +124,10 @@ impl<'a> Runner<'a> {
         }
         let released = lock.release(&mut session).await;
         session.close().await;
-        let applied = outcome?;
+        let applied = match outcome {
+            Ok(applied) => applied,
+            Err(error) => return Err(explain(error, options, self.tools).await),
+        };
         released?;
         Ok(applied)
     }
