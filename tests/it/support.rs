@@ -1,11 +1,12 @@
 //! Databases for tests of the rooms below `database`.
 
 use pgharness::postgres::{Installation, Request};
-use pgharness::{Isolation, Template, TestDb, template};
+use pgharness::server::ServerConfig;
+use pgharness::{Isolation, Template, TestDb, env, notice, template};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 static EMPTY: Template = template! {};
 static EMPTY_CLUSTER: Template = template! { isolation: Isolation::Cluster };
@@ -29,6 +30,26 @@ pub(crate) async fn empty_database() -> PgConnectOptions {
 /// The same on a server of its own, for tests that change roles.
 pub(crate) async fn empty_cluster() -> PgConnectOptions {
     hold(EMPTY_CLUSTER.get().await.unwrap())
+}
+
+/// A server of this major version from an installation on this machine that has these extensions. `None`, with a word
+/// of it: there is none; with `PGHARNESS_REQUIRE=extensions` it is fetched, or the test fails.
+pub(crate) fn server_with(version: &str, extensions: &[&str]) -> Option<ServerConfig> {
+    let is_required = env::is_required("extensions");
+    let request = Request::from_env().unwrap().with_version(version).with_extensions(extensions.to_vec());
+    let request = if is_required { request } else { request.with_offline(true) };
+    match Installation::find(&request) {
+        Ok(found) => {
+            let here = ServerConfig::from_env(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+            let (version, installation) = (Some(version.to_owned()), Some(found.bin().to_owned()));
+            Some(ServerConfig { version, installation, ..here })
+        }
+        Err(missing) => {
+            assert!(!is_required, "{missing:?}");
+            notice::skipped("extensions", &missing.to_string());
+            None
+        }
+    }
 }
 
 /// A client tool that fits the server, wherever there is one.
