@@ -135,6 +135,7 @@ fn server_of(version: &str, with: &str) -> Option<(ServerConfig, Installation)> 
 #[rstest]
 #[case("15", "citext")]
 #[case("16", "vector")]
+#[case("16", "citext")]
 #[case("18", "vector")]
 #[case("18", "citext")]
 #[tokio::test]

@@ -259,7 +259,9 @@ fn extensions(request: Request, needs: &Needs) -> Result<(String, ())> {
     let (told, names) = (needs.told(), needs.names());
     let fetches = !request.is_offline() && request.explicit().is_none();
     let sources: Vec<String> = request.sources_with(&names).iter().map(ToString::to_string).collect();
-    match Installation::find(&request.with_offline(true).with_extensions(names)) {
+    // Sources that bring none of it are asked for nothing: that they do not is worth telling.
+    let is_offline = request.is_offline() || !sources.is_empty();
+    match Installation::find(&request.with_offline(is_offline).with_extensions(names)) {
         Ok(found) => Ok((format!("{told}: from {}", shown(&found)), ())),
         Err(_) if fetches && !sources.is_empty() => {
             let sources = sources.join(" or ");

@@ -192,9 +192,10 @@ impl ServerConfig {
         let request = self.request()?;
         let found = Installation::find(&request.clone().with_extensions(names))?;
         // Named only where it is another: templates that need no extension share the server with those that do.
-        let usual = Installation::find(&request.with_offline(true));
-        let is_usual = usual.is_ok_and(|usual| usual.bin() == found.bin());
-        Ok(ServerConfig { installation: (!is_usual).then(|| found.bin().to_owned()), ..self.clone() })
+        match Installation::find(&request.with_offline(true)) {
+            Ok(usual) if usual.bin() == found.bin() => Ok(self.clone()),
+            _ => Ok(ServerConfig { installation: Some(found.bin().to_owned()), ..self.clone() }),
+        }
     }
 
     /// What is asked of the search for the installation that it runs from.

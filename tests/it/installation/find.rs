@@ -104,8 +104,7 @@ fn who_has_which_extension_is_told_where_nobody_has_all() {
     sandbox.install_with("lib/16", "16.3", &["vector"]);
     let named = sandbox.install_with("lib/17", "17.2", &["hstore"]);
     let request = sandbox.request().with_extensions(["hstore", "vector"]);
-    let images = "an image that has `hstore` is `postgres:17`: PGHARNESS_BACKEND=container and PGHARNESS_IMAGE\n        \
-                  an image that has `vector` is `pgvector/pgvector:pg17`: PGHARNESS_BACKEND=container and \
+    let images = "an image that has `hstore`, `vector` is `pgvector/pgvector:pg17`: PGHARNESS_BACKEND=container and \
                   PGHARNESS_IMAGE\n        \
                   an installation that has them can be named by PGHARNESS_INSTALLATION";
     assert_eq!(

@@ -154,19 +154,26 @@ pub(crate) fn remedies(names: &[&str], major: u32, site: Site) -> String {
     lines.join("\n")
 }
 
-/// The images that have one of the extensions, a line each.
+/// The images that have some of the extensions, a line each. They are made from the official one, and so have what
+/// belongs to Postgres itself.
 fn images(names: &[&str], major: u32) -> Vec<String> {
-    let mut lines = Vec::new();
-    for name in names {
-        let image = match known(name) {
-            Some(package) => package.image,
-            None => is_contrib(name).then_some("postgres:NN"),
-        };
-        if let Some(image) = image {
-            lines.push(format!("an image that has `{name}` is `{}`", of_version(image, major)));
+    let (contrib, others): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_contrib(name));
+    let mut images: Vec<(&str, Vec<&str>)> = Vec::new();
+    for name in others {
+        let Some(image) = known(name).and_then(|package| package.image) else { continue };
+        match images.iter_mut().find(|(other, _)| *other == image) {
+            Some((_, has)) => has.push(name),
+            None => images.push((image, vec![name])),
         }
     }
-    lines
+    if images.is_empty() && !contrib.is_empty() {
+        images.push(("postgres:NN", Vec::new()));
+    }
+    let line = |(image, has): (&str, Vec<&str>)| {
+        let has: Vec<&str> = contrib.iter().copied().chain(has).collect();
+        format!("an image that has {} is `{}`", quoted(&has), of_version(image, major))
+    };
+    images.into_iter().map(line).collect()
 }
 
 /// The packages that have these extensions, each once.
@@ -232,6 +239,11 @@ mod tests {
         assert_eq!(lines(&["vector"]), "an image that has `vector` is `pgvector/pgvector:pg18`");
         assert_eq!(lines(&["pgcrypto"]), "an image that has `pgcrypto` is `postgres:18`");
         assert_eq!(lines(&["pg_partman"]), "");
+        assert_eq!(
+            lines(&["hstore", "postgis", "postgis_raster", "vector"]),
+            "an image that has `hstore`, `postgis`, `postgis_raster` is `postgis/postgis:18-3.5`\n\
+             an image that has `hstore`, `vector` is `pgvector/pgvector:pg18`"
+        );
     }
 
     #[test]
