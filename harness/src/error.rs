@@ -3,6 +3,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+/// What stands before each line of a program's output in a message.
+pub(crate) const OUTPUT: &str = "  | ";
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

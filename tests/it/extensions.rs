@@ -221,6 +221,46 @@ async fn an_extension_out_of_sight_is_told_with_its_schema() {
     assert!(!error.help().unwrap_or_default().contains("extension"), "{error:?}");
 }
 
+/// A tool of the project's own shows what the server told it.
+#[tokio::test]
+async fn a_command_that_misses_an_extension_is_explained_too() {
+    let Some(config) = server_with("15", &["citext"]) else { return };
+    let dir = folder(&[]);
+    let builder = Template::builder(dir.path()).with_server(config);
+    let failing = |line: &str| builder.clone().with_migration_command(line).build();
+    let line = r#"psql -qv ON_ERROR_STOP=1 -c "create table t (email citext)" "$DATABASE_URL""#;
+    let error = failing(line).get().await.unwrap_err();
+    let help = error.help().unwrap_or_default();
+    assert!(help.starts_with("it comes with the extension `citext`: `CREATE EXTENSION"), "{error:?}");
+    let error = builder.with_fixture_command(line).build().get().await.unwrap_err();
+    assert!(error.help().unwrap_or_default().contains("`citext`"), "{error:?}");
+}
+
+/// With a schema of its own it is created where roles are.
+#[rstest]
+#[case("15", "citext", "citext")]
+#[case("18", "vector", "vector(3)")]
+#[tokio::test]
+async fn the_bootstrap_may_create_it_in_a_schema(
+    #[case] version: &str,
+    #[case] extension: &str,
+    #[case] column: &str,
+) {
+    if server_with(version, &[extension]).is_none() {
+        return;
+    }
+    let dir = folder(&[&format!("create table t (a ext.{column})")]);
+    let sql = format!("create schema ext; create extension {extension} schema ext;");
+    fs::write(dir.path().join("extensions.sql"), sql).unwrap();
+    let template = Template::builder(dir.path())
+        .with_bootstrap(["extensions.sql"])
+        .with_migrations("migrations")
+        .with_server(ServerConfig { version: Some(version.to_owned()), ..here() })
+        .build();
+    let db = template.get().await.unwrap();
+    db.connection().await.unwrap().execute("insert into t values (null)").await.unwrap();
+}
+
 /// Nothing is known of its installation but what it says itself.
 #[tokio::test]
 async fn a_server_by_url_is_asked_what_it_has() {

@@ -22,6 +22,7 @@ mod makers;
 mod name;
 mod needs;
 mod original;
+mod prepared;
 mod put_back;
 mod recipe;
 mod replay;

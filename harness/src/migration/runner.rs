@@ -108,8 +108,11 @@ impl<'a> Runner<'a> {
     /// the file, and those before it stay applied.
     pub async fn apply(&self, options: &PgConnectOptions) -> Result<Applied> {
         if let Some(command) = self.migrations.as_command() {
-            command.run(Purpose::Migration, options, command_path(self.tools).await).await?;
-            return Ok(Applied::default());
+            let ran = command.run(Purpose::Migration, options, command_path(self.tools).await).await;
+            return match ran {
+                Ok(()) => Ok(Applied::default()),
+                Err(error) => Err(explain(error, options, self.tools).await),
+            };
         }
         let mut session = self.connect(options).await?;
         let (_, plan) = self.survey(&mut session).await?;

@@ -1,9 +1,9 @@
 //! An installation of Postgres: a directory with `postgres`, `initdb` and friends of a known version.
 
 use super::extension::{Site, quoted, remedies, the_extensions};
+use super::program_note::{known_bindir_of, known_version_of};
 use super::search::Search;
 use super::version::Wanted;
-use super::version_note::known_version_of;
 use super::{Request, Version, place, store};
 use crate::digest::{Digest, Hasher};
 use crate::env;
@@ -241,14 +241,8 @@ fn by_pg_config(request: &Request, wanted: Wanted, search: &mut Search) -> Optio
         search.note("pg_config", "not on the PATH");
         return None;
     };
-    let told =
-        Program::new(&pg_config).arg("--bindir").ends_with_us().run().and_then(|finished| {
-            finished.check(ErrorKind::Environment, || "failed to run `pg_config`".into())
-        });
-    match told {
-        Ok(finished) => {
-            first_that_will_do("pg_config", vec![PathBuf::from(finished.text())], request, wanted, search)
-        }
+    match known_bindir_of(&pg_config, request.cache()) {
+        Ok(bindir) => first_that_will_do("pg_config", vec![bindir], request, wanted, search),
         Err(why) => {
             search.skip("pg_config", &pg_config, &why);
             None

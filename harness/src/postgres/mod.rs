@@ -8,6 +8,7 @@ mod extension;
 mod folders;
 mod installation;
 mod place;
+mod program_note;
 #[cfg(feature = "download")]
 mod provision;
 mod request;
@@ -15,7 +16,6 @@ mod search;
 mod settings;
 mod store;
 mod version;
-mod version_note;
 mod wal;
 
 pub use cache::Cache;

@@ -144,8 +144,8 @@ fn place(from: Option<&Installation>) -> String {
     from.map(|from| format!("in `{}` ", from.bin().display())).unwrap_or_default()
 }
 
-/// Adds to `error` what to do about an extension, if the server's answer in it is about one. `options` are of the
-/// session that got it, `from` is what the server runs from.
+/// Adds to `error` what to do about an extension, if the server's answer in it is about one, or what a program shows
+/// of such an answer. `options` are of the session that got it, `from` is what the server runs from.
 pub(crate) async fn explain(error: Error, options: &PgConnectOptions, from: Option<&Installation>) -> Error {
     let Some(lack) = Lack::of(&error) else { return error };
     let Ok(mut connection) = connect(options).await else { return error };

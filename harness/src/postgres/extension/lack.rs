@@ -16,11 +16,42 @@ pub(crate) enum Lack {
     Object(Object),
 }
 
+/// How answers about what is missing begin and end, with their SQLSTATE.
+const ANSWERS: &[(&str, &str, &str)] = &[
+    ("0A000", "extension \"", "\" is not available"),
+    ("58P01", "could not open extension control file \"", ".control\""),
+    ("42704", "required extension \"", "\" is not installed"),
+    ("42501", "permission denied to create extension \"", "\""),
+    ("42704", "operator class \"", "\" does not exist"),
+    ("42704", "access method \"", "\" does not exist"),
+    ("42704", "text search ", "\" does not exist"),
+    ("42704", "foreign-data wrapper \"", "\" does not exist"),
+    ("42704", "language \"", "\" does not exist"),
+    ("42704", "type \"", "\" does not exist"),
+    ("42704", "data type ", " has no default operator class for access method \"gist\""),
+    ("42883", "function ", " does not exist"),
+];
+
 impl Lack {
-    /// What the server's answer to a statement misses, if `error` has one.
+    /// What is missing by the server's answer in `error`, or by what it shows of the output of a program that got one.
     pub(crate) fn of(error: &Error) -> Option<Lack> {
-        let answer = error.server_answer()?;
-        Lack::told(&answer.code()?, answer.message())
+        match error.server_answer() {
+            Some(answer) => Lack::told(&answer.code()?, answer.message()),
+            None => Lack::shown(&error.to_string()),
+        }
+    }
+
+    /// Programs put words of their own around what the server said, and lines after it.
+    fn shown(text: &str) -> Option<Lack> {
+        let output = text.lines().filter_map(|line| line.strip_prefix(crate::error::OUTPUT));
+        output.filter(|line| !line.contains("NOTICE")).find_map(|line| {
+            ANSWERS.iter().find_map(|(code, start, end)| {
+                let begins = line.find(start)?;
+                let message = &line[begins..];
+                let ends = message.find(end)? + end.len();
+                Lack::told(code, &message[..ends])
+            })
+        })
     }
 
     fn told(code: &str, message: &str) -> Option<Lack> {
@@ -46,7 +77,23 @@ impl Lack {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use rstest::rstest;
+
+    #[rstest]
+    #[case("psql:a.sql:3: ERROR:  extension \"vector\" is not available", Some(Lack::Extension("vector".into())))]
+    #[case("sqlalchemy.exc.ProgrammingError: (psycopg.errors.UndefinedObject) type \"citext\" does not exist", Some(Lack::Object(Object::missing_in("type \"citext\" does not exist").unwrap())))]
+    #[case("error: permission denied to create extension \"file_fdw\" (SQLSTATE 42501)", Some(Lack::Right("file_fdw".into())))]
+    #[case("ERROR: function digest(text, unknown) does not exist at character 8", Some(Lack::Object(Object::missing_in("function digest(text, unknown) does not exist").unwrap())))]
+    #[case("NOTICE:  type \"citext\" does not exist, skipping", None)]
+    #[case("file not found", None)]
+    fn what_a_program_was_told_is_found_in_its_output(#[case] line: &str, #[case] expect: Option<Lack>) {
+        let message =
+            format!("migration command `x` failed: status 1\n  | before\n  | {line}\n  | LINE 1: after");
+        assert_eq!(Lack::of(&Error::new(ErrorKind::Migration, message)), expect);
+        // What is no output is not searched: our own words are none of the server's.
+        assert_eq!(Lack::of(&Error::new(ErrorKind::Migration, line)), None);
+    }
 
     #[rstest]
     #[case("0A000", "extension \"postgis\" is not available", Lack::Extension("postgis".into()))]
