@@ -36,16 +36,15 @@ impl Databases {
         Databases { wanted: Some(server), ..Databases::default() }
     }
 
-    /// The server of all of the project's databases, with the extensions that its migrations create. Where no server
-    /// has those, a migration that fails for them is told as such.
+    /// The server of all of the project's databases, those included that checks migrate themselves: with the extensions
+    /// that the migrations create. What cannot be read of them is for the checks to tell.
     pub(super) fn server(&self, project: &Project) -> Result<&ServerConfig> {
         self.server.get_or_try_init(|| {
             let wanted = match &self.wanted {
                 Some(wanted) => wanted.clone(),
                 None => ServerConfig::from_env(&absolute(&project.dir)?)?,
             };
-            let needs = needs_of(project).unwrap_or_default();
-            Ok(wanted.with_extensions(&needs.names()).unwrap_or(wanted))
+            needs_of(project).unwrap_or_default().on(&wanted)
         })
     }
 

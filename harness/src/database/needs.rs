@@ -1,7 +1,9 @@
 //! The extensions that a template needs of its server.
 
+use crate::error::{Attempt, ErrorKind, Result};
 use crate::postgres::quoted;
 use crate::script::Script;
+use crate::server::ServerConfig;
 use std::collections::BTreeMap;
 
 /// Extensions by name, each with what asked for it first: the declaration, or a line of a file.
@@ -38,6 +40,15 @@ impl Needs {
     pub(crate) fn told(&self) -> String {
         let told = |(name, asked): (&String, &String)| format!("{} ({asked})", quoted(&[name]));
         self.0.iter().map(told).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The server that is asked for, from an installation that has them. Blocks, and downloads where that is needed and
+    /// allowed.
+    ///
+    /// # Errors
+    /// No installation has them all.
+    pub(crate) fn on(&self, server: &ServerConfig) -> Result<ServerConfig> {
+        server.with_extensions(&self.names()).attempt(ErrorKind::Environment, || self.unmet())
     }
 
     /// What cannot be met, for an error.

@@ -82,10 +82,7 @@ impl Prepared {
     /// # Errors
     /// As there.
     pub(super) fn server_config_blocking(&self) -> Result<ServerConfig> {
-        let server = self.server.get_or_init(|| {
-            let found = self.wanted.with_extensions(&self.needs.names());
-            found.attempt(ErrorKind::Environment, || self.needs.unmet())
-        });
+        let server = self.server.get_or_init(|| self.needs.on(&self.wanted));
         let server = server.as_ref().map_err(Error::copy)?;
         Ok(if !server.can_have_realms() {
             server.clone()

@@ -15,9 +15,12 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Notes what came of a place or of a source.
+    /// Notes what came of a place or of a source; once, where it is looked into again.
     pub(super) fn note(&mut self, place: impl fmt::Display, outcome: impl fmt::Display) {
-        self.tried.push(format!("{place}: {outcome}"));
+        let line = format!("{place}: {outcome}");
+        if !self.tried.contains(&line) {
+            self.tried.push(line);
+        }
     }
 
     /// Notes why the installation at `bin` will not do.

@@ -48,7 +48,7 @@ impl Lack {
             ANSWERS.iter().find_map(|(code, start, end)| {
                 let begins = line.find(start)?;
                 let message = &line[begins..];
-                let ends = message.find(end)? + end.len();
+                let ends = start.len() + message[start.len()..].find(end)? + end.len();
                 Lack::told(code, &message[..ends])
             })
         })
