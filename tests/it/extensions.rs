@@ -125,13 +125,6 @@ async fn failure(texts: &[&str], server: &ServerConfig) -> Error {
     template(folder(texts).path(), server.clone()).get().await.unwrap_err()
 }
 
-/// A version whose installation has `with` and may lack the rest.
-fn server_of(version: &str, with: &str) -> Option<(ServerConfig, Installation)> {
-    let config = server_with(version, &[with])?;
-    let request = Request::from_env().unwrap().with_explicit(config.installation.as_ref()?);
-    Some((config, Installation::find(&request).unwrap()))
-}
-
 #[rstest]
 #[case("15", "citext")]
 #[case("16", "vector")]
@@ -140,7 +133,9 @@ fn server_of(version: &str, with: &str) -> Option<(ServerConfig, Installation)> 
 #[case("18", "citext")]
 #[tokio::test]
 async fn an_error_names_the_extension_and_where_it_is(#[case] version: &str, #[case] with: &str) {
-    let Some((config, installation)) = server_of(version, with) else { return };
+    let Some(config) = server_with(version, &[with]) else { return };
+    let request = Request::from_env().unwrap().with_explicit(config.installation.as_ref().unwrap());
+    let installation = Installation::find(&request).unwrap();
     for (sql, code, extension) in MISSING {
         let is_there = installation.has_extension(extension).unwrap();
         if is_there && *code == "0A000" {

@@ -32,24 +32,27 @@ pub(crate) async fn empty_cluster() -> PgConnectOptions {
     hold(EMPTY_CLUSTER.get().await.unwrap())
 }
 
-/// A server of this major version from an installation on this machine that has these extensions. `None`, with a word
-/// of it: there is none; with `PGHARNESS_REQUIRE=extensions` it is fetched, or the test fails.
-pub(crate) fn server_with(version: &str, extensions: &[&str]) -> Option<ServerConfig> {
+/// An installation on this machine that has these extensions, of the version that is asked for. `None`, with a word of
+/// it: there is none; with `PGHARNESS_REQUIRE=extensions` it is fetched, or the test fails.
+pub(crate) fn installation_with(request: Request, extensions: &[&str]) -> Option<Installation> {
     let is_required = env::is_required("extensions");
-    let request = Request::from_env().unwrap().with_version(version).with_extensions(extensions.to_vec());
-    let request = if is_required { request } else { request.with_offline(true) };
-    match Installation::find(&request) {
-        Ok(found) => {
-            let here = ServerConfig::from_env(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-            let (version, installation) = (Some(version.to_owned()), Some(found.bin().to_owned()));
-            Some(ServerConfig { version, installation, ..here })
-        }
+    let is_offline = request.is_offline() || !is_required;
+    match Installation::find(&request.with_extensions(extensions.to_vec()).with_offline(is_offline)) {
+        Ok(found) => Some(found),
         Err(missing) => {
             assert!(!is_required, "{missing:?}");
             notice::skipped("extensions", &missing.to_string());
             None
         }
     }
+}
+
+/// A server of this major version from [such an installation](installation_with).
+pub(crate) fn server_with(version: &str, extensions: &[&str]) -> Option<ServerConfig> {
+    let found = installation_with(Request::from_env().unwrap().with_version(version), extensions)?;
+    let here = ServerConfig::from_env(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (version, installation) = (Some(version.to_owned()), Some(found.bin().to_owned()));
+    Some(ServerConfig { version, installation, ..here })
 }
 
 /// A client tool that fits the server, wherever there is one.

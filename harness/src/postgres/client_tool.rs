@@ -107,7 +107,7 @@ impl Installation {
         }
         let mut search = Search::default();
         // What the server must have is not asked of its tools.
-        let request = (**self.request()).clone().with_extensions([""; 0]);
+        let request = (**self.request()).clone().with_extensions(Vec::<String>::new());
         super::provision::provision(&request, &[Source::Wheel], Wanted::Any, &mut search)
             .ok_or_else(|| Error::environment(search.lines().join("\n")))?;
         self.fetched_tool(name)?

@@ -87,21 +87,31 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    #[test]
-    fn a_program_is_asked_once_and_again_when_it_changed() {
+    /// Runs a script in the place of a program, twice for each of what it says: what was understood, and how often it
+    /// was asked so far.
+    fn said_twice<T>(says: [&str; 2], ask: impl Fn(&Path, &Cache) -> T) -> [([T; 2], usize); 2] {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::at(dir.path().join("cache")).unwrap();
         let (program, asked) = (dir.path().join("postgres"), dir.path().join("asked"));
-        let ask = |version: &str| {
-            let script =
-                format!("#!/bin/sh\necho >>'{}'\necho 'postgres (PostgreSQL) {version}'\n", asked.display());
+        says.map(|line| {
             // Under the same name, with the same size.
-            fs::write(&program, script).unwrap();
+            fs::write(&program, format!("#!/bin/sh\necho >>'{}'\necho '{line}'\n", asked.display())).unwrap();
             fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-            let versions = [(); 2].map(|()| known_version_of(&program, None, &cache).unwrap().text);
-            (versions, fs::read(&asked).unwrap().len())
-        };
-        assert_eq!(ask("16.4"), (["16.4".to_owned(), "16.4".to_owned()], 1));
-        assert_eq!(ask("16.5"), (["16.5".to_owned(), "16.5".to_owned()], 2));
+            ([(); 2].map(|()| ask(&program, &cache)), fs::read(&asked).unwrap().len())
+        })
+    }
+
+    #[test]
+    fn a_program_is_asked_once_and_again_when_it_changed() {
+        let says = ["postgres (PostgreSQL) 16.4", "postgres (PostgreSQL) 16.5"];
+        let said = said_twice(says, |program, cache| known_version_of(program, None, cache).unwrap().text);
+        assert_eq!(said, [(["16.4".into(), "16.4".into()], 1), (["16.5".into(), "16.5".into()], 2)]);
+    }
+
+    #[test]
+    fn so_is_pg_config() {
+        let said =
+            said_twice(["/a/bin", "/b/bin"], |program, cache| known_bindir_of(program, cache).unwrap());
+        assert_eq!(said, [(["/a/bin".into(), "/a/bin".into()], 1), (["/b/bin".into(), "/b/bin".into()], 2)]);
     }
 }

@@ -74,15 +74,8 @@ impl Extensions {
     fn help(&self, lack: &Lack, from: Option<&Installation>) -> Option<String> {
         match lack {
             Lack::Extension(name) => {
-                let named = match from {
-                    Some(_) => format!(
-                        "\nname it in `extensions`, and the harness uses an installation that has it, if there is \
-                         one or one can be fetched: {DECLARED}"
-                    ),
-                    None => String::new(),
-                };
-                let remedies = remedies(&[name], self.major, site(from));
-                Some(format!("the extension `{name}` is not installed on this server{named}\n{remedies}"))
+                let remedies = self.remedies(name, from);
+                Some(format!("the extension `{name}` is not installed on this server\n{remedies}"))
             }
             Lack::Required(name) => Some(format!(
                 "the extension `{name}` must be there first: `CREATE EXTENSION \"{name}\"`, or `CASCADE` behind the \
@@ -121,11 +114,20 @@ impl Extensions {
                  {DECLARED}"
             ));
         }
-        let remedies = remedies(&[first], self.major, site(from));
-        Some(format!(
-            "{come}, which is not installed on this server: name it in `extensions`, and the harness uses an \
-             installation that has it, if there is one or one can be fetched: {DECLARED}\n{remedies}"
-        ))
+        let remedies = self.remedies(first, from);
+        Some(format!("{come}, which is not installed on this server\n{remedies}"))
+    }
+
+    /// How to get an extension that is not installed. Where it is known beforehand, the harness looks for it.
+    fn remedies(&self, name: &str, from: Option<&Installation>) -> String {
+        let remedies = remedies(&[name], self.major, site(from));
+        match from {
+            Some(_) => format!(
+                "name it in `extensions`, and the harness uses an installation that has it, if there is one or one \
+                 can be fetched: {DECLARED}\n{remedies}"
+            ),
+            None => remedies,
+        }
     }
 }
 
