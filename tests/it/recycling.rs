@@ -283,8 +283,15 @@ async fn vectors_are_put_back_but_for_those_in_an_index_of_their_own_kind(#[case
         ("update indexed set label = 'x' where id = 3", false),
         ("insert into listed (embedding) values ('[1,1,1]')", false),
     ] {
-        let was_put_back = subject.is_put_back_after(&[script]).await;
-        assert_eq!(neighbours().await, first, "after `{script}`");
+        // On a busy machine a session may leave too late, and its database is dropped; none is put back wrongly.
+        let mut was_put_back = false;
+        for _ in 0..if is_put_back { 5 } else { 1 } {
+            was_put_back = subject.is_put_back_after(&[script]).await;
+            assert_eq!(neighbours().await, first, "after `{script}`");
+            if was_put_back {
+                break;
+            }
+        }
         assert_eq!(was_put_back, is_put_back, "after `{script}`");
     }
 }
