@@ -3,10 +3,10 @@
 use super::drops::drop_whole;
 use super::name::{DIGEST_DIGITS, DatabaseName};
 use super::original::Original;
+use super::prepared::Prepared;
 use super::replay::Replay;
 use super::shared_objects::SharedObjects;
 use super::sweep::{last_use, use_comment, use_template};
-use super::template::Prepared;
 use super::work::Work;
 use crate::digest::Hasher;
 use crate::error::{Attempt, Error, ErrorKind, Result};

@@ -22,7 +22,9 @@ mod look;
 mod macros;
 mod makers;
 mod name;
+mod needs;
 mod original;
+mod prepared;
 mod put_back;
 mod recipe;
 mod replay;
@@ -37,6 +39,8 @@ mod work;
 pub use isolation::Isolation;
 pub use keep::{Keep, Kept};
 pub use keepsake::Keepsake;
+#[cfg(feature = "checks")]
+pub(crate) use needs::Needs;
 pub use scratch::Scratch;
 pub use template::{Template, TemplateBuilder};
 pub use test_db::TestDb;

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::postgres::{Installation, command_path};
 use crate::script::{Closing, Purpose, Session, Transaction, Uncommitted};
+use crate::server::explain;
 use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
 
@@ -91,7 +92,8 @@ impl<'a> Runner<'a> {
         self
     }
 
-    /// Has a [command](Migrations::command) find the client tools of this installation on its `PATH`.
+    /// Has a [command](Migrations::command) find the client tools of this installation on its `PATH`, and errors tell
+    /// which extension of it has what is missing.
     #[must_use]
     pub(crate) fn with_tools(mut self, installation: Option<&'a Installation>) -> Self {
         self.tools = installation;
@@ -107,8 +109,11 @@ impl<'a> Runner<'a> {
     /// the file, and those before it stay applied.
     pub async fn apply(&self, options: &PgConnectOptions) -> Result<Applied> {
         if let Some(command) = self.migrations.as_command() {
-            command.run(Purpose::Migration, options, command_path(self.tools).await).await?;
-            return Ok(Applied::default());
+            let ran = command.run(Purpose::Migration, options, command_path(self.tools).await).await;
+            return match ran {
+                Ok(()) => Ok(Applied::default()),
+                Err(error) => Err(explain(error, options, self.tools).await),
+            };
         }
         let mut session = self.connect(options).await?;
         let (located, plan) = self.survey(&mut session).await?;
@@ -124,7 +129,10 @@ impl<'a> Runner<'a> {
         }
         let released = lock.release(&mut session).await;
         session.close().await;
-        let applied = outcome?;
+        let applied = match outcome {
+            Ok(applied) => applied,
+            Err(error) => return Err(explain(error, options, self.tools).await),
+        };
         released?;
         Ok(applied)
     }

@@ -125,6 +125,18 @@ impl Script {
         split(&self.text)
     }
 
+    /// The extensions that its statements create, each with the line of its statement. What a `DO` block does is
+    /// not known before it runs.
+    pub(crate) fn created_extensions(&self) -> Vec<(String, usize)> {
+        // Most files have none, and need not be split for that.
+        if !self.text.as_bytes().windows(9).any(|word| word.eq_ignore_ascii_case(b"extension")) {
+            return Vec::new();
+        }
+        let line = |statement: &Statement<'_>| Place::of_byte(&self.text, statement.offset).line;
+        let statements = self.statements().into_iter();
+        statements.filter_map(|statement| Some((statement.created_extension()?, line(&statement)))).collect()
+    }
+
     /// Its comment lines before the first statement, without the dashes, trimmed.
     pub(crate) fn header(&self) -> impl Iterator<Item = &str> {
         let end = self.statements().first().map_or(self.text.len(), |first| first.offset);
