@@ -54,8 +54,11 @@ impl Way {
     }
 }
 
-/// A figure, and the ways that it needs: ours, and what that is put beside.
-const FIGURES: [(&str, Way, Option<(Way, &str)>); 7] = [
+/// What ours is put beside, and its name in figures.
+type Peer = (Way, &'static str);
+
+/// A figure, and the ways that it needs.
+const FIGURES: [(&str, Way, Option<Peer>); 7] = [
     ("template1g.vs_cloning", Way::PutBack, Some((Way::Clone, "cloned for each of 10 tests"))),
     ("template1g.vs_raw", Way::PutBack, Some((Way::Raw, "create + connect + drop, 10 tests"))),
     (
