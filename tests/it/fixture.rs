@@ -55,6 +55,30 @@ async fn a_failing_file_leaves_nothing_and_shows_the_place() {
 }
 
 #[tokio::test]
+async fn a_text_is_sent_as_one_message() {
+    let target = empty_database().await;
+    let text = "create table t (n int);\nbegin; insert into t values (1); commit;\ninsert into t values (2);";
+    let fixtures = Fixtures::none().and_text("seed", text);
+    fixtures.apply(&target).await.unwrap();
+    assert_eq!(count(&target, "t").await, 2);
+    let error = fixtures.clone().and_text("open", "begin").apply(&target).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("failed to load fixture `seed`: relation \"t\" already"),
+        "{error}"
+    );
+    let error = Fixtures::none().and_text("open", "begin").apply(&target).await.unwrap_err();
+    assert_eq!(error.to_string(), "fixture `open` leaves a transaction open");
+    let digest = |name: &str, text: &str| {
+        let mut hasher = Hasher::new("test");
+        Fixtures::none().and_text(name, text).add_to(&mut hasher).unwrap();
+        hasher.finish()
+    };
+    assert_eq!(digest("seed", text), digest("seed", text));
+    assert_ne!(digest("seed", text), digest("seed", "select 1"));
+    assert_ne!(digest("seed", text), digest("other", text));
+}
+
+#[tokio::test]
 async fn rows_over_the_connection_are_refused() {
     let target = empty_database().await;
     let dir = folder(&[("1.sql", "create table t (id int);\ncopy t (id) from stdin;\n1\n\\.\n")]);

@@ -8,6 +8,7 @@ mod command_line;
 mod command_line_database;
 mod contract;
 mod database;
+mod dropin;
 mod extensions;
 mod external;
 mod field;

@@ -5,9 +5,11 @@
 //! the next one cannot judge.
 
 mod adoption;
+mod argument;
 mod attribute;
 mod build;
 mod cluster;
+mod declared;
 mod drops;
 mod host;
 mod isolation;
@@ -44,6 +46,8 @@ pub use template::{Template, TemplateBuilder};
 pub use test_db::TestDb;
 
 #[doc(hidden)]
-pub use attribute::{TestOutcome, outcome, run_test};
+pub use argument::Argument;
 #[doc(hidden)]
-pub use template::Declared;
+pub use attribute::{TestOutcome, outcome, run_bare, run_test};
+#[doc(hidden)]
+pub use declared::{Declared, Included};

@@ -18,11 +18,14 @@ const FORMAT: &str = "3";
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ingredients {
     pub(super) migrations: Option<PathBuf>,
+    pub(super) migrator: Option<Migrations>,
     pub(super) migration_command: Option<String>,
     pub(super) migration_format: Format,
     pub(super) history: Option<String>,
     pub(super) migrator_role: Option<String>,
     pub(super) fixtures: Vec<String>,
+    /// Names, and what they call.
+    pub(super) fixture_texts: Vec<(String, String)>,
     pub(super) fixture_command: Option<String>,
     pub(super) bootstrap: Vec<PathBuf>,
     pub(super) extensions: Vec<String>,
@@ -47,12 +50,16 @@ impl Recipe {
     pub(super) fn read(root: &Path, ingredients: &Ingredients) -> Result<Recipe> {
         let patterns = ingredients.bootstrap.iter().map(|file| file.to_string_lossy().into_owned());
         let dir = ingredients.migrations.as_deref().map(|dir| root.join(dir));
-        let migrations = match (&ingredients.migration_command, dir) {
-            (Some(line), dir) => Some(Migrations::command(line, dir.unwrap_or_else(|| root.to_owned()))),
-            (None, Some(dir)) => Some(Migrations::load(dir, ingredients.migration_format)?),
-            (None, None) => None,
+        let migrations = match (&ingredients.migration_command, &ingredients.migrator, dir) {
+            (Some(line), _, dir) => Some(Migrations::command(line, dir.unwrap_or_else(|| root.to_owned()))),
+            (None, Some(migrations), _) => Some(migrations.clone()),
+            (None, None, Some(dir)) => Some(Migrations::load(dir, ingredients.migration_format)?),
+            (None, None, None) => None,
         };
         let mut fixtures = Fixtures::load(root, &ingredients.fixtures)?;
+        for (name, text) in &ingredients.fixture_texts {
+            fixtures = fixtures.and_text(name, text);
+        }
         if let Some(line) = &ingredients.fixture_command {
             fixtures = fixtures.and_command(line, root);
         }

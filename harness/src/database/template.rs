@@ -1,6 +1,7 @@
 //! Templates: what a database is made from, declared once and built once.
 
 use super::cluster;
+use super::declared::Declared;
 use super::host::{Host, Request};
 use super::isolation::Isolation;
 use super::prepared::Prepared;
@@ -10,6 +11,7 @@ use crate::env;
 use crate::error::{Error, Result};
 use crate::server::{Server, ServerConfig};
 use once_cell::sync::OnceCell;
+use sqlx::migrate::Migrator;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,38 +39,6 @@ pub struct Template {
 enum Origin {
     Declared(Declared),
     Built(Box<TemplateBuilder>),
-}
-
-/// What `template!` writes down.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub struct Declared {
-    pub manifest_dir: &'static str,
-    pub migrations: Option<&'static str>,
-    /// The folder `migrations`, if the package has one.
-    pub migrations_if_there: bool,
-    pub fixtures: &'static [&'static str],
-    pub bootstrap: &'static [&'static str],
-    pub extensions: &'static [&'static str],
-    pub migrator_role: Option<&'static str>,
-    pub isolation: Isolation,
-}
-
-impl Declared {
-    /// Nothing but the package's folder.
-    #[doc(hidden)]
-    pub const fn new(manifest_dir: &'static str) -> Self {
-        Declared {
-            manifest_dir,
-            migrations: None,
-            migrations_if_there: false,
-            fixtures: &[],
-            bootstrap: &[],
-            extensions: &[],
-            migrator_role: None,
-            isolation: Isolation::Database,
-        }
-    }
 }
 
 /// Describes a template by value, for programs that know their folders only when they run.
@@ -183,24 +153,7 @@ impl Template {
     fn prepared(&self) -> Result<&Arc<Prepared>> {
         self.prepared.get_or_try_init(|| match &self.origin {
             Origin::Built(builder) => builder.prepare(),
-            Origin::Declared(declared) => {
-                let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-                let mut builder = Template::builder(declared.manifest_dir)
-                    .with_fixtures(own(declared.fixtures))
-                    .with_bootstrap(own(declared.bootstrap))
-                    .with_extensions(own(declared.extensions))
-                    .with_isolation(declared.isolation);
-                if let Some(dir) = declared.migrations {
-                    builder = builder.with_migrations(dir);
-                }
-                if declared.migrations_if_there && builder.root.join("migrations").is_dir() {
-                    builder = builder.with_migrations("migrations");
-                }
-                if let Some(role) = declared.migrator_role {
-                    builder = builder.with_migrator_role(role);
-                }
-                builder.prepare()
-            }
+            Origin::Declared(declared) => declared.builder()?.prepare(),
         })
     }
 }
@@ -210,6 +163,13 @@ impl TemplateBuilder {
     #[must_use]
     pub fn with_migrations(mut self, dir: impl Into<PathBuf>) -> Self {
         self.ingredients.migrations = Some(dir.into());
+        self
+    }
+
+    /// Applies the migrations that sqlx compiled into the program (`sqlx::migrate!`), in place of a folder's.
+    #[must_use]
+    pub fn with_migrator(mut self, migrator: &Migrator) -> Self {
+        self.ingredients.migrator = Some(migrator.into());
         self
     }
 
@@ -247,6 +207,13 @@ impl TemplateBuilder {
     #[must_use]
     pub fn with_fixtures<S: Into<String>>(mut self, patterns: impl IntoIterator<Item = S>) -> Self {
         self.ingredients.fixtures = patterns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Loads this text of SQL too, after the files and the texts before it; messages call it `name`.
+    #[must_use]
+    pub fn with_fixture_text(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.ingredients.fixture_texts.push((name.into(), text.into()));
         self
     }
 

@@ -139,9 +139,13 @@ impl TestDb {
         Ok(TestDb::pool_options().connect_lazy_with(self.options_as(role)))
     }
 
-    /// The size that pools of tests have: all of them share the server's connections.
+    /// What pools of tests have, which is what `#[sqlx::test]` gives them: few connections, which are not kept when
+    /// idle, since all of them share the server's.
     pub fn pool_options() -> PgPoolOptions {
-        PgPoolOptions::new().max_connections(POOL_CONNECTIONS_MAX).acquire_timeout(Duration::from_secs(30))
+        PgPoolOptions::new()
+            .max_connections(POOL_CONNECTIONS_MAX)
+            .acquire_timeout(Duration::from_secs(30))
+            .idle_timeout(Duration::from_secs(1))
     }
 
     /// A connection, as the role that looks after the server. The first one may have been opened already, before the
