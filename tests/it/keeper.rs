@@ -4,7 +4,9 @@
 use crate::field::{Field, Started, assert_well};
 use pgharness::postgres::{Installation, Request};
 use pgharness::process::{Program, User};
+use pgharness::server::ServerConfig;
 use pgharness::wait::{self, Look};
+use pgharness::{Isolation, Template};
 use pgharness_tests::{Participant, REALMS, Story, Stunt};
 use rstest::rstest;
 use sqlx::postgres::PgConnectOptions;
@@ -278,6 +280,41 @@ fn tests_that_change_roles_run_beside_each_other_on_servers_of_their_own() {
     assert_well(&stories);
     let servers: BTreeSet<&String> = stories.iter().flat_map(|story| &story.servers).collect();
     assert_eq!(servers.len(), 16, "{servers:?}");
+}
+
+/// Root may put things beside a server that its keeper, an ordinary user, cannot remove.
+#[tokio::test]
+async fn a_keeper_that_cannot_remove_its_directory_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = ServerConfig::from_env(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let own = Template::builder(dir.path()).with_isolation(Isolation::Cluster).with_server(here).build();
+    let db = own.get().await.unwrap();
+    let base = db.server().base().unwrap().to_owned();
+    fs::create_dir(base.join("strange")).unwrap();
+    fs::write(base.join("strange/file"), "").unwrap();
+    drop(db);
+    wait::until_async("the keeper to end", Duration::from_secs(60), async || {
+        Ok(match processes_of(&base) {
+            0 => Look::Ready(()),
+            count => Look::NotYet(format!("{count} processes")),
+        })
+    })
+    .await
+    .unwrap();
+    let is_root = nix::unistd::Uid::effective().is_root();
+    assert_eq!(base.exists(), is_root);
+    if is_root {
+        fs::remove_dir_all(&base).unwrap();
+    }
+}
+
+/// How many processes have the path in their command line.
+fn processes_of(path: &Path) -> usize {
+    let lines = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(&*path.to_string_lossy())).count()
 }
 
 #[test]

@@ -3,7 +3,8 @@
 # Two shells: the guard (this one, parent of the server) and the reader (blocks on the door). Either may be
 # killed; the guard replaces a reader, and a reader outlives its guard. In the base directory lie: `door`, the
 # FIFO that participants hold open for writing; `open`, there for as long as newcomers may enter; `up`, once
-# the server was started; `uncopied`, if it has no data to start from; `ended`, its exit status; `asked`, if somebody wants the data parked; `spoiled`, if it must not be used again.
+# the server was started; `uncopied`, if it has no data to start from; `ended`, its exit status; `asked`, if somebody wants the data
+# parked; `spoiled`, if it must not be used again; `given-up`, if it could not be removed.
 #
 # $1 base, $2 directory of the binaries, $3 grace in tenths of a second, $4 data directory to start from,
 # $5 copy | move, $6 where a cleanly stopped server's data goes if somebody asked for that: in a slot the prefix
@@ -54,6 +55,8 @@ end_by_force() {
     [ $tries -gt 200 ] && signal=KILL
     case " $(echo $list) " in *" ${postmaster:-$list} "*) ;; *) [ -n "$postmaster" ] && signal=KILL ;; esac
     kill -$signal $list
+    # One that was stopped hears nothing else.
+    kill -CONT $list
     sleep 0.02
   done 2>/dev/null
   [ -f data/postmaster.pid ] && segment=$(sed -n 7p data/postmaster.pid)
@@ -100,7 +103,12 @@ stop() {
   end_by_force
   cd /
   tries=0
-  until rm -rf "$base" 2>/dev/null && [ ! -e "$base" ] || [ $tries -gt 50 ]; do tries=$((tries + 1)); sleep 0.05; done
+  until rm -rf "$base" 2>/dev/null && [ ! -e "$base" ]; do
+    tries=$((tries + 1))
+    # Somebody put a thing in it that we may not remove: the next newcomer may.
+    [ $tries -lt 50 ] || { true >"$base/given-up"; return; }
+    sleep 0.05
+  done
 }
 
 # Copies the data: first what a server needs to start. The databases that others are cloned from come meanwhile, by a
@@ -163,7 +171,7 @@ true >up || exit 1
 [ "$take" = move ] && [ ! -e uncopied ] && rm -rf "$source"
 while :; do
   wait $reader
-  [ -d "$base" ] || exit 0
+  [ -d "$base" ] && [ ! -e "$base/given-up" ] || exit 0
   serve "$@" </dev/null >/dev/null 2>&1 &
   reader=$!
 done
