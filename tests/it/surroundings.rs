@@ -85,7 +85,7 @@ fn a_small_file_system_is_passed_over_and_named_when_it_is_the_only_one() {
 #[case::keep("PGHARNESS_KEEP", "some", "unknown value `some` of PGHARNESS_KEEP")]
 #[case::roots(
     "PGHARNESS_DATA_ROOTS",
-    "/dev/shn:/tmp",
+    "/dev/shn:/dev/shn/more",
     "`/dev/shn`, which PGHARNESS_DATA_ROOTS names, is no folder"
 )]
 fn a_variable_that_cannot_be_read_is_named(
