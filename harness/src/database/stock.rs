@@ -1,14 +1,15 @@
 //! The clones of one template: those that are ready, those that were put back, and the tests that wait for one.
 
-use super::build::Built;
-use super::keep::Kept;
+use super::build::{self, Built};
 use super::name::DatabaseName;
 use super::original::Original;
-use super::put_back::{Loan, Spare};
+use super::put_back::{Loan, Spare, put_back};
+use super::shelf::{Label, Place, Shelf, State};
+use super::template::Prepared;
 use super::work::Work;
 use crate::env;
 use crate::error::{Error, Result};
-use crate::ident::{quote_ident, quote_literal};
+use crate::ident::quote_ident;
 use crate::postgres::Lsn;
 use crate::server::Server;
 use sqlx::postgres::PgRow;
@@ -16,6 +17,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 
 /// On two cores a third maker gains nothing.
@@ -44,7 +46,9 @@ pub(super) struct Handed {
 
 /// The clones of one template.
 pub(super) struct Stock {
-    pub(super) built: Built,
+    pub(super) digest: String,
+    template: Arc<Prepared>,
+    built: tokio::sync::OnceCell<Rc<Built>>,
     pub(super) ahead: usize,
     /// Names that were there at the last look; somebody else may have claimed them since.
     pub(super) ready: RefCell<VecDeque<String>>,
@@ -60,10 +64,12 @@ pub(super) struct Stock {
 impl Stock {
     /// # Errors
     /// What the environment asks for is no number.
-    pub(super) fn of(built: Built) -> Result<Stock> {
+    pub(super) fn of(template: Arc<Prepared>, digest: String) -> Result<Stock> {
         let ahead = env::AHEAD.number()?.unwrap_or(4);
         Ok(Stock {
-            built,
+            digest,
+            template,
+            built: tokio::sync::OnceCell::new(),
             ahead: usize::try_from(ahead).unwrap_or(usize::MAX),
             ready: RefCell::default(),
             waiting: RefCell::default(),
@@ -76,7 +82,18 @@ impl Stock {
     }
 
     pub(super) fn template_name(&self) -> String {
-        DatabaseName::Template { digest: self.built.digest.clone() }.to_string()
+        DatabaseName::Template { digest: self.digest.clone() }.to_string()
+    }
+
+    /// The template on the server, which is built when it is not there yet. Who gets a clone that is there need not ask.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub(super) async fn built(&self, work: &Work) -> Result<Rc<Built>> {
+        let built = self.built.get_or_try_init(async || {
+            Ok::<_, Error>(Rc::new(build::find_or_build(work, &self.template, &self.digest).await?))
+        });
+        Ok(built.await?.clone())
     }
 
     /// What the template is like at first.
@@ -87,7 +104,7 @@ impl Stock {
         if let Some(original) = self.original.get() {
             return Ok(original.clone());
         }
-        let read = Rc::new(Original::read(server, &self.built.digest)?);
+        let read = Rc::new(Original::read(server, &self.digest)?);
         Ok(self.original.get_or_init(|| read).clone())
     }
 
@@ -98,8 +115,17 @@ impl Stock {
             return Ok(self.hand_out_again(work, spare));
         }
         if !(order.is_recycled && self.is_about_to_return()) {
-            let claimed = self.claim_ready(work, &order).await?;
-            self.start_makers(work);
+            let claimed = match work.shelf() {
+                Some(shelf) => self.claim_shelved(work, &shelf, &order).await,
+                None => self.claim_ready(work, &order).await?,
+            };
+            // Before anybody waits: whether it can be built is told to whoever asks first.
+            if claimed.is_none() {
+                self.built(work).await?;
+            }
+            if claimed.is_none() || !self.has_enough(work) {
+                self.start_makers(work);
+            }
             if let Some(handed) = claimed {
                 self.wake.notify_waiters();
                 return Ok(handed);
@@ -133,8 +159,9 @@ impl Stock {
 
     fn hand_out_again(self: &Rc<Self>, work: &Rc<Work>, spare: Spare) -> Handed {
         let Spare { name, oid, mark, uses, connection } = spare;
-        work.loans.lend(&name, Loan { stock: self.clone(), oid, mark, uses });
-        Handed { name, connection: Some(connection) }
+        let since = work.loans.clean_until(oid).unwrap_or_default();
+        work.loans.lend(&name, Loan { stock: self.clone(), oid, mark, since, uses });
+        Handed { name, connection }
     }
 
     /// A database is about to be put back.
@@ -168,17 +195,105 @@ impl Stock {
         }
     }
 
-    /// Ends the connections to databases that were put back.
-    pub(super) async fn close_spares(&self) {
+    /// Ends the connections to databases that were put back, and puts them on the shelf.
+    pub(super) async fn shelve_spares(&self, work: &Work) {
         let spares = self.spares.take();
         for spare in spares {
+            self.shelve(work, spare).await;
+        }
+    }
+
+    /// Puts a database that was put back on the shelf, if there is room; else it is dropped.
+    pub(super) async fn shelve(&self, work: &Work, spare: Spare) {
+        let Spare { name, oid, mark, uses, connection } = spare;
+        if let Some(connection) = connection {
             // The server ends it too when the socket goes.
-            let _ = spare.connection.close().await;
+            let _ = connection.close().await;
+        }
+        let since = work.loans.clean_until(oid);
+        work.loans.watch_no_longer(oid);
+        if let (Some(shelf), Some(since)) = (work.shelf().filter(|shelf| self.has_room(shelf)), since) {
+            let label = Label { digest: self.digest.clone(), oid, mark, since, uses };
+            if shelf.put(&name, State::Ready, &label).is_ok() {
+                return work.drops.disown(&name);
+            }
+        }
+        work.drops.drop_later(name);
+    }
+
+    /// Whether the shelf has fewer databases of this template than we leave behind at most.
+    pub(super) fn has_room(&self, shelf: &Shelf) -> bool {
+        let count = shelf.count(&self.digest);
+        count.ready + count.returned < self.ahead + SPARES_MAX
+    }
+
+    /// Takes a database from the shelf: one that is ready, or one that is put back now.
+    async fn claim_shelved(self: &Rc<Self>, work: &Rc<Work>, shelf: &Shelf, order: &Order) -> Option<Handed> {
+        // Who wants a fresh clone gets none that was put back.
+        let fits = |label: &Label| order.is_recycled || label.uses == 0;
+        if work.server().seems_up()
+            && let Some(place) = shelf.take_ready(&self.digest, fits)
+        {
+            let Label { oid, mark, since, uses, .. } = place.label;
+            let name = place.name.clone();
+            work.drops.own(&name);
+            work.hold(place);
+            if order.is_recycled && work.loans.watch_from(&work.server(), &work.facts.borrow(), oid, since) {
+                work.loans.lend(&name, Loan { stock: self.clone(), oid, mark, since, uses });
+            }
+            return Some(Handed { name, connection: None });
+        }
+        if !order.is_recycled {
+            return None;
+        }
+        let place = shelf.take_returned(&self.digest)?;
+        let spare = self.put_back(work, place, true).await?;
+        Some(self.hand_out_again(work, spare))
+    }
+
+    /// Puts a database from the shelf back; `None`: it is dropped.
+    async fn put_back(self: &Rc<Self>, work: &Work, place: Place, is_connected: bool) -> Option<Spare> {
+        let Label { oid, mark, since, uses, .. } = place.label;
+        let mut name = place.name.clone();
+        let old = name.clone();
+        work.drops.own(&name);
+        work.hold(place);
+        let loan = Loan { stock: self.clone(), oid, mark, since, uses };
+        let spare = match work.loans.watch_from(&work.server(), &work.facts.borrow(), oid, since) {
+            true => put_back(work, &mut name, loan, is_connected).await.ok(),
+            false => None,
+        };
+        if spare.is_none() {
+            work.loans.watch_no_longer(oid);
+            work.drops.drop_later(name.clone());
+        }
+        if name != old {
+            work.clear_shelf(&old);
+        }
+        spare
+    }
+
+    /// Puts back what others returned, when nothing is ready any more: for all who come after us, while our test runs.
+    pub(super) async fn keep_shelf(self: Rc<Self>, work: Rc<Work>) {
+        let Some(shelf) = work.shelf() else { return };
+        let count = shelf.count(&self.digest);
+        if work.ends.get() || count.returned == 0 || count.ready > 0 {
+            return;
+        }
+        let Some(_keeping) = shelf.try_keep() else { return };
+        let _busy = work.busy();
+        // No more than there are now, since we are not to be kept from ending.
+        for _ in 0..count.returned {
+            let Some(place) = shelf.take_returned(&self.digest) else { return };
+            if let Some(spare) = self.put_back(&work, place, false).await {
+                self.shelve(&work, spare).await;
+            }
         }
     }
 
     async fn claim_ready(self: &Rc<Self>, work: &Rc<Work>, order: &Order) -> Result<Option<Handed>> {
-        let mut control = work.control().await;
+        let built = self.built(work).await?;
+        let mut control = work.control().await?;
         let mut looked = false;
         loop {
             let candidate = self.ready.borrow_mut().pop_front();
@@ -194,11 +309,7 @@ impl Stock {
             // One message, one transaction: the clone is ours, named, and equal to its template, or untouched.
             let rename =
                 format!("alter database {} rename to {}", quote_ident(&candidate), quote_ident(&name));
-            let sql = [rename]
-                .into_iter()
-                .chain(self.finishing_touches(&name, order))
-                .collect::<Vec<_>>()
-                .join("; ");
+            let sql = format!("{rename}; {}", built.finishing_touches(&name, &order.test));
             // All rows, since the first comes before the commit.
             match sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *control).await {
                 Ok(facts) => {
@@ -219,34 +330,28 @@ impl Stock {
         }
     }
 
-    /// What is said about a clone when it is handed out, and what cloning lost; then a query of what
-    /// [`lend`](Stock::lend) needs.
-    pub(super) fn finishing_touches(&self, name: &str, order: &Order) -> impl Iterator<Item = String> {
-        let comment = Kept { test: order.test.clone(), since_ms: None }.sql(name);
-        let facts = format!(
-            "select oid::int8, pg_current_xact_id()::xid::text::int8, pg_current_wal_insert_lsn()::text
-             from pg_database where datname = {}",
-            quote_literal(name)
-        );
-        self.built.replay.sql(name).chain([comment, facts])
-    }
-
     /// Has a database put back when it is returned, if that can be.
     pub(super) fn lend(self: &Rc<Self>, work: &Rc<Work>, order: &Order, name: &str, facts: &[PgRow]) {
-        let Some(facts) = facts.last() else { return };
-        let number = |place: usize| facts.try_get::<i64, _>(place).ok().and_then(|id| u32::try_from(id).ok());
-        let since = facts.try_get::<&str, _>(2).ok().and_then(|place| Lsn::parse(place).ok());
-        if let (true, Some(oid), Some(mark), Some(since)) = (order.is_recycled, number(0), number(1), since)
-            && work.loans.watch(oid, since)
+        if let (true, Some(label)) = (order.is_recycled, self.label(facts))
+            && work.loans.watch(label.oid, label.since)
         {
-            work.loans.lend(name, Loan { stock: self.clone(), oid, mark, uses: 0 });
+            let Label { oid, mark, since, uses, .. } = label;
+            work.loans.lend(name, Loan { stock: self.clone(), oid, mark, since, uses });
         }
+    }
+
+    /// What is to be known of a new clone, by the answer to its [`finishing_touches`](Built::finishing_touches).
+    pub(super) fn label(&self, facts: &[PgRow]) -> Option<Label> {
+        let facts = facts.last()?;
+        let number = |place: usize| facts.try_get::<i64, _>(place).ok().and_then(|id| u32::try_from(id).ok());
+        let since = Lsn::parse(facts.try_get(2).ok()?).ok()?;
+        Some(Label { digest: self.digest.clone(), oid: number(0)?, mark: number(1)?, since, uses: 0 })
     }
 
     pub(super) async fn list_ready(&self, control: &mut PgConnection) -> Result<VecDeque<String>> {
         let names: Vec<String> =
             sqlx::query_scalar("select datname::text from pg_database where starts_with(datname::text, $1) and datconnlimit <> -2")
-                .bind(DatabaseName::ready_prefix(&self.built.digest))
+                .bind(DatabaseName::ready_prefix(&self.digest))
                 .fetch_all(control)
                 .await?;
         Ok(names.into())

@@ -5,6 +5,7 @@ use super::keep::Kept;
 use super::keepsake;
 use super::name::{DatabaseName, PREFIX};
 use super::original::Original;
+use super::shelf::Shelf;
 use crate::error::Result;
 use crate::server::{OwnerId, Server};
 use sqlx::PgConnection;
@@ -71,6 +72,7 @@ pub(super) async fn sweep(server: &Server, control: &mut PgConnection) -> Result
     for owner in owners {
         sweep_owner(server, control, &owner).await?;
     }
+    drop_lent(server, control).await?;
     keepsake::limit(server, control, None).await?;
     drop_old_templates(server, control, &databases).await
 }
@@ -87,7 +89,9 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
             }
             DatabaseName::Base { .. } | DatabaseName::Ready { .. } | DatabaseName::Template { .. } => false,
         };
-        if !is_its || database.is_kept() {
+        // On the shelf it has outlived its maker, and its file says what is to become of it.
+        let is_shelved = || Shelf::of(server).is_some_and(|shelf| shelf.has(&database.text));
+        if !is_its || database.is_kept() || is_shelved() {
             continue;
         }
         // On a server that others reach over a network an owner may have lost no more than its lease: whoever
@@ -104,6 +108,21 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
         true => server.leases().bury(control, seized).await,
         false => server.leases().release(control, seized).await,
     }
+}
+
+/// Drops databases from the shelf whose holders died with them.
+async fn drop_lent(server: &Server, control: &mut PgConnection) -> Result<()> {
+    let Some(shelf) = Shelf::of(server) else { return Ok(()) };
+    shelf.tidy();
+    let lent = shelf.take_condemned(|_, _| false);
+    let databases = if lent.is_empty() { Vec::new() } else { list(control).await? };
+    for place in lent {
+        let is_kept = databases.iter().any(|database| database.text == place.name && database.is_kept());
+        if is_kept || drop_whole(server, control, &place.name).await.is_ok() {
+            place.clear();
+        }
+    }
+    Ok(())
 }
 
 async fn drop_old_templates(server: &Server, control: &mut PgConnection, databases: &[Listed]) -> Result<()> {
@@ -135,6 +154,15 @@ async fn drop_old_templates(server: &Server, control: &mut PgConnection, databas
             && !living.contains(&digest.as_str())
         {
             let _ = drop_database(control, &database.text).await;
+        }
+    }
+    let Some(shelf) = Shelf::of(server) else { return Ok(()) };
+    // One that was put there since the templates were listed may be of a newer one.
+    let was_listed = |name: &str| databases.iter().any(|database| database.text == name);
+    let unwanted = |name: &str, digest: &str| !living.contains(&digest) && was_listed(name);
+    for place in shelf.take_condemned(|name, label| unwanted(name, &label.digest)) {
+        if drop_whole(server, control, &place.name).await.is_ok() {
+            place.clear();
         }
     }
     Ok(())

@@ -2,12 +2,13 @@
 
 use super::record::{Change, HEAD, Record};
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// A place in the log, in bytes from its beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Lsn(u64);
 
 impl Lsn {
