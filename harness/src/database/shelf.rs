@@ -51,6 +51,8 @@ pub(super) struct Label {
     pub(super) since: Lsn,
     /// How often it was put back.
     pub(super) uses: u32,
+    /// The size of its template.
+    pub(super) mib: u64,
 }
 
 /// A database from the shelf that we have, as long as this lives.
@@ -244,7 +246,7 @@ mod tests {
 
     fn label(since: &str) -> Label {
         let since = Lsn::parse(since).unwrap();
-        Label { digest: "d".into(), oid: 7, mark: 8, since, uses: 0 }
+        Label { digest: "d".into(), oid: 7, mark: 8, since, uses: 0, mib: 10 }
     }
 
     #[test]

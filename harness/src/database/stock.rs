@@ -25,6 +25,10 @@ const MAKERS: i32 = 2;
 /// So many databases that were put back wait for their next test; each has a connection open.
 const SPARES_MAX: usize = 8;
 
+/// More than are made ahead are left on the shelf only as long as they are no larger than this together: the server's
+/// data would not be parked else. In MiB.
+const SHELF_MIB_MAX: u64 = 256;
+
 /// See [`Stock::is_about_to_return`].
 const RETURNING_MIN: usize = 2;
 
@@ -59,6 +63,8 @@ pub(super) struct Stock {
     /// How many are being put back.
     returning: Cell<usize>,
     original: OnceCell<Rc<Original>>,
+    /// The template's size, as far as it is known.
+    mib: Cell<u64>,
 }
 
 impl Stock {
@@ -78,6 +84,7 @@ impl Stock {
             spares: RefCell::default(),
             returning: Cell::new(0),
             original: OnceCell::new(),
+            mib: Cell::new(0),
         })
     }
 
@@ -91,7 +98,9 @@ impl Stock {
     /// It cannot be built.
     pub(super) async fn built(&self, work: &Work) -> Result<Rc<Built>> {
         let built = self.built.get_or_try_init(async || {
-            Ok::<_, Error>(Rc::new(build::find_or_build(work, &self.template, &self.digest).await?))
+            let built = build::find_or_build(work, &self.template, &self.digest).await?;
+            self.mib.set(built.size_mib);
+            Ok::<_, Error>(Rc::new(built))
         });
         Ok(built.await?.clone())
     }
@@ -213,7 +222,7 @@ impl Stock {
         let since = work.loans.clean_until(oid);
         work.loans.watch_no_longer(oid);
         if let (Some(shelf), Some(since)) = (work.shelf().filter(|shelf| self.has_room(shelf)), since) {
-            let label = Label { digest: self.digest.clone(), oid, mark, since, uses };
+            let label = self.new_label(oid, mark, since, uses);
             if shelf.put(&name, State::Ready, &label).is_ok() {
                 return work.drops.disown(&name);
             }
@@ -224,7 +233,13 @@ impl Stock {
     /// Whether the shelf has fewer databases of this template than we leave behind at most.
     pub(super) fn has_room(&self, shelf: &Shelf) -> bool {
         let count = shelf.count(&self.digest);
-        count.ready + count.returned < self.ahead + SPARES_MAX
+        let there = count.ready + count.returned;
+        let mib = (there as u64 + 1) * self.mib.get();
+        there < self.ahead || there < self.ahead + SPARES_MAX && mib <= SHELF_MIB_MAX
+    }
+
+    pub(super) fn new_label(&self, oid: u32, mark: u32, since: Lsn, uses: u32) -> Label {
+        Label { digest: self.digest.clone(), oid, mark, since, uses, mib: self.mib.get() }
     }
 
     /// Takes a database from the shelf: one that is ready, or one that is put back now.
@@ -234,7 +249,8 @@ impl Stock {
         if work.server().seems_up()
             && let Some(place) = shelf.take_ready(&self.digest, fits)
         {
-            let Label { oid, mark, since, uses, .. } = place.label;
+            let Label { oid, mark, since, uses, mib, .. } = place.label;
+            self.mib.set(mib);
             let name = place.name.clone();
             work.drops.own(&name);
             work.hold(place);
@@ -253,7 +269,8 @@ impl Stock {
 
     /// Puts a database from the shelf back; `None`: it is dropped.
     async fn put_back(self: &Rc<Self>, work: &Work, place: Place, is_connected: bool) -> Option<Spare> {
-        let Label { oid, mark, since, uses, .. } = place.label;
+        let Label { oid, mark, since, uses, mib, .. } = place.label;
+        self.mib.set(mib);
         let mut name = place.name.clone();
         let old = name.clone();
         work.drops.own(&name);
@@ -345,7 +362,7 @@ impl Stock {
         let facts = facts.last()?;
         let number = |place: usize| facts.try_get::<i64, _>(place).ok().and_then(|id| u32::try_from(id).ok());
         let since = Lsn::parse(facts.try_get(2).ok()?).ok()?;
-        Some(Label { digest: self.digest.clone(), oid: number(0)?, mark: number(1)?, since, uses: 0 })
+        Some(self.new_label(number(0)?, number(1)?, since, 0))
     }
 
     pub(super) async fn list_ready(&self, control: &mut PgConnection) -> Result<VecDeque<String>> {

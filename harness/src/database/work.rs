@@ -9,7 +9,7 @@ use super::loans::Loans;
 use super::look::Looker;
 use super::name::DatabaseName;
 use super::put_back::{Loan, put_back};
-use super::shelf::{Label, Place, Shelf, State};
+use super::shelf::{Place, Shelf, State};
 use super::stock::{Handed, Order, Stock};
 use super::template::Prepared;
 use super::{build, sweep};
@@ -232,8 +232,7 @@ impl Work {
         let left = match place {
             Some(place) => place.give_back(),
             None => {
-                let digest = stock.digest.clone();
-                let label = Label { digest, oid: *oid, mark: *mark, since: *since, uses: *uses };
+                let label = stock.new_label(*oid, *mark, *since, *uses);
                 shelf.put(name, State::Returned, &label)
             }
         };
