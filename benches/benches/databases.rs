@@ -13,7 +13,10 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-static EMPTY: Template = template! {};
+static NOTES: Template = template! { migrations: "migrations" };
+
+/// What a test does.
+const WRITE: &str = "insert into notes (text) values ('one')";
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -41,7 +44,7 @@ fn databases(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("databases");
     group.sample_size(20).measurement_time(Duration::from_secs(5));
     servers(&mut group, &runtime);
-    let (server, template) = ok(runtime.block_on(EMPTY.build()));
+    let (server, template) = ok(runtime.block_on(NOTES.build()));
     clones(&mut group, &runtime, &server, &template);
     sessions(&mut group, &runtime);
     group.finish();
@@ -87,25 +90,51 @@ fn clones(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &
     let last = format!("drop database if exists by_hand_{}", number.get());
     runtime.block_on(run(&mut control.borrow_mut(), last));
 
+    let fresh = Template::builder(env!("CARGO_MANIFEST_DIR")).with_migrations("migrations");
+    let fresh = fresh.with_recycling(false).build();
     // The first one starts the makers.
-    drop(ok(runtime.block_on(EMPTY.get())));
+    drop(ok(runtime.block_on(fresh.get())));
     group.bench_function("claim", |bencher| {
         bencher.iter_batched(
-            || runtime.block_on(wait_for(&mut control.borrow_mut(), "pgh\\_r\\_%", |ready| ready > 0)),
-            |()| ok(runtime.block_on(EMPTY.get())),
+            || {
+                let control = &mut control.borrow_mut();
+                let ready = wait_for(control, DATABASES, "pgh\\_r\\_%", |ready| ready > 0);
+                runtime.block_on(ready);
+            },
+            |()| ok(runtime.block_on(fresh.get())),
             BatchSize::PerIteration,
         );
     });
     group.bench_function("drop", |bencher| {
         bencher.iter_batched(
             || {
-                runtime.block_on(wait_for(&mut control.borrow_mut(), "pgh\\_c\\_%", |used| used == 0));
-                ok(runtime.block_on(EMPTY.get()))
+                let control = &mut control.borrow_mut();
+                let none = wait_for(control, DATABASES, "pgh\\_c\\_%", |used| used == 0);
+                runtime.block_on(none);
+                ok(runtime.block_on(fresh.get()))
             },
             |db: TestDb| {
                 let name = db.name().to_owned();
                 drop(db);
-                runtime.block_on(wait_for(&mut control.borrow_mut(), &name, |left| left == 0));
+                runtime.block_on(wait_for(&mut control.borrow_mut(), DATABASES, &name, |left| left == 0));
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    // A row was written: until somebody sits in the database under another name, ready for the next test.
+    group.bench_function("recycle", |bencher| {
+        bencher.iter_batched(
+            || {
+                runtime.block_on(async {
+                    let db = ok(NOTES.get().await);
+                    run(&mut ok(db.connection().await), WRITE.into()).await;
+                    db
+                })
+            },
+            |db: TestDb| {
+                let name = db.name().to_owned();
+                drop(db);
+                runtime.block_on(wait_for(&mut control.borrow_mut(), SPARES, &name, |there| there > 0));
             },
             BatchSize::PerIteration,
         );
@@ -114,7 +143,7 @@ fn clones(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &
 
 /// What a database that one has already costs to use.
 fn sessions(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime) {
-    let db = ok(runtime.block_on(EMPTY.get()));
+    let db = ok(runtime.block_on(NOTES.get()));
     group.bench_function("connect and ask", |bencher| {
         bencher.iter(|| {
             runtime.block_on(async { ask(&mut ok(db.connection().await)).await });
@@ -135,11 +164,21 @@ async fn run(control: &mut PgConnection, sql: String) {
     control.execute(AssertSqlSafe(sql)).await.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Waits until the number of databases whose names are like this is what it should be.
-async fn wait_for(control: &mut PgConnection, like: &str, is_right: impl Fn(i64) -> bool) {
+/// Databases whose names are like $1.
+const DATABASES: &str = "select count(*) from pg_database where datname like $1 and datconnlimit <> -2";
+/// Sessions in databases that tests had, but for the one named $1.
+const SPARES: &str =
+    "select count(*) from pg_stat_activity where datname like 'pgh\\_c\\_%' and datname <> $1";
+
+/// Waits until the number of those is what it should be.
+async fn wait_for(
+    control: &mut PgConnection,
+    those: &'static str,
+    name: &str,
+    is_right: impl Fn(i64) -> bool,
+) {
     let waited = wait::until_async("databases to come or go", DEADLINE, async || {
-        let sql = "select count(*) from pg_database where datname like $1 and datconnlimit <> -2";
-        let number: i64 = sqlx::query_scalar(sql).bind(like).fetch_one(&mut *control).await?;
+        let number: i64 = sqlx::query_scalar(those).bind(name).fetch_one(&mut *control).await?;
         Ok(if is_right(number) { Look::Ready(()) } else { Look::NotYet(format!("{number} there")) })
     });
     ok(waited.await);

@@ -35,6 +35,12 @@ impl Hasher {
     }
 }
 
+/// CRC-32 as zlib has it, by which tools of migrations tell files and locks apart.
+pub(crate) fn crc32(bytes: impl IntoIterator<Item = u8>) -> u32 {
+    let rest = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.into_iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(byte), rest))
+}
+
 /// 32 bytes of SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);

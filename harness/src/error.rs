@@ -3,6 +3,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+/// What stands before each line of a program's output in a message.
+pub(crate) const OUTPUT: &str = "  | ";
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -92,10 +95,15 @@ impl Error {
 
     /// The SQLSTATE of the server's answer, if one lies anywhere in the chain.
     pub fn sqlstate(&self) -> Option<String> {
+        self.server_answer()?.code().map(|code| code.into_owned())
+    }
+
+    /// The server's answer, if one lies anywhere in the chain.
+    pub(crate) fn server_answer(&self) -> Option<&dyn sqlx::error::DatabaseError> {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(self);
         while let Some(error) = cause {
-            if let Some(sqlx::Error::Database(answer)) = error.downcast_ref::<sqlx::Error>() {
-                return answer.code().map(|code| code.into_owned());
+            if let Some(answer) = answer(error) {
+                return Some(answer);
             }
             cause = error.source();
         }

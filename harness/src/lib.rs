@@ -35,7 +35,7 @@ pub mod suite;
 pub mod wait;
 
 #[doc(hidden)]
-pub use database::Declared;
+pub use database::{Declared, Included};
 pub use database::{Isolation, Template, TestDb};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(feature = "macros")]

@@ -1,6 +1,7 @@
 //! The commands that work on a database by URL, and the one that looks around.
 
 use crate::checks::projects;
+use crate::support::server_with;
 use pgharness::process::{Finished, Program};
 use pgharness::{Template, TestDb, template};
 use rstest::rstest;
@@ -145,6 +146,41 @@ fn what_is_wrong_is_told(#[case] arguments: &[&str], #[case] expected: i32, #[ca
     let (code, text) = said(door(&dir, arguments).env("DATABASE_URL", ""));
     assert_eq!(code, expected, "{text}");
     assert!(text.contains(part), "{text}");
+}
+
+#[tokio::test]
+async fn the_doctor_tells_which_extensions_are_needed_and_where_they_are() {
+    let root = projects();
+    let dir = project(root.path());
+    let looked_at = |arguments: &[&str]| said(door(&dir, arguments).env("DATABASE_URL", ""));
+    let (code, text) = looked_at(&["doctor"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("✓ extensions        the project needs none"), "{text}");
+    fs::write(dir.join("migrations/0003_more.sql"), "\ncreate extension if not exists \"no such\";").unwrap();
+    let (code, text) = looked_at(&["doctor"]);
+    assert_eq!(code, 3, "{text}");
+    for part in [
+        "✗ extensions        the project needs `no such` (`0003_more.sql`, line 2)",
+        "lacks the extension `no such`",
+        "npm: brings no `no such`",
+        "can be named by PGHARNESS_INSTALLATION",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing in\n{text}");
+    }
+    let db = EMPTY.get().await.unwrap();
+    let (code, text) = looked_at(&["doctor", "--url", &db.url()]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("✗ its extensions    Postgres 1"), "{text}");
+    if server_with("18", &["vector"]).is_some() {
+        fs::write(dir.join("migrations/0003_more.sql"), "create extension vector;").unwrap();
+        let (code, text) =
+            said(door(&dir, &["doctor"]).env("DATABASE_URL", "").env("PGHARNESS_VERSION", "18"));
+        assert_eq!(code, 0, "{text}");
+        assert!(
+            text.contains("✓ extensions        `vector` (`0003_more.sql`, line 1): from Postgres 18."),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -116,7 +116,9 @@ async fn the_attribute_gives_a_server_of_ones_own(db: &TestDb) -> pgharness::Res
     Ok(())
 }
 
-#[pgharness::test(fixtures("no/such.sql"))]
+static MISSING: Template = template! { fixtures: ["no/such.sql"] };
+
+#[pgharness::test(template = MISSING)]
 #[should_panic(expected = "no/such.sql")]
 async fn a_set_up_that_fails_is_told(_db: TestDb) {}
 

@@ -55,6 +55,45 @@ async fn a_failing_file_leaves_nothing_and_shows_the_place() {
 }
 
 #[tokio::test]
+async fn a_text_is_sent_as_one_message() {
+    let target = empty_database().await;
+    let text = "create table t (n int);\nbegin; insert into t values (1); commit;\ninsert into t values (2);";
+    let fixtures = Fixtures::none().and_text("seed", text);
+    fixtures.apply(&target).await.unwrap();
+    assert_eq!(count(&target, "t").await, 2);
+    let error = fixtures.clone().and_text("open", "begin").apply(&target).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("failed to load fixture `seed`: relation \"t\" already"),
+        "{error}"
+    );
+    let error = Fixtures::none().and_text("open", "begin").apply(&target).await.unwrap_err();
+    assert_eq!(error.to_string(), "fixture `open` leaves a transaction open");
+    let digest = |name: &str, text: &str| {
+        let mut hasher = Hasher::new("test");
+        Fixtures::none().and_text(name, text).add_to(&mut hasher).unwrap();
+        hasher.finish()
+    };
+    assert_eq!(digest("seed", text), digest("seed", text));
+    assert_ne!(digest("seed", text), digest("seed", "select 1"));
+    assert_ne!(digest("seed", text), digest("other", text));
+}
+
+#[tokio::test]
+async fn what_is_checked_at_the_end_is_checked_with_the_files_own_settings() {
+    let target = empty_database().await;
+    let deferred = "create schema app;\nset search_path = app;\ncreate table t (id int);\n\
+        create function f() returns trigger language plpgsql as 'begin perform id from t; return null; end';\n\
+        create constraint trigger c after insert on t deferrable initially deferred for each row execute function f();\n\
+        insert into t values (1);";
+    let dir = folder(&[
+        ("1.sql", deferred),
+        ("2.sql", "create table seen as select 1 where current_setting('search_path') !~ 'app';"),
+    ]);
+    Fixtures::load(dir.path(), ["*.sql"]).unwrap().apply(&target).await.unwrap();
+    assert_eq!((count(&target, "app.t").await, count(&target, "public.seen").await), (1, 1));
+}
+
+#[tokio::test]
 async fn rows_over_the_connection_are_refused() {
     let target = empty_database().await;
     let dir = folder(&[("1.sql", "create table t (id int);\ncopy t (id) from stdin;\n1\n\\.\n")]);

@@ -452,6 +452,53 @@ async fn a_commit_that_hides_from_the_splitter_is_found_after_it_ran() {
 }
 
 #[tokio::test]
+async fn another_transaction_is_not_taken_for_the_runners_own() {
+    let target = empty_database().await.options([("standard_conforming_strings", "off")]);
+    let text =
+        "create table t (id int);\nselect 'a\\''; commit; begin; select 'b\\'';\ncreate table u (id int);";
+    let error = apply(&folder(&[("0001_hidden.sql", text)]), &target).await.unwrap_err();
+    assert!(error.to_string().contains("`0001_hidden.sql` ended the transaction that it ran in"), "{error}");
+    assert_eq!(ask::<String>(&target, "select concat(to_regclass('t'), to_regclass('u'))").await, "t");
+    assert_eq!(ask::<i64>(&target, "select count(*) from schema_migrations").await, 0);
+}
+
+#[tokio::test]
+async fn a_setting_does_not_reach_how_the_next_file_is_read() {
+    let target = empty_database().await;
+    let dir = folder(&[
+        ("0001_old.sql", "set standard_conforming_strings = off;"),
+        ("0002_new.sql", "create table paths (path text);\ninsert into paths values ('c:\\');"),
+        ("0003_apart.sql", "-- no-transaction\nset standard_conforming_strings = off;\nselect 1;"),
+        ("0004_new.sql", "insert into paths values ('d:\\');"),
+    ]);
+    apply(&dir, &target).await.unwrap();
+    assert_eq!(ask::<String>(&target, "select string_agg(path, ' ') from paths").await, "c:\\ d:\\");
+}
+
+#[rstest]
+// Whatever a file ends with, what the runner sends next stands apart from it.
+#[case("create table t (id int) -- the end", None)]
+#[case("create table t (id int); /* the end */", None)]
+#[case("-- nothing", None)]
+#[case("create table t (id int); select 'open", Some("0001_x.sql:1:33"))]
+#[case("create table t (id int); /* open", Some("0001_x.sql:1:26"))]
+#[tokio::test]
+async fn the_end_of_a_file_is_its_own(#[case] text: &str, #[case] place: Option<&str>) {
+    let target = empty_database().await;
+    let outcome = apply(&folder(&[("0001_x.sql", text)]), &target).await;
+    let recorded = ask::<i64>(&target, "select count(*) from schema_migrations").await;
+    match (outcome, place) {
+        (Ok(_), None) => assert_eq!(recorded, 1),
+        (Err(error), Some(place)) => {
+            assert!(error.to_string().contains(place), "{error}");
+            assert!(!error.to_string().contains("commit"), "{error}");
+            assert_eq!(recorded, 0);
+        }
+        (outcome, _) => panic!("{outcome:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_migration_that_gives_up_the_lock_is_refused() {
     let target = empty_database().await;
     let text = "create table t (id int);\nselect pg_advisory_unlock_all();";

@@ -1,11 +1,12 @@
 //! Databases for tests of the rooms below `database`.
 
 use pgharness::postgres::{Installation, Request};
-use pgharness::{Isolation, Template, TestDb, template};
+use pgharness::server::ServerConfig;
+use pgharness::{Isolation, Template, TestDb, env, notice, template};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 static EMPTY: Template = template! {};
 static EMPTY_CLUSTER: Template = template! { isolation: Isolation::Cluster };
@@ -29,6 +30,29 @@ pub(crate) async fn empty_database() -> PgConnectOptions {
 /// The same on a server of its own, for tests that change roles.
 pub(crate) async fn empty_cluster() -> PgConnectOptions {
     hold(EMPTY_CLUSTER.get().await.unwrap())
+}
+
+/// An installation on this machine that has these extensions, of the version that is asked for. `None`, with a word of
+/// it: there is none; with `PGHARNESS_REQUIRE=extensions` it is fetched, or the test fails.
+pub(crate) fn installation_with(request: Request, extensions: &[&str]) -> Option<Installation> {
+    let is_required = env::is_required("extensions");
+    let is_offline = request.is_offline() || !is_required;
+    match Installation::find(&request.with_extensions(extensions.to_vec()).with_offline(is_offline)) {
+        Ok(found) => Some(found),
+        Err(missing) => {
+            assert!(!is_required, "{missing:?}");
+            notice::skipped("extensions", &missing.to_string());
+            None
+        }
+    }
+}
+
+/// A server of this major version from [such an installation](installation_with).
+pub(crate) fn server_with(version: &str, extensions: &[&str]) -> Option<ServerConfig> {
+    let found = installation_with(Request::from_env().unwrap().with_version(version), extensions)?;
+    let here = ServerConfig::from_env(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (version, installation) = (Some(version.to_owned()), Some(found.bin().to_owned()));
+    Some(ServerConfig { version, installation, ..here })
 }
 
 /// A client tool that fits the server, wherever there is one.

@@ -1,7 +1,7 @@
 //! The databases of a project under check.
 
 use super::project::Project;
-use crate::database::{Template, TemplateBuilder, TestDb};
+use crate::database::{Needs, Template, TemplateBuilder, TestDb};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::server::{Capabilities, ServerConfig};
 use once_cell::sync::OnceCell;
@@ -22,6 +22,8 @@ pub(super) struct Facts {
 /// The databases of a project, made when they are first needed.
 #[derive(Debug, Default)]
 pub(super) struct Databases {
+    /// The server that is asked for; `None`: what the environment says.
+    wanted: Option<ServerConfig>,
     server: OnceCell<ServerConfig>,
     template: OnceCell<Template>,
     built: tokio::sync::OnceCell<Option<Error>>,
@@ -31,52 +33,29 @@ pub(super) struct Databases {
 impl Databases {
     /// Databases on this server.
     pub(super) fn on(server: ServerConfig) -> Self {
-        Databases { server: OnceCell::with_value(server), ..Databases::default() }
+        Databases { wanted: Some(server), ..Databases::default() }
     }
 
+    /// The server of all of the project's databases, those included that checks migrate themselves: with the extensions
+    /// that the migrations create. What cannot be read of them is for the checks to tell.
     pub(super) fn server(&self, project: &Project) -> Result<&ServerConfig> {
-        self.server.get_or_try_init(|| ServerConfig::from_env(&absolute(&project.dir)?))
+        self.server.get_or_try_init(|| {
+            let wanted = match &self.wanted {
+                Some(wanted) => wanted.clone(),
+                None => ServerConfig::from_env(&absolute(&project.dir)?)?,
+            };
+            needs_of(project).unwrap_or_default().on(&wanted)
+        })
     }
 
     /// Bootstrap and extensions.
     pub(super) fn builder(&self, project: &Project) -> Result<TemplateBuilder> {
-        let root = absolute(&project.dir)?;
-        let bootstrap = patterns(project, &root, &project.bootstrap)?;
-        let builder = Template::builder(root)
-            .with_bootstrap(bootstrap)
-            .with_extensions(project.extensions.clone())
-            // Blocks and plans are those of a fresh clone.
-            .with_recycling(false)
-            .with_server(self.server(project)?.clone());
-        Ok(match &project.migrations.migrator_role {
-            Some(role) => builder.with_migrator_role(role),
-            None => builder,
-        })
-    }
-
-    /// As [`builder`](Databases::builder), with migrations.
-    fn with_migrations(&self, project: &Project) -> Result<TemplateBuilder> {
-        let migrations = &project.migrations;
-        let mut builder = self.builder(project)?;
-        if let Some(history) = &migrations.history {
-            builder = builder.with_history(history);
-        }
-        Ok(match &migrations.command {
-            // It runs in the project's folder, as people do.
-            Some(command) => builder.with_migration_command(command),
-            None if migrations.exist() => builder
-                .with_migrations(absolute(&migrations.dir)?)
-                .with_migration_format(migrations.format.unwrap_or_default()),
-            None => builder,
-        })
+        Ok(bare_template_of(project)?.with_server(self.server(project)?.clone()))
     }
 
     pub(super) fn template(&self, project: &Project) -> Result<&Template> {
-        self.template.get_or_try_init(|| {
-            let root = absolute(&project.dir)?;
-            let fixtures = patterns(project, &root, &project.fixtures)?;
-            Ok(self.with_migrations(project)?.with_fixtures(fixtures).build())
-        })
+        self.template
+            .get_or_try_init(|| Ok(template_of(project)?.with_server(self.server(project)?.clone()).build()))
     }
 
     pub(super) async fn database(&self, project: &Project) -> Result<TestDb> {
@@ -115,6 +94,48 @@ impl Databases {
             })
             .await
     }
+}
+
+/// The extensions that the project's template needs.
+///
+/// # Errors
+/// A file of it cannot be read.
+pub(crate) fn needs_of(project: &Project) -> Result<Needs> {
+    template_of(project)?.needs()
+}
+
+/// The project's template, on whatever server.
+fn template_of(project: &Project) -> Result<TemplateBuilder> {
+    let root = absolute(&project.dir)?;
+    let fixtures = patterns(project, &root, &project.fixtures)?;
+    let migrations = &project.migrations;
+    let mut builder = bare_template_of(project)?.with_fixtures(fixtures);
+    if let Some(history) = &migrations.history {
+        builder = builder.with_history(history);
+    }
+    Ok(match &migrations.command {
+        // It runs in the project's folder, as people do.
+        Some(command) => builder.with_migration_command(command),
+        None if migrations.exist() => builder
+            .with_migrations(absolute(&migrations.dir)?)
+            .with_migration_format(migrations.format.unwrap_or_default()),
+        None => builder,
+    })
+}
+
+/// As [`template_of`], with bootstrap and extensions only.
+fn bare_template_of(project: &Project) -> Result<TemplateBuilder> {
+    let root = absolute(&project.dir)?;
+    let bootstrap = patterns(project, &root, &project.bootstrap)?;
+    let builder = Template::builder(root)
+        .with_bootstrap(bootstrap)
+        .with_extensions(project.extensions.clone())
+        // Blocks and plans are those of a fresh clone.
+        .with_recycling(false);
+    Ok(match &project.migrations.migrator_role {
+        Some(role) => builder.with_migrator_role(role),
+        None => builder,
+    })
 }
 
 /// `files` as patterns below `root` that fit nothing else, so that digests do not depend on where it lies.

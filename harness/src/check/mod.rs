@@ -23,6 +23,8 @@ mod verdict;
 
 pub use allowance::{Allowance, Applied, Silenced, UNUSED_ALLOWANCE, UNUSED_ALLOWANCE_EXPLANATION, apply};
 pub use context::Context;
+#[cfg(feature = "cli")]
+pub(crate) use databases::needs_of;
 pub use drift::{Accepted, accept};
 pub use example::{Example, Kind};
 pub use nearest::nearest;

@@ -2,10 +2,12 @@
 
 use super::target::{PasswordFrom, Target};
 use super::{Answer, block_on, check};
+use crate::check::needs_of;
+use crate::database::Needs;
 use crate::env;
-use crate::error::{Error, Result};
+use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::postgres::{Cache, Installation, OLDEST_SUPPORTED, Request};
-use crate::server::{Root, ServerSource, connect};
+use crate::server::{Extensions, Root, ServerConfig, ServerSource, connect};
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -78,6 +80,7 @@ impl Findings {
 pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let config = arguments.project.load()?;
     let mut findings = Findings::default();
+    let needs = config.project().and_then(|project| needs_of(&project));
     match arguments.target.find() {
         Ok(None) => {
             let nothing =
@@ -98,7 +101,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
             };
             findings.note("secret", true, Ok((secret, ())));
             block_on(async {
-                database(&mut findings, &options).await;
+                database(&mut findings, &options, needs.as_ref().ok()).await;
                 Ok(())
             })?;
         }
@@ -107,13 +110,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
             findings.note::<()>("secret", true, Err(error));
         }
     }
-    let source = config.server()?.source;
-    machine(&mut findings, &source, config.postgres.version.as_deref());
+    machine(&mut findings, &config.server()?, needs);
     Ok(findings.answer())
 }
 
 /// Looks at a database from outside to inside; what lies behind a closed door is not asked.
-async fn database(findings: &mut Findings, options: &PgConnectOptions) {
+async fn database(findings: &mut Findings, options: &PgConnectOptions, needs: Option<&Needs>) {
     let host = options.get_host();
     let is_socket = options.get_socket().is_some() || host.starts_with('/');
     if !is_socket && findings.note("host, port", true, address_at(host, options.get_port())).is_none() {
@@ -123,6 +125,9 @@ async fn database(findings: &mut Findings, options: &PgConnectOptions) {
     findings.note("TLS", true, tls(&mut session, options).await);
     findings.note("server", true, version(&mut session).await);
     findings.note("advisory lock", true, advisory_lock(&mut session).await);
+    if let Some(needs) = needs.filter(|needs| !needs.is_empty()) {
+        findings.note("its extensions", true, available(&mut session, needs).await);
+    }
     // What it tells is told already.
     let _ = session.close().await;
 }
@@ -209,11 +214,19 @@ async fn advisory_lock(session: &mut PgConnection) -> Result<(String, ())> {
     Ok(("a session keeps its lock from one statement to the next".to_owned(), ()))
 }
 
+/// Whether a server has what the project needs.
+async fn available(session: &mut PgConnection, needs: &Needs) -> Result<(String, ())> {
+    Extensions::of(session).await?.require(&needs.names(), None)?;
+    Ok((format!("it has what the project needs: {}", needs.told()), ()))
+}
+
 /// Looks at what a server of the harness's own would need.
-fn machine(findings: &mut Findings, source: &ServerSource, version: Option<&str>) {
-    let is_embedded = *source == ServerSource::Embedded;
+fn machine(findings: &mut Findings, server: &ServerConfig, needs: Result<Needs>) {
+    let is_embedded = server.source == ServerSource::Embedded;
     let cache = Cache::open();
-    findings.note("installation", is_embedded, installation(version));
+    findings.note("installation", is_embedded, server.request().and_then(installation));
+    let extensions = needs.and_then(|needs| extensions(server.request()?, &needs));
+    findings.note("extensions", is_embedded, extensions);
     let root = cache.and_then(|cache| Ok((Root::chosen(&cache)?, cache)));
     findings.note(
         "tmpfs",
@@ -224,22 +237,45 @@ fn machine(findings: &mut Findings, source: &ServerSource, version: Option<&str>
             (format!("data in `{path}` ({kind}), {} MiB free; cache in `{cache}`", root.free_mib), ())
         }),
     );
-    let is_container = matches!(source, ServerSource::Container { .. });
+    let is_container = matches!(server.source, ServerSource::Container { .. });
     findings.note("container engine", is_container, engine());
 }
 
 /// The installation that is here, or whether one will be fetched.
-fn installation(version: Option<&str>) -> Result<(String, ())> {
-    let request = match (Request::from_env()?, version) {
-        (request, Some(version)) if env::VERSION.text().is_none() => request.with_version(version),
-        (request, _) => request,
-    };
+fn installation(request: Request) -> Result<(String, ())> {
     let fetches = !request.is_offline() && request.explicit().is_none();
     match Installation::find(&request.with_offline(true)) {
-        Ok(found) => Ok((format!("Postgres {} in `{}`", found.version(), found.bin().display()), ())),
+        Ok(found) => Ok((shown(&found), ())),
         Err(_) if fetches => Ok(("none is here yet: it is fetched when one is needed".to_owned(), ())),
         Err(error) => Err(error),
     }
+}
+
+/// The installation that has the extensions which the project needs, or where it will be fetched from.
+fn extensions(request: Request, needs: &Needs) -> Result<(String, ())> {
+    if needs.is_empty() {
+        return Ok(("the project needs none".to_owned(), ()));
+    }
+    let (told, names) = (needs.told(), needs.names());
+    let fetches = !request.is_offline() && request.explicit().is_none();
+    let sources: Vec<String> = request.sources_with(&names).iter().map(ToString::to_string).collect();
+    // Sources that bring none of it are asked for nothing: that they do not is worth telling.
+    let is_offline = request.is_offline() || !sources.is_empty();
+    match Installation::find(&request.with_offline(is_offline).with_extensions(names)) {
+        Ok(found) => Ok((format!("{told}: from {}", shown(&found)), ())),
+        Err(_) if fetches && !sources.is_empty() => {
+            let sources = sources.join(" or ");
+            Ok((
+                format!("{told}: no Postgres here has them; one is fetched when it is needed ({sources})"),
+                (),
+            ))
+        }
+        Err(error) => Err(error).attempt(ErrorKind::Environment, || format!("the project needs {told}")),
+    }
+}
+
+fn shown(installation: &Installation) -> String {
+    format!("Postgres {} in `{}`", installation.version(), installation.bin().display())
 }
 
 /// Whether somebody listens where container engines do.

@@ -1,20 +1,10 @@
 //! `pgharness migrate`: the job of a Compose service or a Helm hook, and what a check starts several of.
 
-use super::target::{Source, Target};
+use super::target::Job;
 use super::{Answer, block_on};
 use crate::error::Result;
-use clap::Args;
 
-/// Applies the pending migrations to a database.
-#[derive(Args, Debug)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    target: Target,
-    #[command(flatten)]
-    source: Source,
-}
-
-pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
+pub(super) fn run(arguments: &Job) -> Result<Answer> {
     let loaded = arguments.source.load()?;
     let options = arguments.target.options()?;
     let applied = block_on(async { loaded.runner().apply(&options).await })?;

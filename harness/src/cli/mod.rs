@@ -33,8 +33,10 @@ enum Command {
     Doctor(doctor::Arguments),
     Drift(drift::Arguments),
     Explain(explain::Arguments),
-    Migrate(migrate::Arguments),
-    Plan(plan::Arguments),
+    /// Applies the pending migrations to a database.
+    Migrate(target::Job),
+    /// Shows the pending migrations of a database; all of them where no database is named. Changes nothing.
+    Plan(target::Job),
     Psql(psql::Arguments),
     Verify(verify::Arguments),
 }

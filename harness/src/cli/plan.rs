@@ -1,22 +1,12 @@
 //! `pgharness plan`: what `migrate` would do.
 
-use super::target::{Source, Target};
+use super::target::Job;
 use super::{Answer, block_on};
 use crate::error::{Error, Result};
 use crate::migration::Migration;
-use clap::Args;
 use std::path::Path;
 
-/// Shows the pending migrations of a database; all of them where no database is named. Changes nothing.
-#[derive(Args, Debug)]
-pub(super) struct Arguments {
-    #[command(flatten)]
-    target: Target,
-    #[command(flatten)]
-    source: Source,
-}
-
-pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
+pub(super) fn run(arguments: &Job) -> Result<Answer> {
     let loaded = arguments.source.load()?;
     let (pending, whose): (Vec<&Migration>, &str) = match arguments.target.find()? {
         Some((options, _)) => (block_on(async { loaded.runner().pending(&options).await })?, "the database"),

@@ -96,6 +96,15 @@ pub(super) struct Source {
     history: Option<String>,
 }
 
+/// A database, and migrations for it.
+#[derive(Args, Debug)]
+pub(super) struct Job {
+    #[command(flatten)]
+    pub(super) target: Target,
+    #[command(flatten)]
+    pub(super) source: Source,
+}
+
 /// Migrations, and where their history goes.
 pub(super) struct Loaded {
     pub(super) migrations: Migrations,

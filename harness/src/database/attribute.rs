@@ -4,9 +4,15 @@ use super::template::Template;
 use super::test_db::TestDb;
 use crate::error::Result;
 use std::fmt::Debug;
+use std::process::{ExitCode, Termination};
+use tokio::runtime::{Builder, Runtime};
 
 /// How a test function ended, whatever it returns.
 #[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a test cannot return `{Self}`",
+    note = "it returns `()`, an `ExitCode`, or a `Result` of what `main` may return"
+)]
 pub trait TestOutcome {
     /// What the test returned as an error, if it did.
     fn failure(self) -> Option<String>;
@@ -18,10 +24,16 @@ impl TestOutcome for () {
     }
 }
 
-impl<T: TestOutcome, E: Debug> TestOutcome for Result<T, E> {
+impl TestOutcome for ExitCode {
+    fn failure(self) -> Option<String> {
+        (self != ExitCode::SUCCESS).then(|| format!("the test returned {self:?}"))
+    }
+}
+
+impl<T: Termination, E: Debug> TestOutcome for Result<T, E> {
     fn failure(self) -> Option<String> {
         match self {
-            Ok(inner) => inner.failure(),
+            Ok(inner) => inner.report().failure(),
             Err(error) => Some(format!("{error:?}")),
         }
     }
@@ -30,6 +42,25 @@ impl<T: TestOutcome, E: Debug> TestOutcome for Result<T, E> {
 #[doc(hidden)]
 pub fn outcome(outcome: impl TestOutcome) -> Option<String> {
     outcome.failure()
+}
+
+/// Runs the body of a test that asks for no database on a runtime of its own.
+///
+/// # Panics
+/// There is no runtime, or the test panics.
+#[doc(hidden)]
+#[track_caller]
+pub fn run_bare<T>(body: impl Future<Output = T>) -> T {
+    runtime().block_on(body)
+}
+
+#[track_caller]
+#[expect(clippy::panic, reason = "the documented test sugar")]
+fn runtime() -> Runtime {
+    match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("failed to make a runtime: {error}"),
+    }
 }
 
 /// Runs the body of a test on a runtime of its own, with a database.
@@ -41,10 +72,7 @@ pub fn outcome(outcome: impl TestOutcome) -> Option<String> {
 #[track_caller]
 #[expect(clippy::panic, reason = "the documented test sugar")]
 pub fn run_test(name: &str, template: &Template, body: impl AsyncFnOnce(&TestDb) -> Result<Option<String>>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => panic!("failed to make a runtime: {error}"),
-    };
+    let runtime = runtime();
     // The panics come here, not within: the test's place is known here only.
     let db = match runtime.block_on(template.get_for(name)) {
         Ok(db) => db,

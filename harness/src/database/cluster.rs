@@ -1,6 +1,6 @@
 //! A server of its own for one test: started from a copied data directory that has the template in it.
 
-use super::template::Prepared;
+use super::prepared::Prepared;
 use super::test_db::TestDb;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::quote_ident;
@@ -46,7 +46,7 @@ fn on_a_thread(
 
 /// Starts it on this thread, which must have no runtime.
 fn start_here(prepared: &Arc<Prepared>, test: &str) -> Result<TestDb> {
-    let config = prepared.server_config();
+    let config = prepared.server_config_blocking()?;
     let backend = config.backend()?;
     // A few tests at a time: small buffers, and settings of the shared server otherwise.
     let settings = config.settings.clone().with_shared_buffers_mib(16);

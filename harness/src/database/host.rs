@@ -3,7 +3,7 @@
 //! dies with its test.
 
 use super::drops::Drops;
-use super::template::Prepared;
+use super::prepared::Prepared;
 use super::work::Work;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};

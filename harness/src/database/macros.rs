@@ -13,7 +13,7 @@
 /// };
 /// ```
 ///
-/// The parts, in any order: `migrations: "folder"`, `fixtures: ["file", …]`, `bootstrap: ["file", …]`,
+/// The parts, in any order: `migrations: "folder"`, or `migrator: path::to::MIGRATOR` of sqlx; `fixtures: ["file", …]`, `bootstrap: ["file", …]`,
 /// `extensions: ["name", …]`, `migrator_role: "role"`, `isolation: Isolation::…`.
 #[macro_export]
 macro_rules! template {
@@ -26,6 +26,7 @@ macro_rules! template {
         })
     };
     (@part $declared:ident migrations $value:literal) => { $declared.migrations = Some($value) };
+    (@part $declared:ident migrator $($path:tt)*) => { $declared.migrator = Some(|| &$($path)*) };
     (@part $declared:ident migrator_role $value:literal) => { $declared.migrator_role = Some($value) };
     (@part $declared:ident fixtures [$($value:literal),* $(,)?]) => { $declared.fixtures = &[$($value),*] };
     (@part $declared:ident bootstrap [$($value:literal),* $(,)?]) => { $declared.bootstrap = &[$($value),*] };
@@ -34,7 +35,7 @@ macro_rules! template {
     (@part $declared:ident $other:ident $($value:tt)*) => {
         compile_error!(concat!(
             "unknown part `", stringify!($other),
-            "` of a template; known ones: migrations, fixtures, bootstrap, extensions, migrator_role, isolation"
+            "` of a template; known ones: migrations, migrator, fixtures, bootstrap, extensions, migrator_role, isolation"
         ))
     };
 }

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Makers of all processes together take turns by advisory locks with this first key.
 const MAKER_LOCK: i32 = 0x7067_6861;
+/// Of a template of this size, in MiB, it is the bytes that take time, not the number of files.
+const LARGE_MIB: u64 = 64;
 /// A waiting test is refused when no room came free for so long.
 const ROOM_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -57,7 +59,7 @@ impl Stock {
         order: &Order,
     ) -> Result<Handed> {
         let built = self.built(work).await?;
-        let connection = connection(work, slot).await?;
+        let connection = self.connection(work, slot).await?;
         self.wait_for_room(work, connection).await?;
         let name = work.claimed_name();
         self.create(connection, &name).await.inspect_err(|error| work.is_refused(&name, error))?;
@@ -81,7 +83,7 @@ impl Stock {
             return Ok(false);
         }
         let _busy = work.busy();
-        let connection = connection(work, slot).await?;
+        let connection = self.connection(work, slot).await?;
         let is_ours: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
             .bind(MAKER_LOCK)
             .bind(place)
@@ -151,6 +153,23 @@ impl Stock {
         ready >= self.ahead
     }
 
+    /// By now the template's size is known: by its label, or because it was built.
+    async fn connection<'a>(
+        &self,
+        work: &Rc<Work>,
+        slot: &'a mut Option<PgConnection>,
+    ) -> Result<&'a mut PgConnection> {
+        if slot.is_none() {
+            let mut connection = work.connect().await?;
+            if self.mib.get() >= LARGE_MIB {
+                // The kernel copies, or has the clone share its blocks with the template.
+                copy_files_by(&mut connection, "clone").await?;
+            }
+            *slot = Some(connection);
+        }
+        slot.as_mut().ok_or_else(|| Error::server("failed to keep a connection"))
+    }
+
     async fn create(&self, connection: &mut PgConnection, name: &str) -> Result<()> {
         let template = self.template_name();
         let sql = format!(
@@ -158,9 +177,12 @@ impl Stock {
             quote_ident(name),
             quote_ident(&template)
         );
-        connection
-            .execute(AssertSqlSafe(sql))
-            .await
+        let mut created = connection.execute(AssertSqlSafe(sql.as_str())).await;
+        // Not every file system can clone files.
+        if created.is_err() && copy_files_by(connection, "copy").await.is_ok_and(|is_changed| is_changed) {
+            created = connection.execute(AssertSqlSafe(sql.as_str())).await;
+        }
+        created
             .attempt(ErrorKind::Database, || format!("failed to clone template `{template}` as `{name}`"))
             .map_err(with_advice)?;
         Ok(())
@@ -194,11 +216,12 @@ impl Stock {
     }
 }
 
-async fn connection<'a>(work: &Rc<Work>, slot: &'a mut Option<PgConnection>) -> Result<&'a mut PgConnection> {
-    if slot.is_none() {
-        *slot = Some(work.connect().await?);
-    }
-    slot.as_mut().ok_or_else(|| Error::server("failed to keep a connection"))
+/// Has the databases of this session copied by another method, if the server knows it (18 and later). Says whether
+/// that is a change.
+async fn copy_files_by(connection: &mut PgConnection, method: &str) -> Result<bool> {
+    let sql = "select set_config(name, $1, false) from pg_settings
+               where name = 'file_copy_method' and $1 = any (enumvals) and setting <> $1";
+    Ok(sqlx::query(sql).bind(method).fetch_optional(connection).await?.is_some())
 }
 
 /// Says what to do about a full disk: the server's own words are about a file.

@@ -4,9 +4,12 @@
 //! (see `name`): there is no table to keep in step, and a process that dies at any moment leaves nothing that
 //! the next one cannot judge.
 
+mod adoption;
+mod argument;
 mod attribute;
 mod build;
 mod cluster;
+mod declared;
 mod drops;
 mod facts;
 mod host;
@@ -20,7 +23,9 @@ mod look;
 mod macros;
 mod makers;
 mod name;
+mod needs;
 mod original;
+mod prepared;
 mod put_back;
 mod recipe;
 mod replay;
@@ -36,11 +41,15 @@ mod work;
 pub use isolation::Isolation;
 pub use keep::{Keep, Kept};
 pub use keepsake::Keepsake;
+#[cfg(feature = "checks")]
+pub(crate) use needs::Needs;
 pub use scratch::Scratch;
 pub use template::{Template, TemplateBuilder};
 pub use test_db::TestDb;
 
 #[doc(hidden)]
-pub use attribute::{TestOutcome, outcome, run_test};
+pub use argument::Argument;
 #[doc(hidden)]
-pub use template::Declared;
+pub use attribute::{TestOutcome, outcome, run_bare, run_test};
+#[doc(hidden)]
+pub use declared::{Declared, Included};

@@ -51,13 +51,17 @@ pub(super) struct Sequence {
 }
 
 /// Relations of users, whose object ids begin there; materialised views cannot be loaded, and triggers or rules
-/// that fire in any mode would fire while rows are put back.
+/// that fire in any mode would fire while rows are put back. An index of an extension's access method may answer
+/// otherwise for what was in it: a search of pgvector's `hnsw` ends when it has seen so many neighbours, rows that
+/// are gone among them (seen, after a dozen times: 20 rows of a `LIMIT 35`).
 const TABLES: &str = "
     select c.oid::int8, pg_relation_filenode(c.oid)::int8, format('%I.%I', n.nspname, c.relname), pg_relation_size(c.oid),
            c.relpersistence = 'p',
            c.relkind = 'r' and a.amname = 'heap'
              and not exists (select from pg_trigger t where t.tgrelid = c.oid and t.tgenabled in ('A', 'R'))
-             and not exists (select from pg_rewrite r where r.ev_class = c.oid and r.ev_enabled in ('A', 'R')),
+             and not exists (select from pg_rewrite r where r.ev_class = c.oid and r.ev_enabled in ('A', 'R'))
+             and not exists (select from pg_index i join pg_class x on x.oid = i.indexrelid
+                             where i.indrelid = c.oid and x.relam >= 16384),
            coalesce(pg_relation_filenode(nullif(c.reltoastrelid, 0)), 0)::int8
     from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_am a on a.oid = c.relam
     where c.oid >= 16384 and c.relkind in ('r', 'm')

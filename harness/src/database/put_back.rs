@@ -14,7 +14,7 @@ use crate::postgres::Lsn;
 use crate::server::Server;
 use crate::wait::{self, Look};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub(super) async fn put_back(
     }
     let server = work.server();
     wait::until_async("the sessions of a database to leave", LEAVING, async || {
-        Ok(match work.looker.sessions(&server, name).await? {
+        Ok(match work.looker.sessions(&server, loan.oid).await? {
             0 => Look::Ready(()),
             count => Look::NotYet(format!("{count} are there")),
         })
@@ -98,8 +98,8 @@ pub(super) async fn put_back(
 /// What is to be done to put a database back.
 #[derive(Default)]
 struct Plan<'a> {
-    /// Tables that rows came to, and the first page that has some.
-    additions: Vec<(&'a Table, u32)>,
+    /// Tables that rows came to, and the pages that may have some.
+    additions: Vec<(&'a Table, Pages)>,
     /// Those whose own rows may have gone.
     losses: Vec<&'a Table>,
     /// Statements that move sequences to where they were.
@@ -147,7 +147,7 @@ impl<'a> Plan<'a> {
         if traces.last_page > table.pages.saturating_add(GROWTH_MAX) {
             return Err(unfit(&format!("table {} has grown", table.name)));
         }
-        self.additions.push((table, traces.first_page));
+        self.additions.push((table, Pages::of(table, traces)));
         if traces.removes && table.rows > 0 {
             self.losses.push(table);
         }
@@ -204,15 +204,12 @@ impl<'a> Plan<'a> {
              set local row_security = on;\n"
             .to_owned()
             + "select pg_logical_emit_message(true, 'pgharness', '');\n";
-        for (table, first_page) in &self.additions {
+        for (table, pages) in &self.additions {
             let name = &table.name;
             let _ = if table.rows == 0 {
                 writeln!(sql, "delete from only {name};")
             } else {
-                writeln!(
-                    sql,
-                    "delete from only {name} where ctid >= '({first_page},0)' and age(xmin) < age('{mark}'::xid);"
-                )
+                writeln!(sql, "delete from only {name} where {pages} and age(xmin) < age('{mark}'::xid);")
             };
         }
         for sequence in &self.sequences {
@@ -222,6 +219,30 @@ impl<'a> Plan<'a> {
             let _ = writeln!(sql, "select count(*) from only {};", table.name);
         }
         sql
+    }
+}
+
+/// Pages of a table, from the first on and before `end`; a condition when displayed. Of a large table with a new row only
+/// those are read: the row may lie in the first page, where there was room.
+struct Pages {
+    first: u32,
+    end: Option<u32>,
+}
+
+impl Pages {
+    fn of(table: &Table, traces: Traces) -> Pages {
+        let end = table.is_logged.then(|| traces.last_page.saturating_add(1));
+        Pages { first: traces.first_page, end }
+    }
+}
+
+impl fmt::Display for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ctid >= '({},0)'", self.first)?;
+        match self.end {
+            Some(end) => write!(f, " and ctid < '({end},0)'"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,28 +1,31 @@
 //! What a template is made of, read from its files when it is first used.
 
+use super::needs::Needs;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::fixture::Fixtures;
 use crate::ident::quote_ident;
 use crate::migration::{Format, Migrations, Runner};
-use crate::postgres::Installation;
-use crate::server::{Server, ServerConfig};
+use crate::server::{Extensions, Server, ServerConfig};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use std::path::{Path, PathBuf};
 
 /// Raised when the way templates are built changes: those of older harnesses are then built anew.
-const FORMAT: &str = "2";
+const FORMAT: &str = "3";
 
 /// The parts of a template as they are declared.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ingredients {
     pub(super) migrations: Option<PathBuf>,
+    pub(super) migrator: Option<Migrations>,
     pub(super) migration_command: Option<String>,
     pub(super) migration_format: Format,
     pub(super) history: Option<String>,
     pub(super) migrator_role: Option<String>,
     pub(super) fixtures: Vec<String>,
+    /// Names, and what they call.
+    pub(super) fixture_texts: Vec<(String, String)>,
     pub(super) fixture_command: Option<String>,
     pub(super) bootstrap: Vec<PathBuf>,
     pub(super) extensions: Vec<String>,
@@ -47,12 +50,16 @@ impl Recipe {
     pub(super) fn read(root: &Path, ingredients: &Ingredients) -> Result<Recipe> {
         let patterns = ingredients.bootstrap.iter().map(|file| file.to_string_lossy().into_owned());
         let dir = ingredients.migrations.as_deref().map(|dir| root.join(dir));
-        let migrations = match (&ingredients.migration_command, dir) {
-            (Some(line), dir) => Some(Migrations::command(line, dir.unwrap_or_else(|| root.to_owned()))),
-            (None, Some(dir)) => Some(Migrations::load(dir, ingredients.migration_format)?),
-            (None, None) => None,
+        let migrations = match (&ingredients.migration_command, &ingredients.migrator, dir) {
+            (Some(line), _, dir) => Some(Migrations::command(line, dir.unwrap_or_else(|| root.to_owned()))),
+            (None, Some(migrations), _) => Some(migrations.clone()),
+            (None, None, Some(dir)) => Some(Migrations::load(dir, ingredients.migration_format)?),
+            (None, None, None) => None,
         };
         let mut fixtures = Fixtures::load(root, &ingredients.fixtures)?;
+        for (name, text) in &ingredients.fixture_texts {
+            fixtures = fixtures.and_text(name, text);
+        }
         if let Some(line) = &ingredients.fixture_command {
             fixtures = fixtures.and_command(line, root);
         }
@@ -103,7 +110,20 @@ impl Recipe {
     /// # Errors
     /// A file fails; the error shows the place in it, with what the server says.
     pub(super) async fn begin(&self, server: &Server, name: &str) -> Result<()> {
-        self.bootstrap.apply(&server.endpoint().options(name)).await
+        let superuser = server.endpoint().options(name);
+        self.bootstrap.apply_with_tools(&superuser, server.installation()).await
+    }
+
+    /// The extensions that it needs, as far as that is known before it runs: a command's are not.
+    pub(super) fn needs(&self) -> Needs {
+        let mut needs = Needs::declared(&self.extensions);
+        let migrations = self.migrations.iter().flatten().map(|migration| &migration.script);
+        self.bootstrap
+            .scripts()
+            .chain(migrations)
+            .chain(self.fixtures.scripts())
+            .for_each(|script| needs.add(script));
+        needs
     }
 
     /// Runs everything else against the database `name`.
@@ -128,13 +148,16 @@ impl Recipe {
     }
 
     async fn create_extensions(&self, server: &Server, superuser: &PgConnectOptions) -> Result<()> {
-        if self.extensions.is_empty() {
+        let needs = self.needs();
+        if needs.is_empty() {
             return Ok(());
         }
-        if let Some(installation) = server.installation() {
-            require_extensions(installation, &self.extensions)?;
-        }
         let mut connection = crate::server::connect(superuser).await?;
+        // All that is missing is told at once, and before a migration is half-way.
+        Extensions::of(&mut connection)
+            .await?
+            .require(&needs.names(), server.installation())
+            .attempt(ErrorKind::Environment, || needs.unmet())?;
         for extension in &self.extensions {
             connection
                 .execute(AssertSqlSafe(format!(
@@ -147,9 +170,4 @@ impl Recipe {
         let _ = connection.close().await;
         Ok(())
     }
-}
-
-fn require_extensions(installation: &Installation, names: &[String]) -> Result<()> {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    installation.require_extensions(&names)
 }

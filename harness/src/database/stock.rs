@@ -3,9 +3,9 @@
 use super::build::{self, Built};
 use super::name::DatabaseName;
 use super::original::Original;
+use super::prepared::Prepared;
 use super::put_back::{Loan, Spare, put_back};
 use super::shelf::{Label, Place, Shelf, State};
-use super::template::Prepared;
 use super::work::Work;
 use crate::env;
 use crate::error::{Error, Result};
@@ -64,7 +64,7 @@ pub(super) struct Stock {
     returning: Cell<usize>,
     original: OnceCell<Rc<Original>>,
     /// The template's size, as far as it is known.
-    mib: Cell<u64>,
+    pub(super) mib: Cell<u64>,
 }
 
 impl Stock {

@@ -1,18 +1,19 @@
 //! Templates: what a database is made from, declared once and built once.
 
 use super::cluster;
+use super::declared::Declared;
 use super::host::{Host, Request};
 use super::isolation::Isolation;
+use super::prepared::Prepared;
 use super::recipe::{Ingredients, Recipe};
 use super::test_db::TestDb;
-use crate::digest::Digest;
 use crate::env;
 use crate::error::{Error, Result};
 use crate::server::{Server, ServerConfig};
 use once_cell::sync::OnceCell;
+use sqlx::migrate::Migrator;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A migrated and seeded database that every test gets a clone of. It is built when it is first needed, by one
 /// process for all, and built again when anything that shaped it changes: migrations, fixtures, the server.
@@ -40,38 +41,6 @@ enum Origin {
     Built(Box<TemplateBuilder>),
 }
 
-/// What `template!` writes down.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub struct Declared {
-    pub manifest_dir: &'static str,
-    pub migrations: Option<&'static str>,
-    /// The folder `migrations`, if the package has one.
-    pub migrations_if_there: bool,
-    pub fixtures: &'static [&'static str],
-    pub bootstrap: &'static [&'static str],
-    pub extensions: &'static [&'static str],
-    pub migrator_role: Option<&'static str>,
-    pub isolation: Isolation,
-}
-
-impl Declared {
-    /// Nothing but the package's folder.
-    #[doc(hidden)]
-    pub const fn new(manifest_dir: &'static str) -> Self {
-        Declared {
-            manifest_dir,
-            migrations: None,
-            migrations_if_there: false,
-            fixtures: &[],
-            bootstrap: &[],
-            extensions: &[],
-            migrator_role: None,
-            isolation: Isolation::Database,
-        }
-    }
-}
-
 /// Describes a template by value, for programs that know their folders only when they run.
 #[derive(Clone, Debug)]
 pub struct TemplateBuilder {
@@ -80,56 +49,6 @@ pub struct TemplateBuilder {
     isolation: Isolation,
     is_recycled: bool,
     server: Option<ServerConfig>,
-}
-
-/// A template's files as they were when it was first used, and the server that it belongs to.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(super) recipe: Recipe,
-    pub(super) isolation: Isolation,
-    /// Whether a database whose test changed nothing but rows is put back for another.
-    pub(super) is_recycled: bool,
-    server: ServerConfig,
-    source_digest: Digest,
-    bootstrap_digest: Digest,
-    has_own_server: AtomicBool,
-}
-
-impl Prepared {
-    /// The digest of everything but the server.
-    pub(super) fn source_digest(&self) -> &Digest {
-        &self.source_digest
-    }
-
-    /// The digest of the bootstrap alone.
-    pub(super) fn bootstrap_digest(&self) -> &Digest {
-        &self.bootstrap_digest
-    }
-
-    /// Where databases of this template live: on the workspace's common server; with a bootstrap, on one that
-    /// those with the same bootstrap share, since its roles are the server's; or on one of its own if it changes
-    /// roles beyond that.
-    pub(super) fn server_config(&self) -> ServerConfig {
-        if !self.server.can_have_realms() {
-            self.server.clone()
-        } else if self.has_own_server() {
-            self.server.in_realm(self.source_digest.short(16))
-        } else if self.recipe.has_bootstrap() {
-            self.server.in_realm(self.bootstrap_digest.short(16))
-        } else {
-            self.server.clone()
-        }
-    }
-
-    /// Remembers that this template changes what databases share.
-    pub(super) fn want_own_server(&self) {
-        self.has_own_server.store(true, Ordering::Release);
-    }
-
-    /// Whether it lives on a server of its own.
-    pub(super) fn has_own_server(&self) -> bool {
-        self.has_own_server.load(Ordering::Acquire)
-    }
 }
 
 impl Template {
@@ -172,7 +91,7 @@ impl Template {
         }
         let had_own_server = prepared.has_own_server();
         let ask = || async {
-            let host = Host::of(&prepared.server_config()).await?;
+            let host = Host::of(&prepared.server_config().await?).await?;
             host.ask(|reply| Request::Get { template: prepared.clone(), test: test.to_owned(), reply }).await
         };
         let claimed = match ask().await {
@@ -194,7 +113,7 @@ impl Template {
         }
         let had_own_server = prepared.has_own_server();
         let ask = || {
-            let host = Host::of_blocking(&prepared.server_config())?;
+            let host = Host::of_blocking(&prepared.server_config_blocking()?)?;
             host.ask_blocking(|reply| Request::Get { template: prepared.clone(), test: test.clone(), reply })
         };
         let claimed = match ask() {
@@ -213,7 +132,7 @@ impl Template {
         let prepared = self.prepared()?;
         let had_own_server = prepared.has_own_server();
         let ask = || async {
-            let host = Host::of(&prepared.server_config()).await?;
+            let host = Host::of(&prepared.server_config().await?).await?;
             host.ask(|reply| Request::Build { template: prepared.clone(), reply }).await
         };
         match ask().await {
@@ -227,31 +146,14 @@ impl Template {
     /// # Errors
     /// There is none and none can be started.
     pub async fn server(&self) -> Result<Server> {
-        let host = Host::of(&self.prepared()?.server_config()).await?;
+        let host = Host::of(&self.prepared()?.server_config().await?).await?;
         host.ask(|reply| Request::Server { reply }).await
     }
 
     fn prepared(&self) -> Result<&Arc<Prepared>> {
         self.prepared.get_or_try_init(|| match &self.origin {
             Origin::Built(builder) => builder.prepare(),
-            Origin::Declared(declared) => {
-                let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-                let mut builder = Template::builder(declared.manifest_dir)
-                    .with_fixtures(own(declared.fixtures))
-                    .with_bootstrap(own(declared.bootstrap))
-                    .with_extensions(own(declared.extensions))
-                    .with_isolation(declared.isolation);
-                if let Some(dir) = declared.migrations {
-                    builder = builder.with_migrations(dir);
-                }
-                if declared.migrations_if_there && builder.root.join("migrations").is_dir() {
-                    builder = builder.with_migrations("migrations");
-                }
-                if let Some(role) = declared.migrator_role {
-                    builder = builder.with_migrator_role(role);
-                }
-                builder.prepare()
-            }
+            Origin::Declared(declared) => declared.builder()?.prepare(),
         })
     }
 }
@@ -261,6 +163,13 @@ impl TemplateBuilder {
     #[must_use]
     pub fn with_migrations(mut self, dir: impl Into<PathBuf>) -> Self {
         self.ingredients.migrations = Some(dir.into());
+        self
+    }
+
+    /// Applies the migrations that sqlx compiled into the program (`sqlx::migrate!`), in place of a folder's.
+    #[must_use]
+    pub fn with_migrator(mut self, migrator: &Migrator) -> Self {
+        self.ingredients.migrator = Some(migrator.into());
         self
     }
 
@@ -301,6 +210,13 @@ impl TemplateBuilder {
         self
     }
 
+    /// Loads this text of SQL too, after the files and the texts before it; messages call it `name`.
+    #[must_use]
+    pub fn with_fixture_text(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.ingredients.fixture_texts.push((name.into(), text.into()));
+        self
+    }
+
     /// Seeds with a command, after the files of SQL; it gets `DATABASE_URL` and, on an embedded server, finds a
     /// `psql` that fits the server on its `PATH`.
     #[must_use]
@@ -317,7 +233,8 @@ impl TemplateBuilder {
         self
     }
 
-    /// Creates these extensions as superuser before any migration.
+    /// Creates these extensions as superuser before any migration. The server then runs from an installation that
+    /// has them, and those that files of SQL create themselves.
     #[must_use]
     pub fn with_extensions<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.ingredients.extensions = names.into_iter().map(Into::into).collect();
@@ -352,6 +269,15 @@ impl TemplateBuilder {
         Template { origin: Origin::Built(Box::new(self)), prepared: OnceCell::new() }
     }
 
+    /// The extensions that the template needs of its server, as far as that is known before it is built.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    #[cfg(feature = "checks")]
+    pub(crate) fn needs(&self) -> Result<super::Needs> {
+        Ok(Recipe::read(&self.root, &self.ingredients)?.needs())
+    }
+
     fn prepare(&self) -> Result<Arc<Prepared>> {
         if !self.root.is_dir() {
             return Err(Error::usage(format!("there is no folder `{}`", self.root.display())).with_help(
@@ -363,20 +289,8 @@ impl TemplateBuilder {
             Some(server) => server.clone(),
             None => ServerConfig::from_env(&self.root)?,
         };
-        let source_digest = recipe.digest(&server)?;
-        let bootstrap_digest = recipe.bootstrap_digest(&server)?;
-        let has_own_server = AtomicBool::new(false);
-        let isolation = self.isolation;
         let is_recycled = env::RECYCLE.switch()? && self.is_recycled;
-        Ok(Arc::new(Prepared {
-            recipe,
-            isolation,
-            is_recycled,
-            server,
-            source_digest,
-            bootstrap_digest,
-            has_own_server,
-        }))
+        Ok(Arc::new(Prepared::new(recipe, server, self.isolation, is_recycled)?))
     }
 
     /// The folder that paths are relative to.

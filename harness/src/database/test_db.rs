@@ -1,5 +1,6 @@
 //! The database of one test.
 
+use super::adoption::adopt;
 use super::host::Claimed;
 use super::keep::Keep;
 use super::scratch::Scratch;
@@ -7,12 +8,12 @@ use super::work::POOL_CONNECTIONS_MAX;
 use crate::error::Result;
 use crate::notice;
 use crate::server::{Server, connect};
-use once_cell::sync::OnceCell;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// An isolated database, owned by one test. It is dropped with this handle; if the test panics it is kept
 /// instead, and what opens it is printed. One with a server of its own ends with it in any case.
@@ -110,12 +111,24 @@ impl TestDb {
         self.options().username(role)
     }
 
-    /// A pool; the same one at every call. It connects when it is first used.
+    /// A pool; the same one at every call. It begins with the connection that was opened before the database was handed
+    /// out, if there is one, and opens others when they are needed.
     ///
     /// # Errors
     /// None at present: connecting is left to the first use.
     pub async fn pool(&self) -> Result<PgPool> {
-        Ok(self.0.pool.get_or_init(|| TestDb::pool_options().connect_lazy_with(self.options())).clone())
+        let pool = self.0.pool.get_or_init(async || {
+            let open = self.take_open();
+            let (pool, options) = (TestDb::pool_options(), self.options());
+            match open {
+                // Without a loopback interface it does not get the open connection, and opens one as it needs it.
+                Some(open) => adopt(open, pool.clone(), options.clone())
+                    .await
+                    .unwrap_or_else(|_| pool.connect_lazy_with(options)),
+                None => pool.connect_lazy_with(options),
+            }
+        });
+        Ok(pool.await.clone())
     }
 
     /// A pool whose connections are `role`'s.
@@ -126,9 +139,13 @@ impl TestDb {
         Ok(TestDb::pool_options().connect_lazy_with(self.options_as(role)))
     }
 
-    /// The size that pools of tests have: all of them share the server's connections.
+    /// What pools of tests have, which is what `#[sqlx::test]` gives them: few connections, which are not kept when
+    /// idle, since all of them share the server's.
     pub fn pool_options() -> PgPoolOptions {
-        PgPoolOptions::new().max_connections(POOL_CONNECTIONS_MAX).acquire_timeout(Duration::from_secs(30))
+        PgPoolOptions::new()
+            .max_connections(POOL_CONNECTIONS_MAX)
+            .acquire_timeout(Duration::from_secs(30))
+            .idle_timeout(Duration::from_secs(1))
     }
 
     /// A connection, as the role that looks after the server. The first one may have been opened already, before the

@@ -90,6 +90,11 @@ impl History {
         self.lock_timeout
     }
 
+    /// The keys of the locks that its tool takes in the database of that name.
+    pub(super) fn locks(&self, database: &str, table: &QualifiedName) -> Vec<i64> {
+        self.ledger.locks(database, table)
+    }
+
     /// Where it is.
     ///
     /// # Errors
@@ -264,18 +269,13 @@ impl History {
         }
     }
 
-    /// Records a migration; in its transaction, if one is open.
-    pub(super) async fn record(
-        &self,
-        session: &mut Session,
-        table: &QualifiedName,
-        migration: &Migration,
-        took: Duration,
-    ) -> Result<()> {
-        self.write(session, table, migration, &self.ledger.record(&table.sql(), migration, took)).await
+    /// The statements that record a migration.
+    pub(super) fn record(&self, table: &QualifiedName, migration: &Migration, took: Duration) -> String {
+        self.ledger.record(&table.sql(), migration, took)
     }
 
-    async fn write(
+    /// Writes down what the ledger has for a migration.
+    pub(super) async fn write(
         &self,
         session: &mut Session,
         table: &QualifiedName,
@@ -284,13 +284,22 @@ impl History {
     ) -> Result<()> {
         match session.run(sql).await {
             Ok(()) => Ok(()),
-            Err(error) => {
-                session.roll_back().await;
-                let error = self.failed("write", error, session, table).await;
-                let message = format!("failed to record migration `{}`", migration.name());
-                Err(Error::new(ErrorKind::Migration, message).with_source(error))
-            }
+            Err(error) => Err(self.not_written(error, session, table, migration).await),
         }
+    }
+
+    /// Says that a migration could not be written down; undoes its transaction, if one is open.
+    pub(super) async fn not_written(
+        &self,
+        error: sqlx::Error,
+        session: &mut Session,
+        table: &QualifiedName,
+        migration: &Migration,
+    ) -> Error {
+        session.roll_back().await;
+        let error = self.failed("write", error, session, table).await;
+        let message = format!("failed to record migration `{}`", migration.name());
+        Error::new(ErrorKind::Migration, message).with_source(error)
     }
 
     async fn failed(

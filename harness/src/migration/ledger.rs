@@ -3,6 +3,7 @@
 use super::history::Entry;
 use super::source::Migrations;
 use super::step::Migration;
+use crate::ident::QualifiedName;
 use std::time::Duration;
 
 /// The history as one tool keeps it. In all SQL, `table` is the table's name, quoted.
@@ -37,6 +38,12 @@ pub(super) trait Ledger: Sync {
 
     /// Records `migration`, which is applied; in its transaction, if it has one.
     fn record(&self, table: &str, migration: &Migration, took: Duration) -> String;
+
+    /// The keys of the advisory locks that the tool takes while it migrates the database of that name, with its
+    /// history in `table`.
+    fn locks(&self, _database: &str, _table: &QualifiedName) -> Vec<i64> {
+        Vec::new()
+    }
 
     /// What to do about a migration that is recorded as half applied.
     fn mend(&self) -> &'static str {

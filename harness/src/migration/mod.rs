@@ -18,6 +18,7 @@ mod format;
 mod history;
 mod ledger;
 mod lock;
+mod migrator;
 mod name;
 mod plan;
 mod runner;

@@ -81,9 +81,12 @@ fn edited(migration: &Migration, entry: &Entry) -> (String, String) {
 }
 
 fn removed(entry: &Entry, migrations: &Migrations) -> (String, String) {
-    let dir = migrations.dir().display();
+    let place = match migrations.dir() {
+        compiled if compiled.as_os_str().is_empty() => "the program".to_owned(),
+        dir => format!("`{}`", dir.display()),
+    };
     (
-        format!("`{}` is applied, and its file is gone from `{dir}`", entry.name),
+        format!("`{}` is applied, and its file is gone from {place}", entry.name),
         format!(
             "restore `{}`; or run the release that brought it, if a newer one has migrated this database",
             entry.name

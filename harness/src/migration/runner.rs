@@ -9,7 +9,8 @@ use super::step::{Delivery, Migration, Version};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::postgres::{Installation, command_path};
-use crate::script::{Purpose, Session};
+use crate::script::{Closing, Purpose, Session, Transaction, Uncommitted};
+use crate::server::explain;
 use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,9 @@ const IN_A_TRANSACTION: &str = "25001";
 ///
 /// A migration runs in one transaction together with its row in the history; how one that opts out is sent is its
 /// format's [`Delivery`](super::Delivery). The history is the one that the format's own tool keeps, so that either
-/// goes on where the other stopped. One session advisory lock keeps runners apart; it is given back on every path,
-/// and the server frees it when the connection ends, which a dropped future brings about. A migration begins with
+/// goes on where the other stopped. A session advisory lock keeps runners apart, and that of the format's own tool,
+/// where it has one, keeps it and the runner apart; both are given back on every path, and the server frees them when
+/// the connection ends, which a dropped future brings about. A migration begins with
 /// the session's settings as they were at the start: a `search_path` or a role that one file sets does not reach
 /// the next.
 ///
@@ -90,7 +92,8 @@ impl<'a> Runner<'a> {
         self
     }
 
-    /// Has a [command](Migrations::command) find the client tools of this installation on its `PATH`.
+    /// Has a [command](Migrations::command) find the client tools of this installation on its `PATH`, and errors tell
+    /// which extension of it has what is missing.
     #[must_use]
     pub(crate) fn with_tools(mut self, installation: Option<&'a Installation>) -> Self {
         self.tools = installation;
@@ -106,23 +109,30 @@ impl<'a> Runner<'a> {
     /// the file, and those before it stay applied.
     pub async fn apply(&self, options: &PgConnectOptions) -> Result<Applied> {
         if let Some(command) = self.migrations.as_command() {
-            command.run(Purpose::Migration, options, command_path(self.tools).await).await?;
-            return Ok(Applied::default());
+            let ran = command.run(Purpose::Migration, options, command_path(self.tools).await).await;
+            return match ran {
+                Ok(()) => Ok(Applied::default()),
+                Err(error) => Err(explain(error, options, self.tools).await),
+            };
         }
         let mut session = self.connect(options).await?;
-        let (_, plan) = self.survey(&mut session).await?;
+        let (located, plan) = self.survey(&mut session).await?;
         if plan.pending.is_empty() {
             session.close().await;
             return Ok(Applied { applied: Vec::new(), already: plan.already });
         }
-        let lock = MigrationLock::take(&mut session, self.lock_timeout).await?;
-        let outcome = self.apply_locked(&mut session, lock).await;
+        let of_tool = |database: &str| self.history.locks(database, &located.table);
+        let lock = MigrationLock::take(&mut session, of_tool, self.lock_timeout).await?;
+        let outcome = self.apply_locked(&mut session, &lock).await;
         if outcome.is_err() {
             session.roll_back().await;
         }
         let released = lock.release(&mut session).await;
         session.close().await;
-        let applied = outcome?;
+        let applied = match outcome {
+            Ok(applied) => applied,
+            Err(error) => return Err(explain(error, options, self.tools).await),
+        };
         released?;
         Ok(applied)
     }
@@ -178,7 +188,7 @@ impl<'a> Runner<'a> {
         Ok((located, plan))
     }
 
-    async fn apply_locked(&self, session: &mut Session, lock: MigrationLock) -> Result<Applied> {
+    async fn apply_locked(&self, session: &mut Session, lock: &MigrationLock) -> Result<Applied> {
         // Again, since what was pending before the wait may be applied now.
         let (located, plan) = self.survey(session).await?;
         let mut applied = Applied { applied: Vec::new(), already: plan.already };
@@ -197,7 +207,7 @@ impl<'a> Runner<'a> {
     async fn apply_one(
         &self,
         session: &mut Session,
-        lock: MigrationLock,
+        lock: &MigrationLock,
         table: &QualifiedName,
         migration: &Migration,
     ) -> Result<Duration> {
@@ -210,21 +220,45 @@ impl<'a> Runner<'a> {
             Delivery::Message => session.run_whole(script, purpose).await.map(|()| None)?,
         };
         let took = started.elapsed();
-        // A role or a time-out that the file set must not decide whether the history can be written.
-        session.take_back(self.history.lock_timeout()).await?;
+        let record = self.history.record(table, migration, took);
         match transaction {
-            Some(transaction) => {
-                lock.check(session, migration.name()).await?;
-                self.history.record(session, table, migration, took).await?;
-                session.commit(transaction, script, purpose).await?;
-            }
-            // Recorded first: what was done is done, whatever has become of the lock.
+            Some(transaction) => self.close(session, lock, table, migration, transaction, &record).await?,
             None => {
-                self.history.record(session, table, migration, took).await?;
+                // A role or a time-out that the file set must not decide whether the history can be written.
+                session.take_back(self.history.lock_timeout()).await?;
+                // Recorded first: what was done is done, whatever has become of the lock.
+                self.history.write(session, table, migration, &record).await?;
                 lock.check(session, migration.name()).await?;
             }
         }
         Ok(took)
+    }
+
+    /// Records a migration and commits its transaction, if the lock is still held.
+    async fn close(
+        &self,
+        session: &mut Session,
+        lock: &MigrationLock,
+        table: &QualifiedName,
+        migration: &Migration,
+        transaction: Transaction,
+        record: &str,
+    ) -> Result<()> {
+        let (condition, lock_timeout) = (&lock.is_held(), self.history.lock_timeout());
+        let closing = Closing { condition, last: record, lock_timeout };
+        match session.commit(transaction, &migration.script, Purpose::Migration, Some(closing)).await {
+            Ok(()) => Ok(()),
+            Err(Uncommitted::Last(error)) => {
+                Err(self.history.not_written(error, session, table, migration).await)
+            }
+            Err(Uncommitted::Moved(error)) => {
+                session.roll_back().await;
+                // Where the lock is not to blame, the transaction is.
+                lock.check(session, migration.name()).await?;
+                Err(error)
+            }
+            Err(Uncommitted::Refused(error)) => Err(error),
+        }
     }
 
     /// Adds what the project's own tool has for such a failure.

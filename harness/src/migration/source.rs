@@ -1,6 +1,6 @@
 //! The ordered source of migrations.
 
-use super::format::{Format, Listing, Reading};
+use super::format::{Format, Listing, Reading, default_folder};
 use super::name::NameProblem;
 use super::step::Migration;
 use super::table::TableName;
@@ -42,6 +42,26 @@ impl Migrations {
         Ok(Migrations(Source::Files { dir, format, reading }))
     }
 
+    /// Migrations that are compiled into the program, as a folder in `format` has them.
+    pub(super) fn compiled(format: Format, reading: Reading) -> Migrations {
+        Migrations(Source::Files { dir: PathBuf::new(), format, reading })
+    }
+
+    /// The folder of migrations that the package in `root` has without naming it: `migrations`, or the one that its
+    /// `sqlx.toml` names. `None` where there is none, or nothing in it that looks like a migration of any tool.
+    ///
+    /// # Errors
+    /// The folder or the configuration cannot be read.
+    pub(crate) fn folder_of_package(root: &Path) -> Result<Option<PathBuf>> {
+        let dir = root.join(default_folder(root)?);
+        if !dir.is_dir() {
+            return Ok(None);
+        }
+        let listing = Listing::read(&dir)?;
+        let is_in_use = listing.scripts().next().is_some() || Format::is_known(&listing);
+        Ok(is_in_use.then_some(dir))
+    }
+
     /// A tool of the project's own: the command line `line`, run in `dir` by `sh` with `DATABASE_URL` and libpq's
     /// `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGPASSWORD` in its environment.
     pub fn command(line: impl Into<String>, dir: impl Into<PathBuf>) -> Migrations {
@@ -75,7 +95,7 @@ impl Migrations {
         self.len() == 0
     }
 
-    /// The folder, or the one that the command runs in.
+    /// The folder, or the one that the command runs in; empty where the migrations are compiled in.
     pub fn dir(&self) -> &Path {
         match &self.0 {
             Source::Files { dir, .. } => dir,
@@ -205,6 +225,29 @@ mod tests {
     fn a_missing_folder_is_named() {
         let error = Migrations::load("/nowhere", Format::Auto).unwrap_err();
         assert_eq!(error.to_string(), "failed to read the migrations folder `/nowhere`");
+    }
+
+    #[test]
+    fn a_package_has_the_folder_that_it_does_not_name() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let found = || Migrations::folder_of_package(root.path()).unwrap();
+        assert_eq!(found(), None);
+        write("migrations/.keep", "");
+        write("migrations/postgres/1_a.sql", "select 1;");
+        assert_eq!(found(), None, "sqlx takes it for a folder without migrations");
+        write("migrations/b.sql", "select 1;");
+        assert_eq!(
+            found(),
+            Some(root.path().join("migrations")),
+            "what is wrong there is told when it is read"
+        );
+        write("sqlx.toml", "[migrate]\nmigrations-dir = 'migrations/postgres'\n");
+        assert_eq!(found(), Some(root.path().join("migrations/postgres")));
     }
 
     #[test]

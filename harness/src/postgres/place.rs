@@ -41,6 +41,11 @@ pub(super) fn candidates(patterns: &[PathBuf]) -> Vec<PathBuf> {
     holding(patterns, "postgres")
 }
 
+/// The newest major version that the names of these places tell.
+pub(super) fn newest_major(patterns: &[PathBuf]) -> Option<u32> {
+    candidates(patterns).iter().find_map(|bin| major_by_name(bin))
+}
+
 /// As [`candidates`], for another program.
 pub(super) fn holding(patterns: &[PathBuf], program: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
@@ -111,12 +116,52 @@ pub(super) fn is_program(path: &Path) -> bool {
 /// The command that installs a Postgres of this major version on this system, if it is one that we know. It
 /// is shown, never run.
 pub(super) fn install_command(major: Option<u32>) -> Option<String> {
+    let families = families_here();
+    Some(with_rights(&families, &install_command_for(&families, major)?))
+}
+
+/// A kind of system whose packages of extensions we know by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Debian,
+    RedHat,
+    Brew,
+}
+
+impl Family {
+    fn of(families: &str) -> Option<Family> {
+        families.split_whitespace().find_map(|family| match family {
+            "debian" | "ubuntu" => Some(Family::Debian),
+            "fedora" | "rhel" | "centos" => Some(Family::RedHat),
+            "macos" => Some(Family::Brew),
+            _ => None,
+        })
+    }
+}
+
+/// The command that installs these packages on this system, if it is one that we know. It is shown, never run.
+pub(super) fn package_command(packages: impl FnOnce(Family) -> Vec<String>) -> Option<String> {
+    let families = families_here();
+    let family = Family::of(&families)?;
+    let program = match family {
+        Family::Debian => "apt-get",
+        Family::RedHat => "dnf",
+        Family::Brew => "brew",
+    };
+    Some(with_rights(&families, &format!("{program} install {}", packages(family).join(" "))))
+}
+
+/// The names of this system and of those it is like.
+fn families_here() -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let family = if cfg!(target_os = "macos") { "macos".into() } else { families(&release) };
-    let command = install_command_for(&family, major)?;
-    let needs_root = !family.contains("macos") && !family.contains("nixos");
+    if cfg!(target_os = "macos") { "macos".into() } else { families(&release) }
+}
+
+/// The command as it is typed: packages of most systems are root's to install.
+fn with_rights(families: &str, command: &str) -> String {
+    let needs_root = !families.contains("macos") && !families.contains("nixos");
     let sudo = if needs_root && crate::process::effective_uid() != 0 { "sudo " } else { "" };
-    Some(format!("{sudo}{command}"))
+    format!("{sudo}{command}")
 }
 
 /// The names that an `os-release` file gives to its system and to those it is like.

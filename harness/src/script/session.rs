@@ -2,11 +2,11 @@
 //! failure told with its place in the file.
 
 use super::connect::connect;
-use super::failure::{Purpose, failed, refused};
+use super::failure::{Purpose, Sent, failed, refused};
 use super::file::Script;
 use super::statements::split;
 use super::target::database_name;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Either, PgConnection, Row};
@@ -19,6 +19,12 @@ const RESET: &str = "reset session authorization; reset role; reset all;";
 /// What else a script may leave in its session; outside a transaction.
 const DISCARD: &str =
     "close all; unlisten *; deallocate all; discard temp; discard sequences; discard plans;";
+
+/// Begins a transaction and tells its number; goes before a script in one message.
+const BEGIN: &str = "begin; select pg_catalog.pg_current_xact_id()::text;";
+
+/// The SQLSTATE of a division by zero, which is how an expression stops a message.
+const DIVISION_BY_ZERO: &str = "22012";
 
 /// Has the server look, while a statement runs, whether we are still there. Without it a statement whose client
 /// has gone runs to its end, and holds its locks until then.
@@ -38,6 +44,38 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct Transaction {
     id: String,
+}
+
+/// What belongs to a script's transaction besides the script. It is run with the session's settings as they were at
+/// the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing<'a> {
+    /// A condition, as an expression of SQL, without which nothing is committed.
+    pub(crate) condition: &'a str,
+    /// The last statements.
+    pub(crate) last: &'a str,
+    /// How long those wait for a lock.
+    pub(crate) lock_timeout: Duration,
+}
+
+/// Why a transaction was not committed. It may be open still.
+#[derive(Debug)]
+pub(crate) enum Uncommitted {
+    /// Its [condition](Closing::condition) did not hold, or the script had ended it, as the error says.
+    Moved(Error),
+    /// The server refused one of the [last](Closing::last) statements, or the connection is lost.
+    Last(sqlx::Error),
+    /// The server refused the commit.
+    Refused(Error),
+}
+
+impl From<Uncommitted> for Error {
+    fn from(uncommitted: Uncommitted) -> Error {
+        match uncommitted {
+            Uncommitted::Moved(error) | Uncommitted::Refused(error) => error,
+            Uncommitted::Last(error) => error.into(),
+        }
+    }
 }
 
 impl Session {
@@ -90,67 +128,94 @@ impl Session {
         if self.watches { WATCH } else { "" }
     }
 
-    /// Runs a script in a transaction, which stays open: what belongs to it can be recorded before
-    /// [`commit`](Session::commit).
+    /// Runs a script in a transaction, which stays open: what belongs to it can be recorded by the message that
+    /// [commits](Session::commit) it. Where the session is not new, that of the script before has put back its
+    /// settings: the server reads a whole message by those that it has when the message comes.
     ///
     /// # Errors
-    /// The script cannot be run so, the server refuses a statement of it, or it ended the transaction itself.
+    /// The script cannot be run so, or the server refuses a statement of it.
     pub(crate) async fn load(&mut self, script: &Script, purpose: Purpose) -> Result<Transaction> {
         let text = script.for_one_transaction(purpose)?;
-        let begin = format!("{RESET} {DISCARD} {} begin", self.watch());
-        self.run(&begin).await?;
-        let id: String = self.row("select pg_catalog.pg_current_xact_id()::text").await?.try_get(0)?;
-        if let Err((error, completed)) = self.send(&text).await {
-            // The server answers once a statement: those before the failing one have been counted.
-            let statement = split(&text).get(completed).map(|statement| statement.offset);
-            return Err(failed(script, purpose, error, 0, statement));
+        let opening = format!("reset lock_timeout; {DISCARD} {BEGIN}");
+        match self.send(&format!("{opening}{text}")).await {
+            Ok(first) => {
+                let first = first.ok_or(sqlx::Error::RowNotFound)?;
+                Ok(Transaction { id: first.try_get(0)? })
+            }
+            Err((error, completed)) => {
+                // The server answers once a statement: those before the failing one have been counted.
+                let own = completed.checked_sub(split(&opening).len());
+                let statement = own.and_then(|own| split(&text).get(own).map(|failing| failing.offset));
+                Err(failed(script, purpose, error, Sent::behind(opening.len()), statement))
+            }
         }
-        let transaction = Transaction { id };
-        if !self.is_in(&transaction).await? {
-            return Err(refused(script, purpose, None, "ended the transaction that it ran in").with_help(
-                "what it did before that is committed, though not recorded: put it right by hand, and take \
-                 BEGIN, COMMIT and ROLLBACK out of the file",
-            ));
-        }
-        Ok(transaction)
     }
 
-    /// Sends `text` as one message.
+    /// Sends `text` as one message, and hands out the first row of the answers.
     ///
     /// # Errors
     /// What the server answers, and how many statements it had done before.
-    async fn send(&mut self, text: &str) -> std::result::Result<(), (sqlx::Error, usize)> {
-        let mut completed = 0;
+    async fn send(&mut self, text: &str) -> std::result::Result<Option<PgRow>, (sqlx::Error, usize)> {
+        let (mut first, mut completed) = (None, 0);
         let mut answers = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).fetch_many(&mut self.connection);
         loop {
             match answers.try_next().await {
                 Ok(Some(Either::Left(_))) => completed += 1,
-                Ok(Some(Either::Right(_))) => {}
-                Ok(None) => return Ok(()),
+                Ok(Some(Either::Right(row))) => first = first.or(Some(row)),
+                Ok(None) => return Ok(first),
                 Err(error) => return Err((error, completed)),
             }
         }
     }
 
-    /// Whether `transaction` is still the current one.
-    async fn is_in(&mut self, transaction: &Transaction) -> sqlx::Result<bool> {
-        let row = self.row("select pg_catalog.pg_current_xact_id_if_assigned()::text").await?;
-        Ok(row.try_get::<Option<String>, _>(0)?.as_deref() == Some(transaction.id.as_str()))
-    }
-
-    /// Commits what a script did.
+    /// Commits what a script did, together with `closing`, and leaves the session with its settings as they were at
+    /// the start. All of it is one message.
     ///
     /// # Errors
-    /// The server refuses: a constraint that is checked at the end does not hold.
+    /// As [`Uncommitted`] has it; a commit is refused where a constraint that is checked at the end does not hold.
     pub(crate) async fn commit(
         &mut self,
-        _transaction: Transaction,
+        transaction: Transaction,
         script: &Script,
         purpose: Purpose,
-    ) -> Result<()> {
-        self.run("commit").await.map_err(|error| {
-            failed(script, purpose, error, 0, None)
-                .with_help("it was refused at the commit, where deferred constraints are checked")
+        closing: Option<Closing<'_>>,
+    ) -> std::result::Result<(), Uncommitted> {
+        let clean = format!("{RESET} {}", self.watch());
+        let is_ours = format!(
+            "pg_catalog.pg_current_xact_id_if_assigned()::text is not distinct from '{}'",
+            transaction.id
+        );
+        let (guard, last, after) = match closing {
+            // What is checked at the commit is checked with the script's own settings.
+            None => (format!("select 1 / ({is_ours})::int;"), "", clean),
+            Some(Closing { condition, last, lock_timeout }) => {
+                let lock_timeout = lock_timeout.as_millis().max(1);
+                let guard = format!(
+                    "{clean} set local lock_timeout = {lock_timeout}; select 1 / ({is_ours} and {condition})::int;"
+                );
+                (guard, last, String::new())
+            }
+        };
+        let Err((error, completed)) = self.send(&format!("{guard} {last}; commit; {after}")).await else {
+            return Ok(());
+        };
+        let answer = error.as_database_error();
+        let is_division =
+            answer.and_then(|answer| answer.code()).is_some_and(|code| code == DIVISION_BY_ZERO);
+        let (is_answer, guarded) = (answer.is_some(), split(&guard).len());
+        Err(if is_division && completed + 1 == guarded {
+            let moved = refused(script, purpose, None, "ended the transaction that it ran in").with_help(
+                "what it did before that is committed, though not recorded: put it right by hand, and take \
+                 BEGIN, COMMIT and ROLLBACK out of the file",
+            );
+            Uncommitted::Moved(moved)
+        } else if is_answer && completed >= guarded + split(last).len() {
+            Uncommitted::Refused(
+                failed(script, purpose, error, Sent::part(0), None)
+                    .with_help("it was refused at the commit, where deferred constraints are checked"),
+            )
+        } else {
+            Uncommitted::Last(error)
         })
     }
 
@@ -164,7 +229,8 @@ impl Session {
         self.run(&format!("{RESET} {DISCARD} {}", self.watch())).await?;
         for (applied, statement) in statements.iter().enumerate() {
             if let Err(error) = self.run(statement.text).await {
-                let error = failed(script, purpose, error, statement.offset, Some(statement.offset));
+                let error =
+                    failed(script, purpose, error, Sent::part(statement.offset), Some(statement.offset));
                 let advice = self.advice_half_way(applied, statements.len()).await;
                 let help = [error.help().map(str::to_owned), advice].into_iter().flatten();
                 let help = help.collect::<Vec<_>>().join("\n");
@@ -184,7 +250,7 @@ impl Session {
         self.run(&format!("{RESET} {DISCARD} {}", self.watch())).await?;
         if let Err((error, completed)) = self.send(script.text()).await {
             let statement = script.statements().get(completed).map(|statement| statement.offset);
-            return Err(failed(script, purpose, error, 0, statement));
+            return Err(failed(script, purpose, error, Sent::part(0), statement));
         }
         self.refuse_open(script, purpose).await
     }

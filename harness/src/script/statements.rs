@@ -1,6 +1,6 @@
 //! Splits a text into its statements.
 
-use super::lexer::{Kind, Lexer};
+use super::lexer::{Kind, Lexer, Token};
 use std::ops::Range;
 
 /// One statement of a text.
@@ -107,6 +107,25 @@ impl Statement<'_> {
         })
     }
 
+    /// The extension that it creates, if it is a `CREATE EXTENSION`.
+    pub(crate) fn created_extension(&self) -> Option<String> {
+        let mut tokens = Lexer::new(self.text).filter(|token| token.kind != Kind::Skipped).peekable();
+        let text = |token: &Token| &self.text[token.start..token.end];
+        for word in ["create", "extension"] {
+            tokens.next().filter(|token| text(token).eq_ignore_ascii_case(word))?;
+        }
+        if tokens.peek().is_some_and(|token| text(token).eq_ignore_ascii_case("if")) {
+            // `IF NOT EXISTS`
+            tokens.nth(2)?;
+        }
+        let name = tokens.next()?;
+        match name.kind {
+            Kind::Word => Some(text(&name).to_lowercase()),
+            Kind::Quoted => Some(text(&name).strip_prefix('"')?.strip_suffix('"')?.replace("\"\"", "\"")),
+            _ => None,
+        }
+    }
+
     /// What it does to its transaction or its connection.
     pub(super) fn effect(&self) -> Effect {
         if self.text.starts_with('\\') {
@@ -180,6 +199,23 @@ mod tests {
     #[case("\\restrict abc", Effect::PsqlCommand)]
     fn effects_are_told(#[case] text: &str, #[case] expected: Effect) {
         assert_eq!(split(text)[0].effect(), expected);
+    }
+
+    #[rstest]
+    #[case("create extension vector", Some("vector"))]
+    #[case("CREATE EXTENSION IF NOT EXISTS \"uuid-ossp\" WITH SCHEMA ext CASCADE", Some("uuid-ossp"))]
+    #[case("create /* why */ extension -- a line\n Hstore schema public version '1.8'", Some("hstore"))]
+    #[case("create extension if/**/not\nexists\tpg_trgm", Some("pg_trgm"))]
+    #[case("create extension \"a\"\"b\"", Some("a\"b"))]
+    #[case("create extension :name", None)]
+    #[case("create extension 'vector'", None)]
+    #[case("create extension", None)]
+    #[case("create extension if not", None)]
+    #[case("comment on extension vector is 'create extension hstore'", None)]
+    #[case("do $$ begin create extension vector; end $$", None)]
+    #[case("drop extension vector", None)]
+    fn created_extensions_are_told(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(split(text)[0].created_extension().as_deref(), expected);
     }
 
     /// Fragments that interact: quotes of all kinds, escapes, comments, nesting.

@@ -4,7 +4,7 @@ use super::{Embedded, External, Server};
 use crate::digest::{Digest, Hasher};
 use crate::env;
 use crate::error::{Error, Result};
-use crate::postgres::Settings;
+use crate::postgres::{Installation, Request, Settings};
 use crate::secret::Secret;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -118,6 +118,9 @@ pub struct ServerConfig {
     pub source: Source,
     /// The wanted Postgres version, major or exact.
     pub version: Option<String>,
+    /// The directory of the programs that it runs from; `None`: those that the environment names, or that are found
+    /// first.
+    pub installation: Option<PathBuf>,
     /// The settings it is started with.
     pub settings: Settings,
     /// The workspace that shares it.
@@ -163,6 +166,7 @@ impl ServerConfig {
         Ok(ServerConfig {
             source,
             version: env::VERSION.text().or(wish.version),
+            installation: None,
             settings,
             workspace: workspace_of(dir),
             realm: None,
@@ -173,6 +177,37 @@ impl ServerConfig {
     #[must_use]
     pub fn in_realm(&self, realm: impl Into<String>) -> ServerConfig {
         ServerConfig { realm: Some(realm.into()), ..self.clone() }
+    }
+
+    /// The same server from an installation that has these extensions: the one that is found first if it has them,
+    /// else another of the version that is asked for. Blocks, and downloads where that is needed and allowed. A server
+    /// that does not run from an installation stays what it is.
+    ///
+    /// # Errors
+    /// No installation has them all; the error tells what each lacks, and how to get it.
+    pub(crate) fn with_extensions(&self, names: &[String]) -> Result<ServerConfig> {
+        if self.source != Source::Embedded || names.is_empty() {
+            return Ok(self.clone());
+        }
+        let request = self.request()?;
+        let found = Installation::find(&request.clone().with_extensions(names))?;
+        // Named only where it is another: templates that need no extension share the server with those that do.
+        match Installation::find(&request.with_offline(true)) {
+            Ok(usual) if usual.bin() == found.bin() => Ok(self.clone()),
+            _ => Ok(ServerConfig { installation: Some(found.bin().to_owned()), ..self.clone() }),
+        }
+    }
+
+    /// What is asked of the search for the installation that it runs from.
+    pub(crate) fn request(&self) -> Result<Request> {
+        let mut request = Request::from_env()?;
+        if let Some(version) = &self.version {
+            request = request.with_version(version);
+        }
+        Ok(match &self.installation {
+            Some(bin) => request.with_explicit(bin),
+            None => request,
+        })
     }
 
     /// The backend that this configuration chooses.

@@ -5,7 +5,7 @@ use super::keeper::{self, Home, Launch, Park, Source};
 use super::{Backend, Capabilities, Image, Leases, Server, ServerConfig, Space, image};
 use crate::digest::Hasher;
 use crate::error::Result;
-use crate::postgres::{Cache, DataDir, Installation, Request, Settings};
+use crate::postgres::{Cache, DataDir, Installation, Settings};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,11 +25,7 @@ impl Embedded {
     /// There is no installation and none can be fetched, or the cache cannot be written.
     pub fn open(config: &ServerConfig) -> Result<Embedded> {
         let cache = Cache::open()?;
-        let mut request = Request::from_env()?;
-        if let Some(version) = &config.version {
-            request = request.with_version(version);
-        }
-        let installation = Installation::find(&request)?;
+        let installation = Installation::find(&config.request()?)?;
         let home = Home::open(&cache, &config.key(&installation.identity()), &config.workspace)?;
         Ok(Embedded { installation, cache, home, settings: config.settings.clone() })
     }

@@ -6,6 +6,7 @@ mod capabilities;
 mod container;
 mod embedded;
 mod endpoint;
+mod extension;
 mod external;
 mod handle;
 mod image;
@@ -21,6 +22,7 @@ pub use capabilities::{Capabilities, Capability};
 pub use container::Container;
 pub use embedded::Embedded;
 pub use endpoint::Endpoint;
+pub(crate) use extension::{Extensions, explain};
 pub use external::External;
 pub use handle::Server;
 #[cfg(feature = "cli")]

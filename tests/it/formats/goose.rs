@@ -1,6 +1,6 @@
 //! goose. What is written down here is what its source has.
 
-use super::{apply, counts, folder, rows, run, write};
+use super::{apply, counts, folder, rows, run, waits_for, write};
 use crate::support::empty_database;
 use pgharness::migration::Format;
 
@@ -42,4 +42,13 @@ async fn a_failure_shows_its_place_in_the_whole_file() {
     write(&dir, "00003_x.sql", "-- +goose Up\ndrop index concurrently i;\n");
     let error = apply(&dir, Format::Goose, &target).await.unwrap_err();
     assert!(error.help().unwrap().contains("-- +goose NO TRANSACTION"), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_lock_is_that_of_a_program_that_asks_goose_for_one() {
+    let target = empty_database().await;
+    let dir = folder(FILES);
+    assert!(waits_for(&dir, Format::Goose, &target, 5_887_940_537_704_921_958).await);
+    assert!(waits_for(&dir, Format::Goose, &target, 4_097_083_626).await);
+    assert_eq!(counts(&dir, Format::Goose, &target).await, (2, 0));
 }

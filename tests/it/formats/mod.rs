@@ -13,6 +13,7 @@ use ::sqlx::postgres::PgConnectOptions;
 use ::sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use pgharness::migration::{Applied, Format, Migrations, Runner};
 use std::fs;
+use std::time::Duration;
 use tempfile::TempDir;
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
@@ -31,6 +32,20 @@ fn write(dir: &TempDir, name: &str, text: &str) {
 
 async fn apply(dir: &TempDir, format: Format, target: &PgConnectOptions) -> pgharness::Result<Applied> {
     Runner::new(&Migrations::load(dir.path(), format)?).apply(target).await
+}
+
+/// Whether a run waits for whoever holds the lock `key` in the database.
+async fn waits_for(dir: &TempDir, format: Format, target: &PgConnectOptions, key: i64) -> bool {
+    let mut holder = PgConnection::connect_with(&target.clone().application_name("the tool")).await.unwrap();
+    holder.execute(AssertSqlSafe(format!("select pg_advisory_lock({key})"))).await.unwrap();
+    let source = Migrations::load(dir.path(), format).unwrap();
+    let runner = Runner::new(&source).with_lock_timeout(Duration::from_millis(50));
+    let outcome = runner.apply(target).await;
+    holder.execute("select pg_advisory_unlock_all()").await.unwrap();
+    let held = "select count(*) from pg_locks where locktype = 'advisory' \
+        and database = (select oid from pg_database where datname = current_database())";
+    assert_eq!(rows(target, held).await, ["(0)"], "what was taken is given back");
+    outcome.is_err_and(|error| error.to_string().contains("(`the tool`)"))
 }
 
 /// How many were applied, and how many before.

@@ -1,6 +1,6 @@
 //! Prisma. What is written down here is what its release 6 left in a database.
 
-use super::{apply, counts, folder, rows, run, write};
+use super::{apply, counts, folder, rows, run, waits_for, write};
 use crate::support::empty_database;
 use pgharness::migration::Format;
 
@@ -43,4 +43,12 @@ async fn a_failure_is_recorded_until_it_is_resolved() {
     run(&target, "update _prisma_migrations set rolled_back_at = now() where finished_at is null").await;
     write(&dir, "20240103000000_c/migration.sql", "select 1;");
     assert_eq!(counts(&dir, Format::Prisma, &target).await, (1, 2));
+}
+
+#[tokio::test]
+async fn the_lock_is_that_of_prisma() {
+    let target = empty_database().await;
+    let dir = folder(FILES);
+    assert!(waits_for(&dir, Format::Prisma, &target, 72_707_369).await);
+    assert_eq!(counts(&dir, Format::Prisma, &target).await, (2, 0));
 }

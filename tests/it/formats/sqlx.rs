@@ -3,9 +3,10 @@
 use super::{apply, counts, folder, rows, run, shape, write};
 use crate::support::{empty_cluster, empty_database};
 use pgharness::migration::{Format, Migrations, Runner};
-use sqlx::migrate::Migrator;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::migrate::{Migrate, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// With a byte order mark nowhere, line ends of both kinds, a file without a transaction, and odd names.
@@ -134,4 +135,58 @@ async fn a_table_of_another_shape_is_no_history() {
     let error = apply(&folder(&FILES[..1]), Format::Sqlx, &target).await.unwrap_err();
     assert!(error.to_string().contains("`public._sqlx_migrations` of database"), "{error}");
     assert!(error.to_string().ends_with("is not a history of sqlx"), "{error}");
+}
+
+#[tokio::test]
+async fn the_lock_is_that_of_sqlx() {
+    let target = empty_database().await;
+    let dir = folder(FILES);
+    let mut theirs = PgConnection::connect_with(&target.clone().application_name("sqlx")).await.unwrap();
+    theirs.lock().await.unwrap();
+    let source = Migrations::load(dir.path(), Format::Sqlx).unwrap();
+    let runner = Runner::new(&source).with_lock_timeout(Duration::from_millis(50));
+    let error = runner.apply(&target).await.unwrap_err();
+    assert!(
+        error.to_string().contains("another runner migrates") && error.to_string().contains("(`sqlx`)"),
+        "{error}"
+    );
+    theirs.unlock().await.unwrap();
+    assert_eq!(runner.apply(&target).await.unwrap().applied.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sqlx_and_we_at_once_apply_each_migration_once() {
+    let dir = folder(&[
+        ("1_log.sql", "create table log (step int);"),
+        ("2_one.sql", "insert into log values (1);\nselect pg_sleep(0.01);"),
+        ("3_two.sql", "-- no-transaction\ninsert into log values (2);"),
+        ("4_three.sql", "insert into log values (3);"),
+    ]);
+    let source = Migrations::load(dir.path(), Format::Sqlx).unwrap();
+    for round in 0..10 {
+        let target = empty_database().await;
+        let ours = (0..3).map(|_| {
+            let (source, target) = (source.clone(), target.clone());
+            tokio::spawn(async move {
+                Runner::new(&source).apply(&target).await.map(drop).map_err(|e| e.report())
+            })
+        });
+        let theirs = (0..3).map(|_| {
+            let (path, target) = (dir.path().to_owned(), target.clone());
+            tokio::spawn(async move {
+                let pool = PgPoolOptions::new().max_connections(1).connect_with(target).await.unwrap();
+                let migrator = Migrator::new(path).await.unwrap();
+                migrator.run(&pool).await.map_err(|error| error.to_string())
+            })
+        });
+        for runner in ours.chain(theirs).collect::<Vec<_>>() {
+            assert_eq!(runner.await.unwrap(), Ok(()), "round {round}");
+        }
+        assert_eq!(
+            rows(&target, "select step from log order by 1").await,
+            ["(1)", "(2)", "(3)"],
+            "round {round}"
+        );
+        assert_eq!(rows(&target, "select count(*) from _sqlx_migrations").await, ["(4)"], "round {round}");
+    }
 }

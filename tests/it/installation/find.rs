@@ -5,6 +5,7 @@ use pgharness::postgres::{Installation, Source};
 use pgharness::process::{Program, User};
 use pgharness::{ErrorKind, notice};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Barrier;
 use std::{fs, thread};
 
@@ -78,6 +79,59 @@ fn a_wrong_name_is_an_error_even_if_another_would_do() {
         "old",
         "the named installation `<dir>/old/bin` will not do\n  \
          caused by: is 14.20, and the oldest supported version is 15",
+    );
+}
+
+#[test]
+fn one_that_lacks_an_extension_is_passed_over() {
+    let sandbox = Sandbox::new();
+    let both = sandbox.install_with("lib/15", "15.3", &["vector", "hstore"]);
+    let vector = sandbox.install_with("lib/16", "16.3", &["vector"]);
+    let newest = sandbox.install_with("lib/17", "17.2", &["hstore"]);
+    let check = |names: &[&str], expect: &Path| {
+        let request = sandbox.request().with_extensions(names.to_vec());
+        assert_eq!(Installation::find(&request).unwrap().bin(), expect, "{names:?}");
+    };
+    check(&[], &newest);
+    check(&["hstore"], &newest);
+    check(&["vector"], &vector);
+    check(&["hstore", "vector"], &both);
+}
+
+#[test]
+fn who_has_which_extension_is_told_where_nobody_has_all() {
+    let sandbox = Sandbox::new();
+    sandbox.install_with("lib/16", "16.3", &["vector"]);
+    let named = sandbox.install_with("lib/17", "17.2", &["hstore"]);
+    let request = sandbox.request().with_extensions(["hstore", "vector"]);
+    let images = "an image that has `hstore`, `vector` is `pgvector/pgvector:pg17`: PGHARNESS_BACKEND=container and \
+                  PGHARNESS_IMAGE\n        \
+                  an installation that has them can be named by PGHARNESS_INSTALLATION";
+    assert_eq!(
+        sandbox.failure(&request.clone().with_sources([Source::Npm, Source::Wheel])),
+        format!(
+            "found no Postgres 15 or newer with the extensions `hstore`, `vector`\n  \
+             caused by: PATH: no `postgres`\n    \
+             usual places: `<dir>/lib/17/bin`: is 17.2, has `hstore`, but lacks the extension `vector`\n    \
+             usual places: `<dir>/lib/16/bin`: is 16.3, has `vector`, but lacks the extension `hstore`\n    \
+             pg_config: not on the PATH\n    \
+             cache: nothing fetched yet in `<dir>/cache`\n    \
+             npm: brings no `vector`\n    \
+             wheel: brings no `hstore`\n  \
+             help: one server must have all of them: parts of two builds do not go together\n        {images}"
+        )
+    );
+    // A wish is a wish: nothing else is taken instead.
+    let other = request.clone().with_extensions(["vector"]).with_version("17");
+    let text = sandbox.failure(&other);
+    assert!(text.starts_with("found no Postgres 17 with the extension `vector`\n"), "{text}");
+    assert!(text.ends_with("or ask for another version with PGHARNESS_VERSION"), "{text}");
+    assert_eq!(
+        sandbox.failure(&other.with_explicit(named)),
+        "the named installation `<dir>/lib/17/bin` will not do\n  \
+         caused by: is 17.2, lacks the extension `vector`\n        \
+         an image that has `vector` is `pgvector/pgvector:pg17`: PGHARNESS_BACKEND=container and PGHARNESS_IMAGE\n        \
+         an installation that has them can be named by PGHARNESS_INSTALLATION"
     );
 }
 

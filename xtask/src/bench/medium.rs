@@ -4,7 +4,11 @@ use clap::ValueEnum;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use pgharness::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// Ends the name of a figure of a disk.
+const DISK: &str = ".disk";
 
 /// What data directories lie on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -26,7 +30,8 @@ impl Medium {
     pub(super) fn root(self) -> Result<PathBuf> {
         let places = match self {
             Medium::Memory => vec![PathBuf::from("/dev/shm"), std::env::temp_dir()],
-            Medium::Disk => vec![PathBuf::from("/var/tmp"), std::env::temp_dir()],
+            // First what TMPDIR names: whoever has a file system that shares blocks between copies measures there.
+            Medium::Disk => vec![std::env::temp_dir(), PathBuf::from("/var/tmp")],
         };
         let wanted = self == Medium::Memory;
         places.iter().find(|place| is_memory(place) == Some(wanted)).cloned().ok_or_else(|| {
@@ -40,8 +45,25 @@ impl Medium {
     pub(super) fn name(self, figure: &str) -> String {
         match self {
             Medium::Memory => figure.to_owned(),
-            Medium::Disk => format!("{figure}.disk"),
+            Medium::Disk => format!("{figure}{DISK}"),
         }
+    }
+
+    /// The name without what [`name`](Medium::name) added.
+    pub(super) fn plain_name(self, figure: &str) -> &str {
+        match self {
+            Medium::Memory => figure,
+            Medium::Disk => figure.strip_suffix(DISK).unwrap_or(figure),
+        }
+    }
+}
+
+impl fmt::Display for Medium {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Medium::Memory => "memory",
+            Medium::Disk => "disk",
+        })
     }
 }
 
@@ -57,5 +79,6 @@ mod tests {
     fn a_figure_on_disk_says_so() {
         assert_eq!(Medium::Memory.name("suite100.vs_raw"), "suite100.vs_raw");
         assert_eq!(Medium::Disk.name("suite100.vs_raw"), "suite100.vs_raw.disk");
+        assert_eq!(Medium::Disk.plain_name("suite100.vs_raw.disk"), "suite100.vs_raw");
     }
 }

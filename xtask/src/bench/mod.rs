@@ -16,6 +16,8 @@ mod release;
 #[cfg(any(test, feature = "peers"))]
 mod samples;
 mod schema;
+mod scratch;
+mod table;
 
 use clap::{Args, Subcommand, ValueEnum};
 use figure::Figure;
@@ -91,19 +93,19 @@ impl Bench {
         options.say_text(&document.machine.to_string());
         let mut broken = Vec::new();
         for group in groups {
-            for medium in
-                group.media().iter().filter(|medium| options.medium.is_none_or(|one| one == **medium))
-            {
-                let figures = options.measure(&release, group, *medium).unwrap_or_else(|error| {
+            let mut figures = Vec::new();
+            for medium in options.media(group) {
+                figures.extend(options.measure(&release, group, medium).unwrap_or_else(|error| {
                     let name = medium.name(&format!("{}*", group.prefix()));
                     broken.push(name.clone());
-                    vec![Figure::not_measured(name, error.report())]
-                });
-                for figure in &figures {
-                    options.say_text(&figure.to_string());
-                }
-                document.figures.extend(figures);
+                    let medium = group.has_data().then_some(medium);
+                    vec![Figure { medium, ..Figure::not_measured(name, error.report()) }]
+                }));
             }
+            for line in table::lines(&figures) {
+                options.say_text(&line);
+            }
+            document.figures.extend(figures);
         }
         if document.figures.is_empty() {
             return Err(no_such_figure(only));
@@ -119,6 +121,15 @@ impl Bench {
 }
 
 impl Options {
+    /// Where a group is measured: on both media, or on the one that was asked for.
+    fn media(&self, group: Group) -> Vec<Medium> {
+        match self.medium {
+            _ if !group.has_data() => vec![Medium::Memory],
+            Some(medium) => vec![medium],
+            None => Medium::ALL.into(),
+        }
+    }
+
     /// Measures a group in a process of its own.
     fn measure(&self, release: &Release, group: Group, medium: Medium) -> Result<Vec<Figure>> {
         let user = if group.needs_cargo() { None } else { release::ordinary_user() };
@@ -137,7 +148,7 @@ impl Options {
             program = program.env("PGHARNESS_DATABASES_MIB_MAX", "8192").env("PGHARNESS_AHEAD", "1");
         }
         if let Some(only) = &self.only {
-            program = program.arg(format!("--only={}", only.strip_suffix(".disk").unwrap_or(only)));
+            program = program.arg(format!("--only={}", Medium::Disk.plain_name(only)));
         }
         let finished = program
             .run()?
@@ -148,6 +159,7 @@ impl Options {
         })?;
         for figure in &mut figures {
             figure.name = medium.name(&figure.name);
+            figure.medium = group.has_data().then_some(medium);
         }
         figures.retain(|figure| wants(self.only.as_deref(), &figure.name));
         Ok(figures)

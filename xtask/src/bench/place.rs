@@ -2,6 +2,7 @@
 
 use super::medium::Medium;
 use super::schema;
+use super::scratch::Scratch;
 use pgharness::postgres::{Installation, Request};
 use pgharness::process::{Program, User};
 use pgharness::wait::{self, Look};
@@ -13,20 +14,21 @@ use std::time::Duration;
 
 /// Folders for everything that a bench writes, removed at its end.
 pub(super) struct Place {
-    dir: tempfile::TempDir,
+    dir: Scratch,
     installation: PathBuf,
     user: Option<User>,
 }
 
-/// What lies in a place; data directories in `roots`.
-const FOLDERS: [&str; 6] = ["cache", "home", "peer", "roots", "tmp", "workspace/migrations"];
+/// Where data directories lie in a place.
+pub(super) const ROOTS: &str = "roots";
+/// What lies in a place.
+const FOLDERS: [&str; 6] = ["cache", "home", "peer", ROOTS, "tmp", "workspace/migrations"];
 
 impl Place {
     /// A place on `medium` for programs that run as `user`: `None` as we do.
     pub(super) fn new(medium: Medium, user: Option<User>) -> Result<Place> {
         let installation = Installation::find(&Request::from_env()?)?;
-        let root = medium.root()?;
-        let dir = tempfile::Builder::new().prefix("pgb-").tempdir_in(root).map_err(failed)?;
+        let dir = Scratch::below(&medium.root()?)?;
         let place = Place { dir, installation: installation.bin().to_owned(), user };
         for name in FOLDERS {
             fs::create_dir_all(place.path(name)).map_err(failed)?;
@@ -43,7 +45,7 @@ impl Place {
             }
             None => {
                 if let Some(user) = User::for_server() {
-                    user.own(&place.path("roots"))?;
+                    user.own(&place.path(ROOTS))?;
                 }
             }
         }
@@ -60,7 +62,7 @@ impl Place {
             .current_dir(self.dir.path())
             .env("PGHARNESS_INSTALLATION", &self.installation)
             .env("PGHARNESS_CACHE", self.path("cache"))
-            .env("PGHARNESS_DATA_ROOTS", self.path("roots"))
+            .env("PGHARNESS_DATA_ROOTS", self.path(ROOTS))
             .env("PGHARNESS_GRACE_MS", "0")
             .env("TMPDIR", self.path("tmp"))
             .ends_with_us()
@@ -73,7 +75,7 @@ impl Place {
 
     /// Waits until no server is left here.
     pub(super) fn wait_until_stopped(&self) -> Result<()> {
-        wait_until_stopped(&self.path("roots"))
+        wait_until_stopped(&self.path(ROOTS))
     }
 }
 

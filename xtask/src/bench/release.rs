@@ -1,6 +1,7 @@
 //! The program that measures: this one, built in release and with the peers.
 
 use super::place::failed;
+use super::scratch::Scratch;
 use pgharness::process::{Program, User};
 use pgharness::{Error, ErrorKind, Result};
 use std::fs;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 /// The program that measures, where every user can run it; removed when dropped.
 pub(super) struct Release {
-    dir: tempfile::TempDir,
+    dir: Scratch,
 }
 
 impl Release {
@@ -30,7 +31,7 @@ impl Release {
             .run()?
             .check(ErrorKind::Environment, || "failed to build what measures".into())?;
         // The target folder may be closed to an ordinary user.
-        let dir = tempfile::Builder::new().prefix("pgb-bin-").tempdir().map_err(failed)?;
+        let dir = Scratch::below(&std::env::temp_dir())?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).map_err(failed)?;
         fs::copy(target.join("release/xtask"), dir.path().join("xtask")).map_err(failed)?;
         Ok(Release { dir })

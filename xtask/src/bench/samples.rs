@@ -32,6 +32,7 @@ impl Samples {
             peer: None,
             theirs: None,
             runs: self.0.len(),
+            medium: None,
             reason: None,
         }
     }

@@ -2,10 +2,11 @@
 
 use crate::check::first_run::FirstRun;
 use crate::check::migrator::shown_path;
+use crate::check::project::Project;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::{Error, Result};
 use crate::finding::{Evidence, Finding, Severity, Subject};
-use crate::migration;
+use crate::migration::{self, Migration};
 
 /// Of whoever may not do what it tries.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -88,20 +89,19 @@ async fn finding(context: &Context, run: &FirstRun, failure: &Error) -> Result<F
         return Ok(new(Subject::new("command", line), message, vec![Evidence::step(line, answer)]));
     }
     let applied = migrator.applied(&run.db).await.unwrap_or_default();
-    let include = |name: &str| {
-        let path = shown_path(project, &migrator.migrations().dir().join(name));
-        format!("\\i {}", psql_quoted(&path))
-    };
     let role = migrator.role(&run.db);
     let mut evidence = Vec::new();
     if !applied.is_empty() {
-        let sql: Vec<String> = applied.iter().map(|name| include(name)).collect();
+        let find = |name: &String| migrator.migrations().iter().find(|migration| migration.name() == name);
+        let sql: Vec<String> =
+            applied.iter().filter_map(find).map(|migration| transcript(project, migration)).collect();
         evidence.push(Evidence::as_role(role, sql.join("\n"), "applied"));
     }
-    let next = migrator.migrations().iter().nth(applied.len()).map(|migration| migration.name());
-    Ok(match next.filter(|name| answer.contains(&format!("`{name}`"))) {
-        Some(name) => {
-            evidence.push(Evidence::as_role(role, include(name), answer));
+    let next = migrator.migrations().iter().nth(applied.len());
+    Ok(match next.filter(|migration| answer.contains(&format!("`{}`", migration.name()))) {
+        Some(migration) => {
+            let name = migration.name();
+            evidence.push(Evidence::as_role(role, transcript(project, migration), answer));
             let message = format!("`{name}` fails on an empty database, as {whom}");
             new(Subject::new("migration", name), message, evidence)
         }
@@ -115,6 +115,15 @@ async fn finding(context: &Context, run: &FirstRun, failure: &Error) -> Result<F
     })
 }
 
+/// What psql is to be given to do as a migration does: its file, or the part of it that is run.
+fn transcript(project: &Project, migration: &Migration) -> String {
+    if migration.script.is_whole() {
+        format!("\\i {}", psql_quoted(&shown_path(project, migration.path())))
+    } else {
+        format!("-- {}\n{}", migration.name(), migration.script.shown())
+    }
+}
+
 /// An argument of a command of psql's own.
 fn psql_quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
@@ -124,6 +133,28 @@ fn psql_quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_file_that_is_half_a_way_back_the_way_there_is_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let project = Project { dir: dir.path().to_owned(), ..Project::default() };
+        let shown = |name: &str, text: &str| {
+            let folder = tempfile::tempdir_in(dir.path()).unwrap();
+            std::fs::write(folder.path().join(name), text).unwrap();
+            let migrations = migration::Migrations::load(folder.path(), migration::Format::Auto).unwrap();
+            let shown = transcript(&project, migrations.iter().next().unwrap());
+            shown.replace(&format!("{}/", folder.path().file_name().unwrap().display()), "")
+        };
+        assert_eq!(shown("1_a.sql", "select 1;\n"), "\\i 1_a.sql");
+        assert_eq!(
+            shown("1_a.sql", "-- migrate:up\ncreate table t ();\nselect 1\n-- migrate:down\ndrop table t;\n"),
+            "-- 1_a.sql\ncreate table t ();\nselect 1;"
+        );
+        assert_eq!(
+            shown("1_a.sql", "-- +goose Up\ncreate table t ();\n-- +goose Down\ndrop table t;\n"),
+            "-- 1_a.sql\ncreate table t ();"
+        );
+    }
 
     #[test]
     fn odd_paths_are_quoted() {

@@ -1,7 +1,9 @@
 //! The layout of golang-migrate: `<number>_<words>.up.sql` and `.down.sql`.
 
 use super::{Clue, Format, Layout, Listing, Reading};
+use crate::digest::crc32;
 use crate::error::Result;
+use crate::ident::QualifiedName;
 use crate::migration::history::Entry;
 use crate::migration::ledger::Ledger;
 use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration};
@@ -135,6 +137,16 @@ impl Ledger for GolangMigrate {
         set_version(table, migration, false)
     }
 
+    fn locks(&self, database: &str, table: &QualifiedName) -> Vec<i64> {
+        // Its command takes the name from the URL, with the slash; a program that gives it a connection does not.
+        let names = [database.to_owned(), format!("/{database}")];
+        let key = |name: String| {
+            let place = format!("{}\0{}\0{name}", table.schema, table.name);
+            i64::from(crc32(place.bytes()).wrapping_mul(1_486_364_155))
+        };
+        names.map(key).to_vec()
+    }
+
     fn mend(&self) -> &'static str {
         "put right by hand what it left, and say with `migrate force VERSION` which version the database is at then"
     }
@@ -194,5 +206,14 @@ mod tests {
         let found = problems(dir.path(), Format::GolangMigrate).unwrap();
         assert!(found.iter().any(|problem| problem.kind == kind && problem.fatal == fatal), "{found:?}");
         assert_eq!(Migrations::load(dir.path(), Format::GolangMigrate).is_err(), fatal);
+    }
+
+    #[test]
+    fn the_locks_are_those_of_the_tool() {
+        // What the tool's own tests have.
+        let table = QualifiedName::new("schema_name_1", "schema_name_2");
+        assert_eq!(GolangMigrate.locks("database_name", &table)[0], 3_743_845_847);
+        let table = QualifiedName::new("public", "schema_migrations");
+        assert_eq!(GolangMigrate.locks("app", &table), [1_787_120_056, 1_726_534_663]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Clue, Format, Layout, Listing, Reading};
 use crate::error::{Error, Result};
+use crate::ident::QualifiedName;
 use crate::migration::ledger::{Ledger, local};
 use crate::migration::name::{NameProblem, ProblemKind};
 use crate::migration::source::read_script;
@@ -228,6 +229,11 @@ impl Ledger for Goose {
              order by v.id",
             local("v.tstamp")
         )
+    }
+
+    fn locks(&self, _database: &str, _table: &QualifiedName) -> Vec<i64> {
+        // Taken by programs that ask goose for it; releases differ in whose CRC of `goose` it is.
+        vec![4_097_083_626, 5_887_940_537_704_921_958]
     }
 
     fn record(&self, table: &str, migration: &Migration, _took: Duration) -> String {

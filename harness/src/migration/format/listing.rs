@@ -72,7 +72,7 @@ impl Listing {
     }
 
     /// The files of SQL.
-    pub(super) fn scripts(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::migration) fn scripts(&self) -> impl Iterator<Item = &str> {
         self.files().filter(|name| name.ends_with(".sql"))
     }
 

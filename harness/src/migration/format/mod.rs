@@ -14,6 +14,7 @@ mod prisma;
 mod refinery;
 mod sqlx;
 
+pub(super) use self::sqlx::default_folder;
 pub(super) use listing::Listing;
 
 use super::ledger::Ledger;
@@ -138,19 +139,17 @@ impl Format {
         }
     }
 
+    /// Whether the folder looks like one of any tool.
+    pub(super) fn is_known(listing: &Listing) -> bool {
+        !candidates(listing).is_empty()
+    }
+
     /// This format, or the one that the folder's names and files tell.
     pub(super) fn resolve(self, listing: &Listing) -> Result<Format> {
         if self != Format::Auto {
             return Ok(self);
         }
-        let supported = LAYOUTS.iter().map(|layout| (layout.format().name(), layout.clue(listing)));
-        let known = KNOWN.iter().map(|known| (known.name, (known.clue)(listing)));
-        let mut clues: Vec<(&str, Clue)> =
-            supported.chain(known).filter_map(|(name, clue)| Some((name, clue?))).collect();
-        let best = clues.iter().map(|(_, clue)| *clue).max();
-        clues.retain(|(_, clue)| Some(*clue) == best);
-        let names: Vec<&str> = clues.into_iter().map(|(name, _)| name).collect();
-        match names.as_slice() {
+        match candidates(listing).as_slice() {
             [] => Err(unknown(listing)),
             [name] => name.parse().map_err(|error: Error| {
                 let message = format!("`{}` holds migrations of {name}", listing.dir().display());
@@ -187,6 +186,17 @@ impl Format {
         reading.problems.sort();
         Ok(reading)
     }
+}
+
+/// The tools that the folder looks most like one of.
+fn candidates(listing: &Listing) -> Vec<&'static str> {
+    let supported = LAYOUTS.iter().map(|layout| (layout.format().name(), layout.clue(listing)));
+    let known = KNOWN.iter().map(|known| (known.name, (known.clue)(listing)));
+    let mut clues: Vec<(&str, Clue)> =
+        supported.chain(known).filter_map(|(name, clue)| Some((name, clue?))).collect();
+    let best = clues.iter().map(|(_, clue)| *clue).max();
+    clues.retain(|(_, clue)| Some(*clue) == best);
+    clues.into_iter().map(|(name, _)| name).collect()
 }
 
 /// No format fits.
@@ -237,7 +247,7 @@ impl fmt::Display for Format {
 
 /// A folder with these files in it, for the tests of formats.
 #[cfg(test)]
-fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+pub(in crate::migration) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = dir.path().join(name);

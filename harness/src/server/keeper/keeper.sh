@@ -103,6 +103,27 @@ stop() {
   until rm -rf "$base" 2>/dev/null && [ ! -e "$base" ] || [ $tries -gt 50 ]; do tries=$((tries + 1)); sleep 0.05; done
 }
 
+# Copies the data: first what a server needs to start. The databases that others are cloned from come meanwhile, by a
+# second process, and nobody is told of the server before they are there.
+copy() (
+  cd "$source" && set -- || exit 1
+  for part in *; do [ "$part" = base ] || set -- "$@" "$part"; done
+  cp -R "$@" "$base/data" && cd base && set -- || exit 1
+  for part in *; do is_pattern "$part" || set -- "$@" "$part"; done
+  [ $# -eq 0 ] || cp -R "$@" "$base/data/base" || exit 1
+  # What is told of these data from now on holds for no others: see `generation` in `base.rs`.
+  echo "$name" >"$base/data/pgharness.generation"
+)
+
+copy_patterns() (
+  cd "$source/base" && set -- || exit 1
+  for part in *; do is_pattern "$part" && set -- "$@" "$part"; done
+  [ $# -eq 0 ] || cp -R "$@" "$base/data/base"
+)
+
+# Whether a database has the number of `template1` or `template0`.
+is_pattern() { [ "$1" = 1 ] || [ "$1" = 4 ]; }
+
 serve() {
   idle=0
   while :; do
@@ -130,12 +151,13 @@ serve() {
 trap '[ ! -e "$base/ended" ] && read -r postmaster <"$base/data/postmaster.pid" && kill -INT "$postmaster"' EXIT
 serve "$@" </dev/null >/dev/null 2>&1 &
 reader=$!
+copier=
 if [ "$take" = move ]; then
   mv "$source/data" "$base/data"
 else
-  # What is told of these data from now on holds for no others: see `generation` in `base.rs`.
-  cp -R "$source" "$base/data" && echo "$name" >"$base/data/pgharness.generation"
+  mkdir data data/base && { copy_patterns 4<&- & copier=$!; } && copy
 fi && { [ ! -e data/postmaster.pid ] || rm -f data/postmaster.pid; } && launch "$@" || true >uncopied || exit 1
+[ -z "$copier" ] || wait "$copier" || true >uncopied || exit 1
 true >up || exit 1
 # Only now: somebody waits for the server.
 [ "$take" = move ] && [ ! -e uncopied ] && rm -rf "$source"

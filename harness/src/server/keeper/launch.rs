@@ -208,7 +208,8 @@ impl Launch<'_> {
                 tokio::time::timeout(START_DEADLINE, async { options.connect().await?.close().await }).await
             });
             let error = match answered {
-                Ok(Ok(())) => return Ok(Look::Ready(())),
+                Ok(Ok(())) if base.join("up").exists() => return self.look_whether_whole(base, log),
+                Ok(Ok(())) => return Ok(Look::NotYet("its data are not all there".into())),
                 Ok(Err(error)) => error,
                 Err(_late) => sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
             };
@@ -248,6 +249,11 @@ impl Launch<'_> {
             Ok(Look::NotYet(error.to_string()))
         })
         .map_err(failure)
+    }
+
+    /// A server can answer before all of its data are there.
+    fn look_whether_whole(&self, base: &Path, log: &File) -> Result<Look<()>> {
+        if base.join("uncopied").exists() { Err(self.copy_failed(base, log)) } else { Ok(Look::Ready(())) }
     }
 
     fn keeper_failed(&self, base: &Path, log: &File) -> Error {

@@ -2,6 +2,7 @@
 
 use crate::env;
 use crate::error::{Error, Result};
+use crate::notice;
 use crate::postgres::Cache;
 use crate::process::User;
 use nix::sys::statvfs::statvfs;
@@ -21,10 +22,10 @@ const SOCKET_TAIL_BYTES: usize = 40;
 /// Where base directories may lie, best first.
 ///
 /// # Errors
-/// A folder is named that is not there: passed over, a slip of the pen would cost the memory that was meant.
+/// Folders are named of which none is there.
 pub(super) fn candidates(cache: &Cache) -> Result<Vec<PathBuf>> {
     if let Some(roots) = env::DATA_ROOTS.text() {
-        return named(&roots);
+        return named(&roots).map(|(there, _)| there);
     }
     let mut roots = Vec::new();
     if cfg!(target_os = "linux") {
@@ -36,17 +37,25 @@ pub(super) fn candidates(cache: &Cache) -> Result<Vec<PathBuf>> {
     Ok(roots)
 }
 
-/// The folders of a list, all of which must be there.
-fn named(roots: &str) -> Result<Vec<PathBuf>> {
-    let roots: Vec<PathBuf> = roots.split(':').filter(|root| !root.is_empty()).map(plain).collect();
-    match roots.iter().find(|root| !root.is_dir()) {
-        None => Ok(roots),
-        Some(missing) => {
-            let (missing, name) = (missing.display(), env::DATA_ROOTS.name);
-            Err(Error::usage(format!("`{missing}`, which {name} names, is no folder"))
+/// The folders of a list that are there, and those that are not.
+///
+/// # Errors
+/// None of them is there.
+fn named(roots: &str) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let roots = roots.split(':').filter(|root| !root.is_empty()).map(plain);
+    let (there, missing): (Vec<PathBuf>, Vec<PathBuf>) = roots.partition(|root| root.is_dir());
+    match missing.first().filter(|_| there.is_empty()) {
+        None => Ok((there, missing)),
+        Some(first) => {
+            let name = env::DATA_ROOTS.name;
+            Err(Error::usage(no_folder(first))
                 .with_help(format!("create it, or take it out of {name}: {}", env::DATA_ROOTS.meaning)))
         }
     }
+}
+
+fn no_folder(missing: &Path) -> String {
+    format!("`{}`, which {} names, is no folder", missing.display(), env::DATA_ROOTS.name)
 }
 
 /// The path that means the same to every process, in whatever folder it works.
@@ -55,11 +64,16 @@ fn plain(root: &str) -> PathBuf {
     root.canonicalize().or_else(|_| std::path::absolute(root)).unwrap_or_else(|_| root.to_owned())
 }
 
-/// The first candidate with room.
+/// The first candidate with room. Of one that is named and not there it is said: passed over in silence, a slip of
+/// the pen would cost the memory that was meant.
 ///
 /// # Errors
 /// None has; the error says of each why.
 pub(in crate::server) fn choose(cache: &Cache) -> Result<PathBuf> {
+    if let Some(roots) = env::DATA_ROOTS.text() {
+        let (_, missing) = named(&roots)?;
+        missing.iter().for_each(|root| notice::warn(&format!("{}: passed over", no_folder(root))));
+    }
     let mut refused = Vec::new();
     for root in candidates(cache)? {
         match objection(&root) {
@@ -199,18 +213,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_named_must_be_there() {
+    fn one_of_the_folders_that_are_named_must_be_there() {
         let here = tempfile::tempdir().unwrap();
-        let list = format!("{}::/nowhere", here.path().display());
-        let error = named(&list).unwrap_err();
+        let error = named(":/nowhere:").unwrap_err();
         assert_eq!(error.to_string(), "`/nowhere`, which PGHARNESS_DATA_ROOTS names, is no folder");
         assert!(
             error
                 .help()
                 .is_some_and(|help| help.starts_with("create it, or take it out of PGHARNESS_DATA_ROOTS"))
         );
-        let found = named(list.trim_end_matches("/nowhere")).unwrap();
-        assert_eq!(found, [here.path().canonicalize().unwrap()]);
+        let (there, missing) = named(&format!("/nowhere::{}", here.path().display())).unwrap();
+        assert_eq!(there, [here.path().canonicalize().unwrap()]);
+        assert_eq!(missing, [PathBuf::from("/nowhere")]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Measure, runtime};
 use crate::bench::figure::Figure;
-use crate::bench::peer::{Tests, ours};
+use crate::bench::peer::{Tests, WRITE, ours};
 use crate::bench::samples::Samples;
 use pgharness::sqlx;
 use pgharness::{Result, Template};
@@ -15,7 +15,7 @@ const THREADS: usize = 8;
 /// Runs the tests on eight threads and watches the server.
 pub(super) fn measure(bench: &Measure) -> Result<Vec<Figure>> {
     let template = bench.template();
-    let tests = Tests::new(TESTS);
+    let tests = Tests::new(TESTS, WRITE);
     let (failures, running) = (AtomicUsize::new(0), AtomicUsize::new(THREADS));
     let started = Instant::now();
     let peaks = std::thread::scope(|scope| {

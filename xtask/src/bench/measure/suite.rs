@@ -2,11 +2,11 @@
 
 use super::{Measure, ask_peer, beside, ms, one_number, runtime, text};
 use crate::bench::figure::Figure;
-use crate::bench::peer::{Tests, ours, pgtestdb, raw, sqlx_test};
+use crate::bench::peer::{Tests, WRITE, ours, pgtestdb, raw, sqlx_test};
 use crate::bench::samples::Samples;
 use clap::{Args, ValueEnum};
-use pgharness::sqlx::PgConnection;
 use pgharness::sqlx::postgres::PgConnectOptions;
+use pgharness::sqlx::{AssertSqlSafe, Executor, PgConnection};
 use pgharness::wait::{self, Look};
 use pgharness::{Error, ErrorKind, Result, Template, sqlx};
 use std::collections::BTreeMap;
@@ -30,6 +30,8 @@ pub(super) enum Runner {
     SqlxTest,
     Pgtestdb,
     Raw,
+    /// As `Raw`, the server cloning files where it can.
+    RawCloned,
 }
 
 /// A figure, and whom it compares at how many threads. Like is put beside like: a test of `sqlx::test` has a pool,
@@ -55,6 +57,7 @@ impl Runner {
             Runner::SqlxTest => "sqlx::test",
             Runner::Pgtestdb => "pgtestdb",
             Runner::Raw => "create + connect + drop",
+            Runner::RawCloned => "create by cloning files + connect + drop",
             _ => "ours",
         }
     }
@@ -77,6 +80,9 @@ pub(crate) struct Suite {
     /// Our template on it.
     #[arg(long)]
     template: String,
+    /// What each test does with its database, but for tests of the peers that bring their own.
+    #[arg(long, default_value = WRITE)]
+    write: String,
 }
 
 impl Suite {
@@ -100,12 +106,15 @@ impl Suite {
                 let migrator = sqlx_test::migrator(&dir)?;
                 self.race(|tests| pgtestdb::run(&server, migrator, tests))
             }
-            Runner::Raw => self.race(|tests| raw::run(&server, &self.template, tests)),
+            Runner::Raw => self.race(|tests| raw::run(&server, &self.template, "", tests)),
+            Runner::RawCloned => {
+                self.race(|tests| raw::run(&server, &self.template, "set file_copy_method = clone", tests))
+            }
         }
     }
 
     fn race(&self, thread: impl Fn(&Tests) -> Result<()> + Sync) -> Result<f64> {
-        let tests = Tests::new(self.tests);
+        let tests = Tests::new(self.tests, &self.write);
         let started = Instant::now();
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(|| thread(&tests))).collect();
@@ -163,7 +172,7 @@ impl<'a> SuiteStage<'a> {
                 let runner = runners[(round + place) % runners.len()];
                 // The first round fills caches, and is not counted.
                 let tests = if round == 0 { threads * 2 } else { TESTS };
-                let suite_ms = self.suite_ms(runner, threads, tests);
+                let suite_ms = self.suite_ms(runner, threads, tests, WRITE);
                 let settle_ms = self.settle_ms()?;
                 if runner.is_ours() {
                     let suite_ms = suite_ms?;
@@ -196,7 +205,7 @@ impl<'a> SuiteStage<'a> {
     }
 
     /// One run, in a process of its own, as a test program is.
-    pub(super) fn suite_ms(&self, runner: Runner, threads: usize, tests: usize) -> Result<f64> {
+    pub(super) fn suite_ms(&self, runner: Runner, threads: usize, tests: usize, write: &str) -> Result<f64> {
         let name = runner.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         let (threads, tests) = (threads.to_string(), tests.to_string());
         let workspace = text(&self.bench.path("workspace"));
@@ -213,11 +222,22 @@ impl<'a> SuiteStage<'a> {
             &self.url,
             "--template",
             &self.template,
+            "--write",
+            write,
         ];
         let sample = self.bench.sample(arguments)?.env("DATABASE_URL", &self.url);
         one_number(match runner {
             Runner::ClonesPool | Runner::ClonesConnection => sample.env("PGHARNESS_RECYCLE", "0"),
             _ => sample,
+        })
+    }
+
+    /// Whether the server can clone the files of databases, as 18 and later can on some systems.
+    pub(super) fn can_clone_files(&self) -> Result<bool> {
+        self.runtime.block_on(async {
+            let sql = "select exists (select from pg_settings
+                                      where name = 'file_copy_method' and 'clone' = any (enumvals))";
+            Ok(sqlx::query_scalar(sql).fetch_one(&mut self.server.connect("postgres").await?).await?)
         })
     }
 
@@ -227,7 +247,7 @@ impl<'a> SuiteStage<'a> {
         self.runtime.block_on(async {
             let mut control = self.server.connect("postgres").await?;
             wait::until_async("the server to be idle", Duration::from_secs(60), async || {
-                idle(&mut control).await
+                settle(&mut control).await
             })
             .await
         })?;
@@ -235,15 +255,25 @@ impl<'a> SuiteStage<'a> {
     }
 }
 
-/// Whether no database is in use and no session busy.
-async fn idle(control: &mut PgConnection) -> Result<Look<()>> {
-    let sql = "select (select count(*) from pg_database where datname like 'pgh\\_c\\_%'),
-                      (select count(*) from pg_stat_activity
-                       where backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid())";
-    let (claimed, busy): (i64, i64) = sqlx::query_as(sql).fetch_one(control).await?;
-    Ok(if claimed == 0 && busy == 0 {
-        Look::Ready(())
-    } else {
-        Look::NotYet(format!("{claimed} databases in use, {busy} sessions busy"))
-    })
+/// Whether no database is in use and no session busy. A run's process ends after a while even where drops take longer:
+/// what it left would be swept by the next process, which is measured.
+async fn settle(control: &mut PgConnection) -> Result<Look<()>> {
+    let busy: i64 = sqlx::query_scalar(
+        "select count(*) from pg_stat_activity
+         where backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid()",
+    )
+    .fetch_one(&mut *control)
+    .await?;
+    if busy > 0 {
+        return Ok(Look::NotYet(format!("{busy} sessions busy")));
+    }
+    let left: Vec<String> =
+        sqlx::query_scalar("select datname::text from pg_database where datname like 'pgh\\_c\\_%'")
+            .fetch_all(&mut *control)
+            .await?;
+    for name in &left {
+        let drop = format!("drop database if exists {name} with (force)");
+        control.execute(AssertSqlSafe(drop)).await?;
+    }
+    Ok(Look::Ready(()))
 }

@@ -15,18 +15,19 @@ use pgharness::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// What each test of a suite does with its database.
+/// What a test of a suite does with its database, where nothing else is said.
 pub(super) const WRITE: &str = "insert into t0 (name) values ('one')";
 
-/// The numbers of tests that wait for a thread.
+/// The numbers of tests that wait for a thread, and what each does with its database.
 pub(super) struct Tests {
     next: AtomicUsize,
     end: usize,
+    write: String,
 }
 
 impl Tests {
-    pub(super) fn new(number: usize) -> Tests {
-        Tests { next: AtomicUsize::new(0), end: number }
+    pub(super) fn new(number: usize, write: &str) -> Tests {
+        Tests { next: AtomicUsize::new(0), end: number, write: write.to_owned() }
     }
 
     /// The next test, for the thread that asks first.

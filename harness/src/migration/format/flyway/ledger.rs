@@ -1,12 +1,20 @@
 //! The history that Flyway keeps.
 
 use super::{Flyway, Kind, Name, normal, numbers, repeatable};
-use crate::ident::quote_literal;
+use crate::ident::{QualifiedName, quote_literal};
 use crate::migration::history::Entry;
 use crate::migration::ledger::{Ledger, local};
 use crate::migration::source::Migrations;
 use crate::migration::step::{Migration, Turn};
 use std::time::Duration;
+
+/// `Flyway` in ASCII: from there the locks of histories are counted.
+const LOCK: i64 = 0x466c_7977_6179;
+
+/// What Java's `String.hashCode` has for a text.
+fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+}
 
 impl Ledger for Flyway {
     fn table(&self) -> &'static str {
@@ -96,6 +104,10 @@ impl Ledger for Flyway {
             migration.checksum.as_deref().unwrap_or("null"),
             took.as_millis()
         )
+    }
+
+    fn locks(&self, _database: &str, table: &QualifiedName) -> Vec<i64> {
+        vec![LOCK + i64::from(java_hash(&table.sql()))]
     }
 
     fn mend(&self) -> &'static str {

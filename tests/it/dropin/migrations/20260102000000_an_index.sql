@@ -1,0 +1,2 @@
+-- no-transaction
+create index concurrently on elsewhere (n);

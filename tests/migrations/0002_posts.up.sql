@@ -1,0 +1,1 @@
+create table posts (person int not null references people, words text not null);
