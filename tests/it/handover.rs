@@ -2,8 +2,13 @@
 
 use crate::field::{Field, assert_well};
 use nix::sys::signal::Signal;
+use pgharness::Template;
+use pgharness::server::{Server, ServerConfig};
+use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, Story, Stunt};
+use sqlx::{AssertSqlSafe, Executor};
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 fn one(field: &Field) -> Participant {
@@ -87,4 +92,97 @@ fn a_process_of_many_tests_hands_on_what_it_put_back() {
     assert_well(&stories);
     let [first, second, _] = stories.as_slice() else { panic!("there are three") };
     assert!(!ids(std::slice::from_ref(first)).is_disjoint(&ids(std::slice::from_ref(second))));
+}
+
+/// The databases that are ready on the shelf of the server of `template`, which has no other.
+async fn ready(template: &Template) -> (Server, Vec<String>) {
+    let server = template.get().await.unwrap().server().clone();
+    let dir = server.base().unwrap().join("data/pgharness.shelf");
+    let names = wait::until_async("a database on the shelf", Duration::from_secs(20), async || {
+        let mut names = Vec::new();
+        for file in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if std::fs::read(file.path()).is_ok_and(|label| label.starts_with(b"+")) {
+                names.push(file.file_name().into_string().unwrap());
+            }
+        }
+        Ok(if names.is_empty() { Look::NotYet("there is none".into()) } else { Look::Ready(names) })
+    });
+    let names = names.await.unwrap();
+    (server, names)
+}
+
+fn template(server: ServerConfig, dir: &Path) -> Template {
+    std::fs::create_dir(dir.join("migrations")).unwrap();
+    std::fs::write(dir.join("migrations/0001_one.up.sql"), "create table one (n int)").unwrap();
+    Template::builder(dir).with_migrations("migrations").with_server(server).build()
+}
+
+/// A server of one's own.
+fn server(setting: &str) -> ServerConfig {
+    let mut here = ServerConfig::from_env(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    here.settings = here.settings.with("application_name", setting);
+    here
+}
+
+/// Every clone that is made brings a checkpoint with it, and so does a stop: the log of what is on the shelf is gone soon.
+#[tokio::test]
+async fn what_was_ready_before_a_checkpoint_is_put_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let template = template(server("checkpoint"), dir.path());
+    let (server, names) = ready(&template).await;
+    let mut control = server.connect("postgres").await.unwrap();
+    for _ in 0..3 {
+        control.execute("select pg_switch_wal(), pg_logical_emit_message(true, '', '')").await.unwrap();
+        control.execute("checkpoint").await.unwrap();
+    }
+    let mut held = Vec::new();
+    let db = loop {
+        let db = template.get().await.unwrap();
+        if names.iter().any(|name| name == db.name()) {
+            break db;
+        }
+        held.push(db);
+    };
+    let sql = "select oid::int8 from pg_database where datname = $1";
+    let id: i64 = sqlx::query_scalar(sql).bind(db.name()).fetch_one(&mut control).await.unwrap();
+    db.connection().await.unwrap().execute("insert into one values (1)").await.unwrap();
+    let name = db.name().to_owned();
+    drop(db);
+    let new = wait::until_async("the database to be put back", Duration::from_secs(20), async || {
+        let sql = "select datname::text from pg_database where oid::int8 = $1 and datname <> $2";
+        let new: Option<String> =
+            sqlx::query_scalar(sql).bind(id).bind(&name).fetch_optional(&mut control).await?;
+        Ok(new.map_or_else(|| Look::NotYet("it is not".into()), Look::Ready))
+    });
+    new.await.unwrap();
+    // It got another name first: whether it can be put back is found out after that.
+    wait::until_async("the database to be handed out again", Duration::from_secs(20), async || {
+        let db = template.get().await?;
+        let sql = "select oid::int8 from pg_database where datname = $1";
+        let got: i64 = sqlx::query_scalar(sql).bind(db.name()).fetch_one(&mut control).await?;
+        let is_there = sqlx::query("select from pg_database where oid::int8 = $1").bind(id);
+        assert!(is_there.fetch_optional(&mut control).await?.is_some(), "it was dropped");
+        held.push(db);
+        Ok(if got == id { Look::Ready(()) } else { Look::NotYet("it is another one".into()) })
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_was_dropped_by_hand_is_not_handed_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let template = template(server("by hand"), dir.path());
+    let (server, names) = ready(&template).await;
+    let mut control = server.connect("postgres").await.unwrap();
+    for name in &names {
+        let sql = format!("drop database if exists {} with (force)", pgharness::ident::quote_ident(name));
+        control.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+    let mut held = Vec::new();
+    for _ in 0..names.len() + 1 {
+        let db = template.get().await.unwrap();
+        db.connection().await.unwrap().execute("insert into one values (1)").await.unwrap();
+        held.push(db);
+    }
 }

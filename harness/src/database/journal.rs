@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, LogFacts};
 use crate::error::{Error, Result};
-use crate::postgres::{Change, Effect, Log, Lsn};
+use crate::postgres::{Change, DataDir, Effect, Log, Lsn};
 use crate::server::Server;
 use std::collections::HashMap;
 
@@ -46,6 +46,19 @@ impl Journal {
         Some(Journal { log, watched: HashMap::new() })
     }
 
+    /// Where to begin with a database that nobody was given since the place `since`: there, or at the last checkpoint
+    /// where the log before that is gone, or is too long. Then it is its name that nobody came to it by, as with any
+    /// clone that is made ahead.
+    pub(super) fn beginning(&self, server: &Server, since: Lsn) -> Lsn {
+        let checkpoint = server.data().and_then(|data| DataDir::at(data).checkpoint().ok());
+        match checkpoint {
+            Some(checkpoint) if !self.log.has(since) || checkpoint.since(since) > READ_MAX / 2 => {
+                since.max(checkpoint)
+            }
+            _ => since,
+        }
+    }
+
     /// Whether nothing is watched.
     pub(super) fn is_idle(&self) -> bool {
         self.watched.is_empty()
@@ -55,6 +68,11 @@ impl Journal {
     pub(super) fn clean_until(&self, database: u32) -> Option<Lsn> {
         let written = self.watched.get(&database)?;
         written.relations.is_empty().then(|| self.log.position())
+    }
+
+    /// The place up to which it was read.
+    pub(super) fn position(&self) -> Lsn {
+        self.log.position()
     }
 
     /// Watches the database with this object id from the place `since` on, before which nothing concerns it.
@@ -90,7 +108,11 @@ impl Journal {
         Ok(())
     }
 
-    fn read_until(&mut self, end: Lsn) -> Result<()> {
+    /// Reads on.
+    ///
+    /// # Errors
+    /// As [`written`](Journal::written).
+    pub(super) fn read_until(&mut self, end: Lsn) -> Result<()> {
         let Journal { log, watched } = self;
         let read = match end.since(log.position()) {
             length if length > READ_MAX => {

@@ -39,15 +39,27 @@ impl Loans {
         journal.as_mut().map(|journal| journal.watch(database, since)).is_some()
     }
 
-    /// Watches a database that was there before, from the place `since` on, where the common journal may no longer be.
+    /// Watches a database from the shelf, of which nothing is known from the place `since` on. It has a journal of its
+    /// own until it is put back: the common one may be beyond that place, and what is missing there is of no concern
+    /// to others. Says whether that can be done.
     pub(super) fn watch_from(&self, server: &Server, facts: &Facts, database: u32, since: Lsn) -> bool {
-        if self.journal.borrow().as_ref().is_none_or(Journal::is_idle) {
-            return self.watch(database, since);
-        }
         let Some(mut journal) = Journal::open(server, facts) else { return false };
         journal.watch(database, since);
         self.own.borrow_mut().insert(database, journal);
         true
+    }
+
+    /// As [`watch_from`](Loans::watch_from), of a database that is ready, and so was nobody's since. Gives the place from
+    /// which on it is watched.
+    pub(super) fn watch_ready(
+        &self,
+        server: &Server,
+        facts: &Facts,
+        database: u32,
+        since: Lsn,
+    ) -> Option<Lsn> {
+        let since = Journal::open(server, facts)?.beginning(server, since);
+        self.watch_from(server, facts, database, since).then_some(since)
     }
 
     /// Watches it no longer.
@@ -82,7 +94,23 @@ impl Loans {
     /// # Errors
     /// As [`written`](Loans::written).
     pub(super) fn clear(&self, database: u32, end: Lsn) -> Result<()> {
-        self.with_journal(database, |journal| journal.clear(database, end))
+        self.with_journal(database, |journal| journal.clear(database, end))?;
+        self.join(database, end);
+        Ok(())
+    }
+
+    /// Has the common journal watch a database that was put back before `end`, so that the log is read once for all.
+    fn join(&self, database: u32, end: Lsn) {
+        let place = self.own.borrow().get(&database).map(Journal::position);
+        let mut journal = self.journal.borrow_mut();
+        let (Some(place), Some(journal)) = (place, journal.as_mut()) else { return };
+        // Behind that place nothing was read of this database.
+        let is_level = journal.is_idle()
+            || journal.position() <= place && journal.read_until(end).is_ok() && journal.position() == place;
+        if is_level {
+            journal.watch(database, place);
+            self.own.borrow_mut().remove(&database);
+        }
     }
 
     /// A place in the log before which nothing is of interest of a database that was put back, if that is so.

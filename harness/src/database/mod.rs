@@ -12,6 +12,7 @@ mod cluster;
 mod declared;
 mod drops;
 mod facts;
+mod handover;
 mod host;
 mod isolation;
 mod journal;

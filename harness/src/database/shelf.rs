@@ -143,6 +143,14 @@ impl Shelf {
         condemned.collect()
     }
 
+    /// Whether somebody has a database of the template `digest`.
+    pub(super) fn is_used(&self, digest: &str) -> bool {
+        let lent = self.list(digest, State::Lent);
+        lent.iter().any(|(name, _)| {
+            matches!(FileLock::try_existing(&self.dir.join(name)), Ok(None)) && self.has(name)
+        })
+    }
+
     /// Whether a database was put there and is there still, whoever has it.
     pub(super) fn has(&self, name: &str) -> bool {
         self.dir.join(name).exists()
@@ -162,7 +170,7 @@ impl Shelf {
     /// Locks a database's file if it is in this state then.
     fn take(&self, name: &str, wanted: State) -> Option<Place> {
         let path = self.dir.join(name);
-        let lock = FileLock::try_existing(&path).ok().flatten()?;
+        let lock = FileLock::try_existing(&path).ok().flatten().filter(FileLock::is_in_place)?;
         // Only now: it may have been taken, used and removed since it was listed.
         let (state, label) = read(&path)?;
         (state == wanted).then(|| Place { name: name.to_owned(), label, lock })
@@ -191,12 +199,16 @@ impl Shelf {
 }
 
 impl Place {
-    /// Lets others have it, who put it back or drop it.
+    /// Lets others have it, who put it back or drop it, and who read the log from `since` on.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn give_back(self) -> Result<()> {
-        self.mark(State::Returned)
+    pub(super) fn give_back(self, shelf: &Shelf, since: Lsn) -> Result<()> {
+        if self.label.since == since {
+            return self.mark(State::Returned);
+        }
+        // Another file in its place: who waits for the lock of this one sees that.
+        shelf.put(&self.name, State::Returned, &Label { since, ..self.label.clone() })
     }
 
     /// Takes it off the shelf: it has another name by now, or is no more, or is no longer for others.
@@ -259,10 +271,11 @@ mod tests {
         let old = shelf.take_ready("d", |_| true).unwrap();
         assert_eq!(old.name, "old");
         assert!(shelf.take_ready("d", |_| true).is_none());
-        old.give_back().unwrap();
+        old.give_back(&shelf, Lsn::parse("0/20").unwrap()).unwrap();
         assert!(shelf.take_ready("d", |_| true).is_none(), "a test's leavings");
         assert_eq!(shelf.count("d"), Count { ready: 0, returned: 1 });
-        assert_eq!(shelf.take_returned("d").unwrap().name, "old");
+        let returned = shelf.take_returned("d").unwrap();
+        assert_eq!((returned.name.as_str(), &returned.label), ("old", &label("0/20")));
         assert!(shelf.take_returned("other").is_none());
     }
 
@@ -277,9 +290,13 @@ mod tests {
             place.mark(State::Lent).unwrap();
             place
         };
-        held("returned").give_back().unwrap();
+        let returned = held("returned");
+        let since = returned.label.since;
+        returned.give_back(&shelf, since).unwrap();
         drop(held("dead"));
+        assert!(!shelf.is_used("d"));
         let alive = held("held");
+        assert!(shelf.is_used("d") && !shelf.is_used("other"));
         let condemned: Vec<String> =
             shelf.take_condemned(|_, _| false).into_iter().map(|place| place.name).collect();
         assert_eq!(condemned, ["dead"]);

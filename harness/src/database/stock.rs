@@ -4,8 +4,8 @@ use super::build::{self, Built};
 use super::name::DatabaseName;
 use super::original::Original;
 use super::prepared::Prepared;
-use super::put_back::{Loan, Spare, put_back};
-use super::shelf::{Label, Place, Shelf, State};
+use super::put_back::{Loan, Spare};
+use super::shelf::Label;
 use super::work::Work;
 use crate::env;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::ident::quote_ident;
 use crate::postgres::Lsn;
 use crate::server::Server;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -23,11 +23,7 @@ use tokio::sync::{Notify, oneshot};
 /// On two cores a third maker gains nothing.
 const MAKERS: i32 = 2;
 /// So many databases that were put back wait for their next test; each has a connection open.
-const SPARES_MAX: usize = 8;
-
-/// More than are made ahead are left on the shelf only as long as they are no larger than this together: the server's
-/// data would not be parked else. In MiB.
-const SHELF_MIB_MAX: u64 = 256;
+pub(super) const SPARES_MAX: usize = 8;
 
 /// See [`Stock::is_about_to_return`].
 const RETURNING_MIN: usize = 2;
@@ -59,7 +55,7 @@ pub(super) struct Stock {
     waiting: RefCell<VecDeque<Waiter>>,
     pub(super) wake: Notify,
     makers_run: Cell<bool>,
-    spares: RefCell<Vec<Spare>>,
+    pub(super) spares: RefCell<Vec<Spare>>,
     /// How many are being put back.
     returning: Cell<usize>,
     original: OnceCell<Rc<Original>>,
@@ -166,7 +162,7 @@ impl Stock {
         waiting.remove(place)
     }
 
-    fn hand_out_again(self: &Rc<Self>, work: &Rc<Work>, spare: Spare) -> Handed {
+    pub(super) fn hand_out_again(self: &Rc<Self>, work: &Rc<Work>, spare: Spare) -> Handed {
         let Spare { name, oid, mark, uses, connection } = spare;
         let since = work.loans.clean_until(oid).unwrap_or_default();
         work.loans.lend(&name, Loan { stock: self.clone(), oid, mark, since, uses });
@@ -200,110 +196,6 @@ impl Stock {
             None => {
                 work.loans.watch_no_longer(spare.oid);
                 work.drops.drop_later(spare.name);
-            }
-        }
-    }
-
-    /// Ends the connections to databases that were put back, and puts them on the shelf.
-    pub(super) async fn shelve_spares(&self, work: &Work) {
-        let spares = self.spares.take();
-        for spare in spares {
-            self.shelve(work, spare).await;
-        }
-    }
-
-    /// Puts a database that was put back on the shelf, if there is room; else it is dropped.
-    pub(super) async fn shelve(&self, work: &Work, spare: Spare) {
-        let Spare { name, oid, mark, uses, connection } = spare;
-        if let Some(connection) = connection {
-            // The server ends it too when the socket goes.
-            let _ = connection.close().await;
-        }
-        let since = work.loans.clean_until(oid);
-        work.loans.watch_no_longer(oid);
-        if let (Some(shelf), Some(since)) = (work.shelf().filter(|shelf| self.has_room(shelf)), since) {
-            let label = self.new_label(oid, mark, since, uses);
-            if shelf.put(&name, State::Ready, &label).is_ok() {
-                return work.drops.disown(&name);
-            }
-        }
-        work.drops.drop_later(name);
-    }
-
-    /// Whether the shelf has fewer databases of this template than we leave behind at most.
-    pub(super) fn has_room(&self, shelf: &Shelf) -> bool {
-        let count = shelf.count(&self.digest);
-        let there = count.ready + count.returned;
-        let mib = (there as u64 + 1) * self.mib.get();
-        there < self.ahead || there < self.ahead + SPARES_MAX && mib <= SHELF_MIB_MAX
-    }
-
-    pub(super) fn new_label(&self, oid: u32, mark: u32, since: Lsn, uses: u32) -> Label {
-        Label { digest: self.digest.clone(), oid, mark, since, uses, mib: self.mib.get() }
-    }
-
-    /// Takes a database from the shelf: one that is ready, or one that is put back now.
-    async fn claim_shelved(self: &Rc<Self>, work: &Rc<Work>, shelf: &Shelf, order: &Order) -> Option<Handed> {
-        // Who wants a fresh clone gets none that was put back.
-        let fits = |label: &Label| order.is_recycled || label.uses == 0;
-        if work.server().seems_up()
-            && let Some(place) = shelf.take_ready(&self.digest, fits)
-        {
-            let Label { oid, mark, since, uses, mib, .. } = place.label;
-            self.mib.set(mib);
-            let name = place.name.clone();
-            work.drops.own(&name);
-            work.hold(place);
-            if order.is_recycled && work.loans.watch_from(&work.server(), &work.facts.borrow(), oid, since) {
-                work.loans.lend(&name, Loan { stock: self.clone(), oid, mark, since, uses });
-            }
-            return Some(Handed { name, connection: None });
-        }
-        if !order.is_recycled {
-            return None;
-        }
-        let place = shelf.take_returned(&self.digest)?;
-        let spare = self.put_back(work, place, true).await?;
-        Some(self.hand_out_again(work, spare))
-    }
-
-    /// Puts a database from the shelf back; `None`: it is dropped.
-    async fn put_back(self: &Rc<Self>, work: &Work, place: Place, is_connected: bool) -> Option<Spare> {
-        let Label { oid, mark, since, uses, mib, .. } = place.label;
-        self.mib.set(mib);
-        let mut name = place.name.clone();
-        let old = name.clone();
-        work.drops.own(&name);
-        work.hold(place);
-        let loan = Loan { stock: self.clone(), oid, mark, since, uses };
-        let spare = match work.loans.watch_from(&work.server(), &work.facts.borrow(), oid, since) {
-            true => put_back(work, &mut name, loan, is_connected).await.ok(),
-            false => None,
-        };
-        if spare.is_none() {
-            work.loans.watch_no_longer(oid);
-            work.drops.drop_later(name.clone());
-        }
-        if name != old {
-            work.clear_shelf(&old);
-        }
-        spare
-    }
-
-    /// Puts back what others returned, when nothing is ready any more: for all who come after us, while our test runs.
-    pub(super) async fn keep_shelf(self: Rc<Self>, work: Rc<Work>) {
-        let Some(shelf) = work.shelf() else { return };
-        let count = shelf.count(&self.digest);
-        if work.ends.get() || count.returned == 0 || count.ready > 0 {
-            return;
-        }
-        let Some(_keeping) = shelf.try_keep() else { return };
-        let _busy = work.busy();
-        // No more than there are now, since we are not to be kept from ending.
-        for _ in 0..count.returned {
-            let Some(place) = shelf.take_returned(&self.digest) else { return };
-            if let Some(spare) = self.put_back(&work, place, false).await {
-                self.shelve(&work, spare).await;
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::server::{OwnerId, Server};
 use sqlx::PgConnection;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// A process sweeps when nobody did for so long: under a runner that starts one per test, most need not.
@@ -130,7 +131,8 @@ async fn drop_old_templates(server: &Server, control: &mut PgConnection, databas
         .iter()
         .filter_map(|database| match &database.name {
             DatabaseName::Template { digest } => {
-                Some((last_use(&database.comment), digest.as_str(), database.text.as_str()))
+                let used = last_use(&database.comment).max(noted_use(server, digest));
+                Some((used, digest.as_str(), database.text.as_str()))
             }
             _ => None,
         })
@@ -139,7 +141,8 @@ async fn drop_old_templates(server: &Server, control: &mut PgConnection, databas
     let mut living: Vec<&str> = templates.iter().take(TEMPLATES_MAX).map(|(_, digest, _)| *digest).collect();
     for (_, digest, name) in templates.iter().skip(TEMPLATES_MAX) {
         let key = use_key(digest);
-        if !try_lock(control, key).await? {
+        let is_used = Shelf::of(server).is_some_and(|shelf| shelf.is_used(digest));
+        if is_used || !try_lock(control, key).await? {
             living.push(digest);
             continue;
         }
@@ -174,6 +177,23 @@ pub(super) async fn use_template(control: &mut PgConnection, digest: &str) -> Re
     let lock = sqlx::query("select pg_advisory_lock_shared($1, $2)").bind(USE_LOCK).bind(use_key(digest));
     lock.execute(control).await?;
     Ok(())
+}
+
+/// Notes that a template is used now by somebody who got a clone from the shelf, and has no session.
+pub(super) fn note_use(server: &Server, digest: &str) {
+    // Without the note it is only swept sooner.
+    let _ = use_note(server, digest).map(|note| std::fs::write(note, ""));
+}
+
+/// When that was, in seconds since 1970.
+fn noted_use(server: &Server, digest: &str) -> u64 {
+    let noted = use_note(server, digest).and_then(|note| std::fs::metadata(note).ok()?.modified().ok());
+    noted.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).map_or(0, |time| time.as_secs())
+}
+
+/// Beside what was recorded of the template, and forgotten with it.
+fn use_note(server: &Server, digest: &str) -> Option<PathBuf> {
+    Some(server.data()?.join(format!("pgharness.{digest}.used")))
 }
 
 /// The second key of a template's lock. Two templates with one key only live longer.

@@ -10,7 +10,7 @@ use super::look::Looker;
 use super::name::DatabaseName;
 use super::prepared::Prepared;
 use super::put_back::{Loan, put_back};
-use super::shelf::{Place, Shelf, State};
+use super::shelf::Place;
 use super::stock::{Handed, Order, Stock};
 use super::{build, sweep};
 use crate::error::{Error, Result};
@@ -44,9 +44,9 @@ pub(super) struct Work {
     pub(super) loans: Loans,
     pub(super) looker: Looker,
     /// Those from the shelf that we have.
-    places: RefCell<HashMap<String, Place>>,
+    pub(super) places: RefCell<HashMap<String, Place>>,
     /// The only one that this process ever had: it is put back when there is a second, else left to others.
-    resting: RefCell<Option<(String, Loan)>>,
+    pub(super) resting: RefCell<Option<(String, Loan)>>,
     handed: Cell<u64>,
     /// How much is being done that is to be done before the process ends.
     pending: Cell<usize>,
@@ -127,30 +127,6 @@ impl Work {
         MutexGuard::try_map(slot, Option::as_mut).map_err(|_| Error::server("failed to keep a connection"))
     }
 
-    /// The shelf of the server; `None`: its files are out of reach.
-    pub(super) fn shelf(&self) -> Option<Shelf> {
-        self.facts.borrow().log.and_then(|_| Shelf::of(&self.server()))
-    }
-
-    /// A database from the shelf is ours.
-    pub(super) fn hold(&self, place: Place) {
-        self.places.borrow_mut().insert(place.name.clone(), place);
-    }
-
-    /// A database is no longer on the shelf, if it was.
-    pub(super) fn clear_shelf(&self, name: &str) {
-        let place = self.places.borrow_mut().remove(name);
-        if let Some(place) = place {
-            place.clear();
-        }
-    }
-
-    /// All that we had of the shelf went with its server.
-    pub(super) fn forget_shelf(&self) {
-        self.places.borrow_mut().clear();
-        self.resting.borrow_mut().take();
-    }
-
     /// Something that is to be done before the process ends, as long as this is held.
     pub(super) fn busy(self: &Rc<Self>) -> Busy {
         self.pending.set(self.pending.get() + 1);
@@ -222,24 +198,6 @@ impl Work {
         if !loan.is_some_and(|loan| self.leave(&name, &loan)) {
             self.drops.drop_later(name);
         }
-    }
-
-    /// Leaves a database to others as a test left it, if there is room. Says whether that was done.
-    fn leave(&self, name: &str, loan: &Loan) -> bool {
-        let Some(shelf) = self.shelf().filter(|shelf| loan.stock.has_room(shelf)) else { return false };
-        let Loan { stock, oid, mark, since, uses } = loan;
-        let place = self.places.borrow_mut().remove(name);
-        let left = match place {
-            Some(place) => place.give_back(),
-            None => {
-                let label = stock.new_label(*oid, *mark, *since, *uses);
-                shelf.put(name, State::Returned, &label)
-            }
-        };
-        if left.is_ok() {
-            self.drops.disown(name);
-        }
-        left.is_ok()
     }
 
     /// Ends what goes on, and leaves to others what is or may be of use to them.

@@ -29,6 +29,12 @@ impl Lsn {
     }
 }
 
+impl From<u64> for Lsn {
+    fn from(place: u64) -> Lsn {
+        Lsn(place)
+    }
+}
+
 /// The log from some place on.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -68,6 +74,11 @@ impl Log {
     /// The place up to which it was read.
     pub(crate) fn position(&self) -> Lsn {
         Lsn(self.position)
+    }
+
+    /// Whether the file that `place` is in is still there.
+    pub(crate) fn has(&self, place: Lsn) -> bool {
+        self.dir.join(self.segment_name(place.0 / self.segment)).exists()
     }
 
     /// Goes to another place, where a record begins.
