@@ -153,7 +153,8 @@ impl Stock {
         work.drops.own(&name);
         work.hold(place);
         let loan = Loan { stock: self.clone(), oid, mark, since, uses };
-        let spare = match work.loans.watch_from(&work.server(), &work.facts.borrow(), oid, since) {
+        let is_watched = work.loans.watch_from(&work.server(), &work.facts.borrow(), oid, since);
+        let spare = match is_watched {
             true => put_back(work, &mut name, loan, is_connected).await.ok(),
             false => None,
         };

@@ -22,7 +22,7 @@ impl FileLock {
         let mut file = open(path)?;
         loop {
             match Flock::lock(file, FlockArg::LockExclusive) {
-                Ok(held) => return Ok(FileLock { path: path.to_owned(), held: held }),
+                Ok(held) => return Ok(FileLock { path: path.to_owned(), held }),
                 Err((again, nix::errno::Errno::EINTR)) => file = again,
                 Err((_, errno)) => {
                     return Err(errno)
@@ -39,7 +39,7 @@ impl FileLock {
     pub fn try_take(path: &Path) -> Result<Option<FileLock>> {
         Ok(Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock)
             .ok()
-            .map(|held| FileLock { path: path.to_owned(), held: held }))
+            .map(|held| FileLock { path: path.to_owned(), held }))
     }
 
     /// As [`try_take`](FileLock::try_take), on a file that is there. `None` too: there is no file any more.
@@ -58,7 +58,7 @@ impl FileLock {
         };
         Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .ok()
-            .map(|held| FileLock { path: path.to_owned(), held: held }))
+            .map(|held| FileLock { path: path.to_owned(), held }))
     }
 
     /// The same lock, after its file was renamed.
