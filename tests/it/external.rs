@@ -76,7 +76,9 @@ async fn processes_share_a_server_by_url_and_leave_nobody_elses_database() {
     let url = format!("postgresql://ci:x@{}", url.split_once('@').unwrap().1);
     let field = Field::new(0).with("PGHARNESS_BACKEND", "external").with("PGHARNESS_URL", url);
     let workspace = field.workspace("w");
-    std::fs::write(workspace.join("seed.sql"), "create table mark (writer int)").unwrap();
+    let seed = "create table mark (writer int);
+         create table seeded as select n, md5(n::text) as text from generate_series(1, 500) n";
+    std::fs::write(workspace.join("seed.sql"), seed).unwrap();
     let churn = Participant { count: 8, vary: 3, ..Participant::once(&workspace) };
     let stories = tokio::task::spawn_blocking(move || {
         let started: Vec<_> = (0..4).map(|_| field.start(&churn)).collect();

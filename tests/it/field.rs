@@ -1,5 +1,6 @@
 //! A field for participants: folders of one's own, so that nothing of other tests is met.
 
+use nix::sys::signal::Signal;
 use pgharness::postgres::{Installation, Request};
 use pgharness::process::{Finished, Program, Running, User};
 use pgharness::wait::{self, Look};
@@ -146,6 +147,10 @@ impl Started {
     /// What it has said so far.
     pub(crate) fn output(&self) -> &Path {
         self.output.path()
+    }
+
+    pub(crate) fn kill(&self, signal: Signal) {
+        self.running.signal(signal);
     }
 
     pub(crate) fn end(mut self) -> Story {

@@ -15,6 +15,7 @@ mod field;
 mod fixture;
 mod floors;
 mod formats;
+mod handover;
 mod installation;
 mod keeper;
 mod kept;

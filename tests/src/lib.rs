@@ -5,7 +5,7 @@
 #![cfg_attr(doctest, doc = include_str!("../../README.md"))]
 
 use clap::Parser;
-use pgharness::sqlx::{AssertSqlSafe, Executor, query_scalar};
+use pgharness::sqlx::{AssertSqlSafe, Executor, query_as};
 use pgharness::wait::{self, Look};
 use pgharness::{Isolation, Template, TestDb};
 use std::collections::VecDeque;
@@ -18,6 +18,13 @@ use std::time::{Duration, Instant};
 pub const VARIANTS: u64 = 3;
 /// Templates that create roles.
 pub const REALMS: u64 = 4;
+
+/// The database, and how much in it is not what [`lay_out`] has the template hold.
+const TRACES: &str = "
+    select (select oid::int8 from pg_database where datname = current_database()),
+           (select count(*) from mark) + abs(500 - (select count(*) from seeded where text = md5(n::text)))
+           + (select count(*) from pg_class where oid >= 16384 and relkind = 'r'
+              and relname not in ('mark', 'seeded', 'variant'))";
 
 /// Gets databases in a loop, writes into them and lets go of them.
 #[derive(Clone, Debug, Parser)]
@@ -48,6 +55,9 @@ pub struct Participant {
     /// Databases are of a template with a fixture that creates a role, which is found out.
     #[arg(long)]
     pub creates_role: bool,
+    /// Runs these statements in each database, after all else.
+    #[arg(long)]
+    pub sql: Option<String>,
     /// What else it does after the first database.
     #[arg(long, value_enum)]
     pub stunt: Option<Stunt>,
@@ -87,6 +97,8 @@ pub struct Story {
     pub servers: Vec<String>,
     /// Databases that it got.
     pub databases: u64,
+    /// The object ids of those that it got, in order.
+    pub ids: Vec<u32>,
     /// Databases that it left to be kept, in order.
     pub kept: Vec<String>,
     /// The time until the first one, in milliseconds.
@@ -138,6 +150,7 @@ impl Participant {
             cluster: false,
             realms: 0,
             creates_role: false,
+            sql: None,
             stunt: None,
             after: None,
         }
@@ -161,6 +174,9 @@ impl Participant {
         }
         if self.creates_role {
             arguments.push("--creates-role".into());
+        }
+        if let Some(sql) = &self.sql {
+            arguments.extend(["--sql".into(), sql.clone()]);
         }
         if let Some(stunt) = self.stunt {
             arguments.extend(["--stunt".into(), format!("{stunt:?}").to_lowercase()]);
@@ -246,8 +262,8 @@ impl Participant {
             }
             match self.use_database(&db).await {
                 Ok(0) => {}
-                Ok(rows) => {
-                    say("trouble dirty", &format!("`{}` has {rows} rows already", db.name()));
+                Ok(traces) => {
+                    say("trouble dirty", &format!("`{}` has {traces} traces of others", db.name()));
                     is_well = false;
                 }
                 Err(error) => {
@@ -297,13 +313,20 @@ impl Participant {
         }
     }
 
-    /// Writes into the database; gives how many rows somebody else had written.
+    /// Writes into the database; gives how many rows or tables in it are not the template's.
     async fn use_database(&self, db: &TestDb) -> pgharness::Result<i64> {
         let mut connection = db.connection().await?;
-        let rows: i64 = query_scalar("select count(*) from mark").fetch_one(&mut connection).await?;
+        let (oid, traces): (i64, i64) = query_as(TRACES).fetch_one(&mut connection).await?;
+        say("id", &oid.to_string());
         let pid = std::process::id();
-        let insert = format!("insert into mark select {pid} from generate_series(1, 50)");
-        connection.execute(AssertSqlSafe(insert)).await?;
+        let write = format!(
+            "insert into mark select {pid} from generate_series(1, 50);
+             delete from seeded where n % 50 = 0; update seeded set text = 'changed' where n % 50 = 1"
+        );
+        connection.execute(AssertSqlSafe(write)).await?;
+        if let Some(sql) = &self.sql {
+            connection.execute(AssertSqlSafe(sql.clone())).await?;
+        }
         if self.cluster {
             for sql in [
                 "create role worker login",
@@ -316,7 +339,7 @@ impl Participant {
                 connection.execute(sql).await?;
             }
         }
-        Ok(rows)
+        Ok(traces)
     }
 }
 
@@ -344,6 +367,7 @@ impl Story {
             let Some((what, rest)) = line.split_once(' ') else { continue };
             match (what, rest.split_once(' ')) {
                 ("server", _) => story.servers.push(rest.to_owned()),
+                ("id", _) => story.ids.extend(rest.parse::<u32>()),
                 ("kept", _) => story.kept.push(rest.to_owned()),
                 ("first", _) => story.first_ms = rest.parse().ok(),
                 ("databases", _) => story.databases = rest.parse().unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! Building a template: under another name, by one process, and published by a rename.
 
 use super::drops::drop_whole;
+use super::keep::Kept;
 use super::name::{DIGEST_DIGITS, DatabaseName};
 use super::original::Original;
 use super::prepared::Prepared;
@@ -21,46 +22,65 @@ use std::time::SystemTime;
 /// A template that is there.
 #[derive(Clone, Debug)]
 pub(super) struct Built {
-    pub(super) digest: String,
     pub(super) replay: Replay,
     pub(super) size_mib: u64,
+}
+
+impl Built {
+    /// What is said about a clone that is for the test `test`, and what cloning lost; then a query of what is to be
+    /// known of it.
+    pub(super) fn finishing_touches(&self, name: &str, test: &str) -> String {
+        let comment = Kept { test: test.to_owned(), since_ms: None }.sql(name);
+        let facts = format!(
+            "select oid::int8, pg_current_xact_id()::xid::text::int8, pg_current_wal_insert_lsn()::text
+             from pg_database where datname = {}",
+            quote_literal(name)
+        );
+        self.replay.sql(name).chain([comment, facts]).collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// A template's last use is written down when the last note is older than this.
 const USE_NOTE_SECONDS: u64 = 3600;
 
-/// Finds the template on the server, or builds it.
-pub(super) async fn find_or_build(work: &Work, prepared: &Arc<Prepared>) -> Result<Built> {
-    let server = work.server();
-    if !prepared.has_own_server() && remembers_own_server(&server, prepared) {
+/// The digest in the names of what is made of a template on a server of this version.
+///
+/// # Errors
+/// It is remembered that the template needs a server of its own.
+pub(super) fn digest(work: &Work, prepared: &Prepared) -> Result<String> {
+    if !prepared.has_own_server() && remembers_own_server(&work.server(), prepared) {
         prepared.want_own_server();
         return Err(needs_own_server());
     }
-    let digest = Hasher::new("template")
+    let hasher = Hasher::new("template")
         .field("sources", prepared.source_digest().bytes())
-        .field("server", &work.server_version)
-        .finish()
-        .short(DIGEST_DIGITS);
-    let name = DatabaseName::Template { digest: digest.clone() }.to_string();
+        .field("server", &work.facts.borrow().version);
+    Ok(hasher.finish().short(DIGEST_DIGITS))
+}
+
+/// Finds the template with this digest on the server, or builds it.
+pub(super) async fn find_or_build(work: &Work, prepared: &Arc<Prepared>, digest: &str) -> Result<Built> {
+    let server = work.server();
+    let name = DatabaseName::Template { digest: digest.to_owned() }.to_string();
     // First: what is found is there to stay. The session lives as long as we do, or we come here again.
-    use_template(&mut *work.control().await, &digest).await?;
+    use_template(&mut *work.control().await?, digest).await?;
     // The fast path takes no lock, since a name that exists is complete, and no connection of its own.
-    if let Some(built) = find(&mut *work.control().await, &digest, &name).await? {
+    if let Some(built) = find(&mut *work.control().await?, &name).await? {
         return Ok(built);
     }
     let mut control = work.connect().await?;
-    let lock = BuildLock::take(&server, &mut control, &digest).await?;
+    let lock = BuildLock::take(&server, &mut control, digest).await?;
     if !exists(&mut control, &name).await? {
-        build(work, prepared, &mut control, &lock, &digest).await?;
+        build(work, prepared, &mut control, &lock, digest).await?;
     }
     lock.release(&mut control).await?;
-    let built = find(&mut control, &digest, &name).await?;
+    let built = find(&mut control, &name).await?;
     let _ = control.close().await;
     built.ok_or_else(|| Error::server(format!("template `{name}` was dropped as soon as it was built")))
 }
 
 /// The template, if it is there; notes its use.
-async fn find(control: &mut PgConnection, digest: &str, name: &str) -> Result<Option<Built>> {
+async fn find(control: &mut PgConnection, name: &str) -> Result<Option<Built>> {
     let facts: Option<(i64, String)> = sqlx::query_as(
         "select pg_database_size(oid), coalesce(shobj_description(oid, 'pg_database'), '')
          from pg_database where datname = $1 and datconnlimit <> -2",
@@ -76,7 +96,7 @@ async fn find(control: &mut PgConnection, digest: &str, name: &str) -> Result<Op
     }
     let replay = Replay::read(control, name).await?;
     let size_mib = u64::try_from(bytes).unwrap_or_default() >> 20;
-    Ok(Some(Built { digest: digest.to_owned(), replay, size_mib: size_mib + 1 }))
+    Ok(Some(Built { replay, size_mib: size_mib + 1 }))
 }
 
 fn needs_own_server() -> Error {

@@ -69,6 +69,7 @@ impl Drops {
                 connection = None;
             } else {
                 drops.disown(&name);
+                work.clear_shelf(&name);
             }
             drops.pending.borrow_mut().retain(|pending| *pending != name);
         }
@@ -83,7 +84,10 @@ impl Drops {
             let Ok(mut connection) = work.connect().await else { return };
             for name in owned.keys() {
                 wait_for_sessions(&mut connection, name).await;
-                is_clean &= drop_whole(&work.server(), &mut connection, name).await.is_ok();
+                match drop_whole(&work.server(), &mut connection, name).await {
+                    Ok(()) => work.clear_shelf(name),
+                    Err(_) => is_clean = false,
+                }
             }
         }
         if is_clean {

@@ -288,16 +288,18 @@ fn run(
                 let sweep = tokio::task::spawn_local(work.clone().sweep_once());
                 loop {
                     tokio::select! {
-                        Some(request) = inbox.recv() => {
-                            tokio::task::spawn_local(work.clone().answer(request));
-                        }
+                        Some(request) = inbox.recv() => match request {
+                            // At once: at the end it counts what was given back before.
+                            Request::Return { name } => work.give_back(name),
+                            request => drop(tokio::task::spawn_local(work.clone().answer(request))),
+                        },
                         _ = rung.read(&mut byte) => break,
                     }
                 }
                 // What was asked for before the bell counts.
                 while let Ok(request) = inbox.try_recv() {
                     if let Request::Return { name } = request {
-                        work.drops.drop_later(name);
+                        work.give_back_at_end(name);
                     }
                 }
                 work.end().await;

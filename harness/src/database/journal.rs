@@ -1,9 +1,9 @@
 //! What was written to databases since they were handed out, by the server's own log.
 
+use super::facts::{Facts, LogFacts};
 use crate::error::{Error, Result};
-use crate::postgres::{Change, Effect, Log, Lsn};
+use crate::postgres::{Change, DataDir, Effect, Log, Lsn};
 use crate::server::Server;
-use sqlx::PgConnection;
 use std::collections::HashMap;
 
 /// More than this is not read for a database: making another one is quicker then. In bytes.
@@ -37,22 +37,42 @@ pub(super) struct Traces {
 }
 
 impl Journal {
-    /// The journal of a server whose files are within reach; `None` for others.
-    pub(super) async fn open(server: &Server, control: &mut PgConnection) -> Result<Option<Journal>> {
-        let Some(data) = server.data() else { return Ok(None) };
-        let (segment, page, file, position): (i64, i64, String, String) = sqlx::query_as(
-            "select pg_size_bytes(current_setting('wal_segment_size')), current_setting('wal_block_size')::int8,
-                    pg_walfile_name(pg_current_wal_insert_lsn()), pg_current_wal_insert_lsn()::text",
-        )
-        .fetch_one(control)
-        .await?;
-        let timeline = file.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        let (Some(timeline), Ok(segment), Ok(page)) = (timeline, u64::try_from(segment), u64::try_from(page))
-        else {
-            return Ok(None);
-        };
-        let log = Log::open(data.join("pg_wal"), segment, page, timeline, Lsn::parse(&position)?);
-        Ok(log.map(|log| Journal { log, watched: HashMap::new() }))
+    /// The journal of a server whose files are within reach; `None` for others, and for versions of the log that are
+    /// not known.
+    pub(super) fn open(server: &Server, facts: &Facts) -> Option<Journal> {
+        let LogFacts { timeline, segment, page } = facts.log?;
+        // Where it begins is known when something is watched.
+        let log = Log::open(server.data()?.join("pg_wal"), segment, page, timeline, Lsn::default())?;
+        Some(Journal { log, watched: HashMap::new() })
+    }
+
+    /// Where to begin with a database that nobody was given since the place `since`: there, or at the last checkpoint
+    /// where the log before that is gone, or is too long. Then it is its name that nobody came to it by, as with any
+    /// clone that is made ahead.
+    pub(super) fn beginning(&self, server: &Server, since: Lsn) -> Lsn {
+        let checkpoint = server.data().and_then(|data| DataDir::at(data).checkpoint().ok());
+        match checkpoint {
+            Some(checkpoint) if !self.log.has(since) || checkpoint.since(since) > READ_MAX / 2 => {
+                since.max(checkpoint)
+            }
+            _ => since,
+        }
+    }
+
+    /// Whether nothing is watched.
+    pub(super) fn is_idle(&self) -> bool {
+        self.watched.is_empty()
+    }
+
+    /// The place up to which it was read, if nothing was written to the database before that since it is watched.
+    pub(super) fn clean_until(&self, database: u32) -> Option<Lsn> {
+        let written = self.watched.get(&database)?;
+        written.relations.is_empty().then(|| self.log.position())
+    }
+
+    /// The place up to which it was read.
+    pub(super) fn position(&self) -> Lsn {
+        self.log.position()
     }
 
     /// Watches the database with this object id from the place `since` on, before which nothing concerns it.
@@ -88,7 +108,11 @@ impl Journal {
         Ok(())
     }
 
-    fn read_until(&mut self, end: Lsn) -> Result<()> {
+    /// Reads on.
+    ///
+    /// # Errors
+    /// As [`written`](Journal::written).
+    pub(super) fn read_until(&mut self, end: Lsn) -> Result<()> {
         let Journal { log, watched } = self;
         let read = match end.since(log.position()) {
             length if length > READ_MAX => {

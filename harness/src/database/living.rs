@@ -1,5 +1,6 @@
 //! Moving to another server when one dies.
 
+use super::facts::Facts;
 use super::host::thread_ended;
 use super::work::Work;
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A request that meets so many dying servers in a row is refused.
-pub(super) const LOST_MAX: u64 = 4;
+const LOST_MAX: u64 = 4;
 
 impl Work {
     /// Does it, and again on another server if this one dies meanwhile.
@@ -34,10 +35,16 @@ impl Work {
 
     /// After the loss of the control connection: another one, to another server if this one is dead.
     async fn recover(&self) -> Result<()> {
-        let mut control = self.control.lock().await;
-        if self.server().obituary().is_none() && control.ping().await.is_ok() {
+        let mut slot = self.control.lock().await;
+        if self.server().obituary().is_none() {
+            let is_there = match slot.as_mut() {
+                Some(control) => control.ping().await.is_ok(),
+                None => self.connect().await.is_ok(),
+            };
             // Another task was here before us, or only one connection was lost.
-            return Ok(());
+            if is_there {
+                return Ok(());
+            }
         }
         let dead = self.server();
         let (server, mut fresh) = open_control(&self.backend, dead.clone()).await?;
@@ -45,30 +52,62 @@ impl Work {
         if server.base() != dead.base() {
             // They went with the server's data.
             self.drops.disown_all();
+            self.forget_shelf();
         }
         self.stocks.borrow_mut().clear();
-        self.loans.renew(&server, &mut fresh).await?;
+        let facts = Facts::ask(&server, &mut fresh).await?;
+        self.loans.renew(&server, &facts);
         self.looker.forget_server().await;
+        *self.facts.borrow_mut() = facts;
         *self.server.borrow_mut() = server;
-        *control = fresh;
+        *slot = Some(fresh);
         Ok(())
     }
 }
 
-/// Takes a lease on the server; gives how many connections the server takes, and its version.
-pub(super) async fn introduce(server: &Server, control: &mut PgConnection) -> Result<(Lease, (i32, String))> {
-    let lease = server.leases().take(control).await?;
-    let facts = sqlx::query_as(
-        "select current_setting('max_connections')::int, current_setting('server_version_num')",
-    );
-    Ok((lease, facts.fetch_one(control).await?))
+/// Who we are on a server, and what we know of it.
+pub(super) struct Introduction {
+    pub(super) server: Server,
+    pub(super) lease: Lease,
+    pub(super) facts: Facts,
+    /// `None`: it was not needed so far.
+    pub(super) control: Option<PgConnection>,
+}
+
+impl Introduction {
+    /// Takes a lease on `server`, or on its successor if it is dead. Where others noted what is to be known, nobody
+    /// connects to it for that.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub(super) async fn to(backend: &Arc<dyn Backend>, mut server: Server) -> Result<Introduction> {
+        if server.seems_up()
+            && let Some(facts) = Facts::noted(&server)
+            && let Some(lease) = server.leases().take_without_session()?
+        {
+            return Ok(Introduction { server, lease, facts, control: None });
+        }
+        let mut lost = 0;
+        loop {
+            let (living, mut control) = open_control(backend, server).await?;
+            server = living;
+            let introduced = async {
+                let lease = server.leases().take(&mut control).await?;
+                Ok((lease, Facts::ask(&server, &mut control).await?))
+            };
+            match introduced.await {
+                Ok((lease, facts)) => {
+                    return Ok(Introduction { server, lease, facts, control: Some(control) });
+                }
+                Err(error) if lost < LOST_MAX && is_lost_connection(&error) => lost += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
 /// Connects to `server`, or to its successor if it is dead.
-pub(super) async fn open_control(
-    backend: &Arc<dyn Backend>,
-    mut server: Server,
-) -> Result<(Server, PgConnection)> {
+async fn open_control(backend: &Arc<dyn Backend>, mut server: Server) -> Result<(Server, PgConnection)> {
     let mut lost = 0;
     loop {
         match connect_patiently(&server).await {
@@ -103,7 +142,7 @@ async fn connect_patiently(server: &Server) -> Result<PgConnection> {
 }
 
 /// Whether the connection, not the statement, is what failed.
-pub(super) fn is_lost_connection(error: &Error) -> bool {
+fn is_lost_connection(error: &Error) -> bool {
     use std::error::Error as _;
     if matches!(error.sqlstate().as_deref(), Some("57P01" | "57P02" | "57P03")) {
         return true;

@@ -1,6 +1,8 @@
 //! The makers of clones: for tests that wait, else ahead of need.
 
+use super::build::Built;
 use super::name::DatabaseName;
+use super::shelf::{Shelf, State};
 use super::stock::{Handed, Order, Stock};
 use super::work::Work;
 use crate::env;
@@ -56,12 +58,13 @@ impl Stock {
         slot: &mut Option<PgConnection>,
         order: &Order,
     ) -> Result<Handed> {
+        let built = self.built(work).await?;
         let connection = self.connection(work, slot).await?;
         self.wait_for_room(work, connection).await?;
         let name = work.claimed_name();
         self.create(connection, &name).await.inspect_err(|error| work.is_refused(&name, error))?;
         work.drops.own(&name);
-        let sql = self.finishing_touches(&name, order).collect::<Vec<_>>().join("; ");
+        let sql = built.finishing_touches(&name, &order.test);
         match sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await {
             Ok(facts) => {
                 self.lend(work, order, &name, &facts);
@@ -76,9 +79,10 @@ impl Stock {
 
     /// Makes a clone ahead of need, unless there are enough, or others make some. Says whether it did.
     async fn make_ahead(&self, work: &Rc<Work>, slot: &mut Option<PgConnection>, place: i32) -> Result<bool> {
-        if self.ready.borrow().len() >= self.ahead {
+        if work.ends.get() || self.has_enough(work) {
             return Ok(false);
         }
+        let _busy = work.busy();
         let connection = self.connection(work, slot).await?;
         let is_ours: bool = sqlx::query_scalar("select pg_try_advisory_lock($1, $2)")
             .bind(MAKER_LOCK)
@@ -98,19 +102,58 @@ impl Stock {
     }
 
     async fn make_ready(&self, work: &Rc<Work>, connection: &mut PgConnection) -> Result<bool> {
-        *self.ready.borrow_mut() = self.list_ready(connection).await?;
-        let enough = self.ready.borrow().len() >= self.ahead;
-        if enough || self.admit(work, connection).await.is_err() {
+        let built = self.built(work).await?;
+        let shelf = work.shelf();
+        if shelf.is_none() {
+            *self.ready.borrow_mut() = self.list_ready(connection).await?;
+        }
+        if self.has_enough(work) || self.admit(work, connection).await.is_err() {
             return Ok(false);
+        }
+        if let Some(shelf) = shelf {
+            return self.make_shelved(work, connection, &built, &shelf).await.map(|()| true);
         }
         let maker = work.lease.owner().clone();
         let number = work.next_number();
-        let name = DatabaseName::Ready { digest: self.built.digest.clone(), maker, number }.to_string();
+        let name = DatabaseName::Ready { digest: self.digest.clone(), maker, number }.to_string();
         self.create(connection, &name).await?;
         self.ready.borrow_mut().push_back(name);
         Ok(true)
     }
 
+    /// Makes a clone and puts it on the shelf.
+    async fn make_shelved(
+        &self,
+        work: &Work,
+        connection: &mut PgConnection,
+        built: &Built,
+        shelf: &Shelf,
+    ) -> Result<()> {
+        let name = work.claimed_name();
+        self.create(connection, &name).await.inspect_err(|error| work.is_refused(&name, error))?;
+        work.drops.own(&name);
+        let sql = built.finishing_touches(&name, "none so far");
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+        if let Some(label) = self.label(&rows) {
+            shelf.put(&name, State::Ready, &label)?;
+            work.drops.disown(&name);
+        }
+        Ok(())
+    }
+
+    /// Whether there are as many clones as should be, without asking the server.
+    pub(super) fn has_enough(&self, work: &Work) -> bool {
+        let ready = match work.shelf() {
+            Some(shelf) => {
+                let count = shelf.count(&self.digest);
+                count.ready + count.returned
+            }
+            None => self.ready.borrow().len(),
+        };
+        ready >= self.ahead
+    }
+
+    /// By now the template's size is known: by its label, or because it was built.
     async fn connection<'a>(
         &self,
         work: &Rc<Work>,
@@ -118,7 +161,7 @@ impl Stock {
     ) -> Result<&'a mut PgConnection> {
         if slot.is_none() {
             let mut connection = work.connect().await?;
-            if self.built.size_mib >= LARGE_MIB {
+            if self.mib.get() >= LARGE_MIB {
                 // The kernel copies, or has the clone share its blocks with the template.
                 copy_files_by(&mut connection, "clone").await?;
             }
@@ -154,7 +197,8 @@ impl Stock {
         )))
         .fetch_one(connection)
         .await?;
-        space.admit(self.built.size_mib, u64::try_from(databases).unwrap_or_default() * self.built.size_mib)
+        let size_mib = self.built(work).await?.size_mib;
+        space.admit(size_mib, u64::try_from(databases).unwrap_or_default() * size_mib)
     }
 
     /// Waits while the room is taken by databases that are about to be dropped.

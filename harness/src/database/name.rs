@@ -16,7 +16,7 @@ pub(crate) enum DatabaseName {
     /// `pgh_r_<digest>_<owner>_<n>`: a clone of that template made ahead; complete as soon as it can be seen, so
     /// that anybody may claim it even when its maker is dead.
     Ready { digest: String, maker: OwnerId, number: u64 },
-    /// `pgh_c_<owner>_<n>`: a clone in use.
+    /// `pgh_c_<owner>_<n>`: a clone in use by its owner; or by whoever the shelf says, if it has a file there.
     Claimed { owner: OwnerId, number: u64 },
 }
 

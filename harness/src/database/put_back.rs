@@ -31,24 +31,32 @@ pub(super) struct Loan {
     pub(super) oid: u32,
     /// A transaction: what rows later ones made are not the template's.
     pub(super) mark: u32,
+    /// The place in the log before which nothing concerns it.
+    pub(super) since: Lsn,
     pub(super) uses: u32,
 }
 
-/// A database that was put back, and the connection with which that was done.
+/// A database that was put back, and a connection to it if one was needed.
 pub(super) struct Spare {
     pub(super) name: String,
     pub(super) oid: u32,
     pub(super) mark: u32,
     pub(super) uses: u32,
-    pub(super) connection: PgConnection,
+    pub(super) connection: Option<PgConnection>,
 }
 
 /// Puts the database `name` back, under another name: whoever still has the old one must not meet the next test.
+/// `is_connected`: with a connection to it in any case.
 ///
 /// # Errors
 /// Something else than rows changed, or may have, or it is not worth it. Then the database is to be dropped, by the
 /// name that it has by then.
-pub(super) async fn put_back(work: &Work, name: &mut String, loan: Loan) -> Result<Spare> {
+pub(super) async fn put_back(
+    work: &Work,
+    name: &mut String,
+    loan: Loan,
+    is_connected: bool,
+) -> Result<Spare> {
     if loan.uses >= USES_MAX {
         return Err(unfit("it was put back often enough"));
     }
@@ -74,11 +82,14 @@ pub(super) async fn put_back(work: &Work, name: &mut String, loan: Loan) -> Resu
     let written = work.loans.written(loan.oid, verdict.end)?;
     let original = loan.stock.original(&server)?;
     let plan = Plan::of(&original, &written)?;
-    let mut connection = server.connect(name).await?;
+    let mut connection = None;
     let mut mark = loan.mark;
-    if !plan.is_empty() {
+    if !plan.is_empty() || is_connected {
+        connection = Some(server.connect(name).await?);
+    }
+    if let Some(connection) = connection.as_mut().filter(|_| !plan.is_empty()) {
         let end;
-        (mark, end) = plan.carry_out(&mut connection, mark, &server).await?;
+        (mark, end) = plan.carry_out(connection, mark, &server).await?;
         work.loans.clear(loan.oid, end)?;
     }
     Ok(Spare { name: name.clone(), oid: loan.oid, mark, uses: loan.uses + 1, connection })

@@ -1,27 +1,29 @@
 //! The clones of one template: those that are ready, those that were put back, and the tests that wait for one.
 
-use super::build::Built;
-use super::keep::Kept;
+use super::build::{self, Built};
 use super::name::DatabaseName;
 use super::original::Original;
+use super::prepared::Prepared;
 use super::put_back::{Loan, Spare};
+use super::shelf::Label;
 use super::work::Work;
 use crate::env;
 use crate::error::{Error, Result};
-use crate::ident::{quote_ident, quote_literal};
+use crate::ident::quote_ident;
 use crate::postgres::Lsn;
 use crate::server::Server;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 
 /// On two cores a third maker gains nothing.
 const MAKERS: i32 = 2;
 /// So many databases that were put back wait for their next test; each has a connection open.
-const SPARES_MAX: usize = 8;
+pub(super) const SPARES_MAX: usize = 8;
 
 /// See [`Stock::is_about_to_return`].
 const RETURNING_MIN: usize = 2;
@@ -44,26 +46,32 @@ pub(super) struct Handed {
 
 /// The clones of one template.
 pub(super) struct Stock {
-    pub(super) built: Built,
+    pub(super) digest: String,
+    template: Arc<Prepared>,
+    built: tokio::sync::OnceCell<Rc<Built>>,
     pub(super) ahead: usize,
     /// Names that were there at the last look; somebody else may have claimed them since.
     pub(super) ready: RefCell<VecDeque<String>>,
     waiting: RefCell<VecDeque<Waiter>>,
     pub(super) wake: Notify,
     makers_run: Cell<bool>,
-    spares: RefCell<Vec<Spare>>,
+    pub(super) spares: RefCell<Vec<Spare>>,
     /// How many are being put back.
     returning: Cell<usize>,
     original: OnceCell<Rc<Original>>,
+    /// The template's size, as far as it is known.
+    pub(super) mib: Cell<u64>,
 }
 
 impl Stock {
     /// # Errors
     /// What the environment asks for is no number.
-    pub(super) fn of(built: Built) -> Result<Stock> {
+    pub(super) fn of(template: Arc<Prepared>, digest: String) -> Result<Stock> {
         let ahead = env::AHEAD.number()?.unwrap_or(4);
         Ok(Stock {
-            built,
+            digest,
+            template,
+            built: tokio::sync::OnceCell::new(),
             ahead: usize::try_from(ahead).unwrap_or(usize::MAX),
             ready: RefCell::default(),
             waiting: RefCell::default(),
@@ -72,11 +80,25 @@ impl Stock {
             spares: RefCell::default(),
             returning: Cell::new(0),
             original: OnceCell::new(),
+            mib: Cell::new(0),
         })
     }
 
     pub(super) fn template_name(&self) -> String {
-        DatabaseName::Template { digest: self.built.digest.clone() }.to_string()
+        DatabaseName::Template { digest: self.digest.clone() }.to_string()
+    }
+
+    /// The template on the server, which is built when it is not there yet. Who gets a clone that is there need not ask.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub(super) async fn built(&self, work: &Work) -> Result<Rc<Built>> {
+        let built = self.built.get_or_try_init(async || {
+            let built = build::find_or_build(work, &self.template, &self.digest).await?;
+            self.mib.set(built.size_mib);
+            Ok::<_, Error>(Rc::new(built))
+        });
+        Ok(built.await?.clone())
     }
 
     /// What the template is like at first.
@@ -87,7 +109,7 @@ impl Stock {
         if let Some(original) = self.original.get() {
             return Ok(original.clone());
         }
-        let read = Rc::new(Original::read(server, &self.built.digest)?);
+        let read = Rc::new(Original::read(server, &self.digest)?);
         Ok(self.original.get_or_init(|| read).clone())
     }
 
@@ -98,8 +120,17 @@ impl Stock {
             return Ok(self.hand_out_again(work, spare));
         }
         if !(order.is_recycled && self.is_about_to_return()) {
-            let claimed = self.claim_ready(work, &order).await?;
-            self.start_makers(work);
+            let claimed = match work.shelf() {
+                Some(shelf) => self.claim_shelved(work, &shelf, &order).await,
+                None => self.claim_ready(work, &order).await?,
+            };
+            // Before anybody waits: whether it can be built is told to whoever asks first.
+            if claimed.is_none() {
+                self.built(work).await?;
+            }
+            if claimed.is_none() || !self.has_enough(work) {
+                self.start_makers(work);
+            }
             if let Some(handed) = claimed {
                 self.wake.notify_waiters();
                 return Ok(handed);
@@ -131,10 +162,11 @@ impl Stock {
         waiting.remove(place)
     }
 
-    fn hand_out_again(self: &Rc<Self>, work: &Rc<Work>, spare: Spare) -> Handed {
+    pub(super) fn hand_out_again(self: &Rc<Self>, work: &Rc<Work>, spare: Spare) -> Handed {
         let Spare { name, oid, mark, uses, connection } = spare;
-        work.loans.lend(&name, Loan { stock: self.clone(), oid, mark, uses });
-        Handed { name, connection: Some(connection) }
+        let since = work.loans.clean_until(oid).unwrap_or_default();
+        work.loans.lend(&name, Loan { stock: self.clone(), oid, mark, since, uses });
+        Handed { name, connection }
     }
 
     /// A database is about to be put back.
@@ -168,17 +200,9 @@ impl Stock {
         }
     }
 
-    /// Ends the connections to databases that were put back.
-    pub(super) async fn close_spares(&self) {
-        let spares = self.spares.take();
-        for spare in spares {
-            // The server ends it too when the socket goes.
-            let _ = spare.connection.close().await;
-        }
-    }
-
     async fn claim_ready(self: &Rc<Self>, work: &Rc<Work>, order: &Order) -> Result<Option<Handed>> {
-        let mut control = work.control().await;
+        let built = self.built(work).await?;
+        let mut control = work.control().await?;
         let mut looked = false;
         loop {
             let candidate = self.ready.borrow_mut().pop_front();
@@ -194,11 +218,7 @@ impl Stock {
             // One message, one transaction: the clone is ours, named, and equal to its template, or untouched.
             let rename =
                 format!("alter database {} rename to {}", quote_ident(&candidate), quote_ident(&name));
-            let sql = [rename]
-                .into_iter()
-                .chain(self.finishing_touches(&name, order))
-                .collect::<Vec<_>>()
-                .join("; ");
+            let sql = format!("{rename}; {}", built.finishing_touches(&name, &order.test));
             // All rows, since the first comes before the commit.
             match sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *control).await {
                 Ok(facts) => {
@@ -219,34 +239,28 @@ impl Stock {
         }
     }
 
-    /// What is said about a clone when it is handed out, and what cloning lost; then a query of what
-    /// [`lend`](Stock::lend) needs.
-    pub(super) fn finishing_touches(&self, name: &str, order: &Order) -> impl Iterator<Item = String> {
-        let comment = Kept { test: order.test.clone(), since_ms: None }.sql(name);
-        let facts = format!(
-            "select oid::int8, pg_current_xact_id()::xid::text::int8, pg_current_wal_insert_lsn()::text
-             from pg_database where datname = {}",
-            quote_literal(name)
-        );
-        self.built.replay.sql(name).chain([comment, facts])
-    }
-
     /// Has a database put back when it is returned, if that can be.
     pub(super) fn lend(self: &Rc<Self>, work: &Rc<Work>, order: &Order, name: &str, facts: &[PgRow]) {
-        let Some(facts) = facts.last() else { return };
-        let number = |place: usize| facts.try_get::<i64, _>(place).ok().and_then(|id| u32::try_from(id).ok());
-        let since = facts.try_get::<&str, _>(2).ok().and_then(|place| Lsn::parse(place).ok());
-        if let (true, Some(oid), Some(mark), Some(since)) = (order.is_recycled, number(0), number(1), since)
-            && work.loans.watch(oid, since)
+        if let (true, Some(label)) = (order.is_recycled, self.label(facts))
+            && work.loans.watch(label.oid, label.since)
         {
-            work.loans.lend(name, Loan { stock: self.clone(), oid, mark, uses: 0 });
+            let Label { oid, mark, since, uses, .. } = label;
+            work.loans.lend(name, Loan { stock: self.clone(), oid, mark, since, uses });
         }
+    }
+
+    /// What is to be known of a new clone, by the answer to its [`finishing_touches`](Built::finishing_touches).
+    pub(super) fn label(&self, facts: &[PgRow]) -> Option<Label> {
+        let facts = facts.last()?;
+        let number = |place: usize| facts.try_get::<i64, _>(place).ok().and_then(|id| u32::try_from(id).ok());
+        let since = Lsn::parse(facts.try_get(2).ok()?).ok()?;
+        Some(self.new_label(number(0)?, number(1)?, since, 0))
     }
 
     pub(super) async fn list_ready(&self, control: &mut PgConnection) -> Result<VecDeque<String>> {
         let names: Vec<String> =
             sqlx::query_scalar("select datname::text from pg_database where starts_with(datname::text, $1) and datconnlimit <> -2")
-                .bind(DatabaseName::ready_prefix(&self.built.digest))
+                .bind(DatabaseName::ready_prefix(&self.digest))
                 .fetch_all(control)
                 .await?;
         Ok(names.into())

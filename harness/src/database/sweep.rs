@@ -5,10 +5,12 @@ use super::keep::Kept;
 use super::keepsake;
 use super::name::{DatabaseName, PREFIX};
 use super::original::Original;
+use super::shelf::Shelf;
 use crate::error::Result;
 use crate::server::{OwnerId, Server};
 use sqlx::PgConnection;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// A process sweeps when nobody did for so long: under a runner that starts one per test, most need not.
@@ -71,6 +73,7 @@ pub(super) async fn sweep(server: &Server, control: &mut PgConnection) -> Result
     for owner in owners {
         sweep_owner(server, control, &owner).await?;
     }
+    drop_lent(server, control).await?;
     keepsake::limit(server, control, None).await?;
     drop_old_templates(server, control, &databases).await
 }
@@ -87,7 +90,9 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
             }
             DatabaseName::Base { .. } | DatabaseName::Ready { .. } | DatabaseName::Template { .. } => false,
         };
-        if !is_its || database.is_kept() {
+        // On the shelf it has outlived its maker, and its file says what is to become of it.
+        let is_shelved = || Shelf::of(server).is_some_and(|shelf| shelf.has(&database.text));
+        if !is_its || database.is_kept() || is_shelved() {
             continue;
         }
         // On a server that others reach over a network an owner may have lost no more than its lease: whoever
@@ -106,12 +111,28 @@ async fn sweep_owner(server: &Server, control: &mut PgConnection, owner: &OwnerI
     }
 }
 
+/// Drops databases from the shelf whose holders died with them.
+async fn drop_lent(server: &Server, control: &mut PgConnection) -> Result<()> {
+    let Some(shelf) = Shelf::of(server) else { return Ok(()) };
+    shelf.tidy();
+    let lent = shelf.take_condemned(|_, _| false);
+    let databases = if lent.is_empty() { Vec::new() } else { list(control).await? };
+    for place in lent {
+        let is_kept = databases.iter().any(|database| database.text == place.name && database.is_kept());
+        if is_kept || drop_whole(server, control, &place.name).await.is_ok() {
+            place.clear();
+        }
+    }
+    Ok(())
+}
+
 async fn drop_old_templates(server: &Server, control: &mut PgConnection, databases: &[Listed]) -> Result<()> {
     let mut templates: Vec<(u64, &str, &str)> = databases
         .iter()
         .filter_map(|database| match &database.name {
             DatabaseName::Template { digest } => {
-                Some((last_use(&database.comment), digest.as_str(), database.text.as_str()))
+                let used = last_use(&database.comment).max(noted_use(server, digest));
+                Some((used, digest.as_str(), database.text.as_str()))
             }
             _ => None,
         })
@@ -120,7 +141,8 @@ async fn drop_old_templates(server: &Server, control: &mut PgConnection, databas
     let mut living: Vec<&str> = templates.iter().take(TEMPLATES_MAX).map(|(_, digest, _)| *digest).collect();
     for (_, digest, name) in templates.iter().skip(TEMPLATES_MAX) {
         let key = use_key(digest);
-        if !try_lock(control, key).await? {
+        let is_used = Shelf::of(server).is_some_and(|shelf| shelf.is_used(digest));
+        if is_used || !try_lock(control, key).await? {
             living.push(digest);
             continue;
         }
@@ -137,6 +159,15 @@ async fn drop_old_templates(server: &Server, control: &mut PgConnection, databas
             let _ = drop_database(control, &database.text).await;
         }
     }
+    let Some(shelf) = Shelf::of(server) else { return Ok(()) };
+    // One that was put there since the templates were listed may be of a newer one.
+    let was_listed = |name: &str| databases.iter().any(|database| database.text == name);
+    let unwanted = |name: &str, digest: &str| !living.contains(&digest) && was_listed(name);
+    for place in shelf.take_condemned(|name, label| unwanted(name, &label.digest)) {
+        if drop_whole(server, control, &place.name).await.is_ok() {
+            place.clear();
+        }
+    }
     Ok(())
 }
 
@@ -146,6 +177,23 @@ pub(super) async fn use_template(control: &mut PgConnection, digest: &str) -> Re
     let lock = sqlx::query("select pg_advisory_lock_shared($1, $2)").bind(USE_LOCK).bind(use_key(digest));
     lock.execute(control).await?;
     Ok(())
+}
+
+/// Notes that a template is used now by somebody who got a clone from the shelf, and has no session.
+pub(super) fn note_use(server: &Server, digest: &str) {
+    // Without the note it is only swept sooner.
+    let _ = use_note(server, digest).map(|note| std::fs::write(note, ""));
+}
+
+/// When that was, in seconds since 1970.
+fn noted_use(server: &Server, digest: &str) -> u64 {
+    let noted = use_note(server, digest).and_then(|note| std::fs::metadata(note).ok()?.modified().ok());
+    noted.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).map_or(0, |time| time.as_secs())
+}
+
+/// Beside what was recorded of the template, and forgotten with it.
+fn use_note(server: &Server, digest: &str) -> Option<PathBuf> {
+    Some(server.data()?.join(format!("pgharness.{digest}.used")))
 }
 
 /// The second key of a template's lock. Two templates with one key only live longer.

@@ -1,14 +1,16 @@
 //! What the background thread does for its process: claiming, keeping and returning databases.
 
 use super::drops::Drops;
+use super::facts::Facts;
 use super::host::{Claimed, Request};
 use super::keep::Kept;
-use super::living::{LOST_MAX, introduce, is_lost_connection, open_control};
+use super::living::Introduction;
 use super::loans::Loans;
 use super::look::Looker;
 use super::name::DatabaseName;
 use super::prepared::Prepared;
-use super::put_back::put_back;
+use super::put_back::{Loan, put_back};
+use super::shelf::Place;
 use super::stock::{Handed, Order, Stock};
 use super::{build, sweep};
 use crate::error::{Error, Result};
@@ -19,7 +21,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{MappedMutexGuard, MutexGuard, Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// A connection of a pool that a test gets; see [`Work::open`].
 pub(super) const POOL_CONNECTIONS_MAX: u32 = 5;
@@ -33,22 +35,39 @@ pub(super) struct Work {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) server: RefCell<Server>,
     pub(super) lease: Lease,
-    pub(super) server_version: String,
-    pub(super) control: tokio::sync::Mutex<PgConnection>,
+    pub(super) facts: RefCell<Facts>,
+    /// `None`: it was not needed so far.
+    pub(super) control: tokio::sync::Mutex<Option<PgConnection>>,
     requests: mpsc::UnboundedSender<Request>,
-    pub(super) stocks: RefCell<HashMap<String, Rc<tokio::sync::OnceCell<Rc<Stock>>>>>,
+    pub(super) stocks: RefCell<HashMap<String, Rc<Stock>>>,
     pub(super) drops: Drops,
     pub(super) loans: Loans,
     pub(super) looker: Looker,
-    /// How many databases are being put back.
-    returning: Cell<usize>,
-    returned: Notify,
+    /// Those from the shelf that we have.
+    pub(super) places: RefCell<HashMap<String, Place>>,
+    /// The only one that this process ever had: it is put back when there is a second, else left to others.
+    pub(super) resting: RefCell<Option<(String, Loan)>>,
+    handed: Cell<u64>,
+    /// How much is being done that is to be done before the process ends.
+    pending: Cell<usize>,
+    done: Notify,
     numbers: Cell<u64>,
     /// Bounds how many databases this process uses at a time: each may open a pool.
     live: Arc<Semaphore>,
     is_overdrawn: Cell<bool>,
     in_use: Arc<()>,
     pub(super) ends: Cell<bool>,
+}
+
+/// Work that is to be done before the process ends.
+pub(super) struct Busy(Rc<Work>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let Busy(work) = self;
+        work.pending.set(work.pending.get() - 1);
+        work.done.notify_one();
+    }
 }
 
 impl Work {
@@ -58,33 +77,26 @@ impl Work {
         requests: mpsc::UnboundedSender<Request>,
         in_use: Arc<()>,
     ) -> Result<Work> {
-        let mut server = server;
-        let mut lost = 0;
-        let (mut control, lease, (connections, server_version)) = loop {
-            let (living, mut control) = open_control(&backend, server).await?;
-            server = living;
-            match introduce(&server, &mut control).await {
-                Ok((lease, facts)) => break (control, lease, facts),
-                Err(error) if lost < LOST_MAX && is_lost_connection(&error) => lost += 1,
-                Err(error) => return Err(error),
-            }
-        };
-        let for_tests = u32::try_from(connections).unwrap_or(100).saturating_sub(OTHER_CONNECTIONS);
+        let Introduction { server, lease, facts, control } = Introduction::to(&backend, server).await?;
+        let for_tests = u32::try_from(facts.connections_max).unwrap_or(100).saturating_sub(OTHER_CONNECTIONS);
         let databases_max = (for_tests / POOL_CONNECTIONS_MAX).max(4) as usize;
-        let loans = Loans::of(&server, &mut control).await?;
+        let loans = Loans::of(&server, &facts);
         Ok(Work {
             backend,
             server: RefCell::new(server),
             lease,
-            server_version,
+            facts: RefCell::new(facts),
             control: tokio::sync::Mutex::new(control),
             requests,
             stocks: RefCell::default(),
             drops: Drops::default(),
             loans,
             looker: Looker::default(),
-            returning: Cell::new(0),
-            returned: Notify::new(),
+            places: RefCell::default(),
+            resting: RefCell::default(),
+            handed: Cell::new(0),
+            pending: Cell::new(0),
+            done: Notify::new(),
             numbers: Cell::new(0),
             live: Arc::new(Semaphore::new(databases_max)),
             is_overdrawn: Cell::new(false),
@@ -104,8 +116,21 @@ impl Work {
     }
 
     /// The control connection, for short statements.
-    pub(super) async fn control(&self) -> tokio::sync::MutexGuard<'_, PgConnection> {
-        self.control.lock().await
+    ///
+    /// # Errors
+    /// It is not open yet, and the server does not answer.
+    pub(super) async fn control(&self) -> Result<MappedMutexGuard<'_, PgConnection>> {
+        let mut slot = self.control.lock().await;
+        if slot.is_none() {
+            *slot = Some(self.connect().await?);
+        }
+        MutexGuard::try_map(slot, Option::as_mut).map_err(|_| Error::server("failed to keep a connection"))
+    }
+
+    /// Something that is to be done before the process ends, as long as this is held.
+    pub(super) fn busy(self: &Rc<Self>) -> Busy {
+        self.pending.set(self.pending.get() + 1);
+        Busy(self.clone())
     }
 
     pub(super) fn next_number(&self) -> u64 {
@@ -138,34 +163,56 @@ impl Work {
 
     /// A test no longer needs the database: it is put back if it was lent for that, else dropped. Nobody waits.
     pub(super) fn give_back(self: &Rc<Self>, name: String) {
-        let Some(loan) = self.loans.take(&name).filter(|_| !self.ends.get()) else {
+        if self.ends.get() {
+            return self.give_back_at_end(name);
+        }
+        let Some(loan) = self.loans.take(&name) else {
             return self.drops.drop_later(name);
         };
+        // A runner that starts a process per test is about to end this one: whoever comes next does it then.
+        if self.handed.get() == 1 && self.shelf().is_some() {
+            self.resting.replace(Some((name, loan)));
+            return;
+        }
         loan.stock.expect_return();
-        self.returning.set(self.returning.get() + 1);
-        let work = self.clone();
+        let (work, busy) = (self.clone(), self.busy());
         tokio::task::spawn_local(async move {
-            let (mut name, stock, oid) = (name, loan.stock.clone(), loan.oid);
-            let spare = put_back(&work, &mut name, loan).await.ok();
+            let (old, stock, oid) = (name.clone(), loan.stock.clone(), loan.oid);
+            let mut name = name;
+            let spare = put_back(&work, &mut name, loan, true).await.ok();
+            if name != old {
+                work.clear_shelf(&old);
+            }
             if spare.is_none() {
                 work.loans.watch_no_longer(oid);
                 work.drops.drop_later(name);
             }
             stock.returned(&work, spare);
-            work.returning.set(work.returning.get() - 1);
-            work.returned.notify_one();
+            drop(busy);
         });
     }
 
-    /// Ends putting databases back, and the connections to those that were.
+    /// As [`give_back`](Work::give_back), of a process that has no time for it.
+    pub(super) fn give_back_at_end(&self, name: String) {
+        let loan = self.loans.take(&name);
+        if !loan.is_some_and(|loan| self.leave(&name, &loan)) {
+            self.drops.drop_later(name);
+        }
+    }
+
+    /// Ends what goes on, and leaves to others what is or may be of use to them.
     pub(super) async fn end(&self) {
         self.ends.set(true);
-        while self.returning.get() > 0 {
-            self.returned.notified().await;
+        while self.pending.get() > 0 {
+            self.done.notified().await;
+        }
+        let resting = self.resting.take();
+        if let Some((name, loan)) = resting {
+            self.leave(&name, &loan);
         }
         let stocks: Vec<_> = self.stocks.take().into_values().collect();
-        for stock in stocks.iter().filter_map(|stock| stock.get()) {
-            stock.close_spares().await;
+        for stock in stocks {
+            stock.shelve_spares(self).await;
         }
     }
 
@@ -175,23 +222,24 @@ impl Work {
             Request::Build { template, reply } => reply(self.build(&template).await),
             Request::Server { reply } => reply(self.living_server().await),
             Request::Return { name } => self.give_back(name),
-            Request::Keep { name, test, reply } => {
-                let mut control = self.control().await;
-                let marked = Kept::mark(&self.server(), &mut control, &name, &test).await;
-                if marked.is_ok() {
-                    self.drops.disown(&name);
-                    if let Some(loan) = self.loans.take(&name) {
-                        self.loans.watch_no_longer(loan.oid);
-                    }
-                }
-                reply(marked);
-            }
+            Request::Keep { name, test, reply } => reply(self.keep(&name, &test).await),
         }
+    }
+
+    async fn keep(&self, name: &str, test: &str) -> Result<()> {
+        Kept::mark(&self.server(), &mut *self.control().await?, name, test).await?;
+        self.drops.disown(name);
+        self.clear_shelf(name);
+        if let Some(loan) = self.loans.take(name) {
+            self.loans.watch_no_longer(loan.oid);
+        }
+        Ok(())
     }
 
     async fn build(self: &Rc<Self>, template: &Arc<Prepared>) -> Result<(Server, String)> {
         self.on_a_living_server(async || {
-            let stock = self.stock(template).await?;
+            let stock = self.stock(template)?;
+            stock.built(self).await?;
             Ok((self.server(), stock.template_name()))
         })
         .await
@@ -210,6 +258,12 @@ impl Work {
 
     async fn get(self: &Rc<Self>, template: &Arc<Prepared>, test: &str) -> Result<Claimed> {
         let permit = self.permit().await;
+        self.handed.set(self.handed.get() + 1);
+        let resting = self.resting.take();
+        if let Some((name, loan)) = resting.filter(|_| self.handed.get() > 1) {
+            self.loans.lend(&name, loan);
+            self.give_back(name);
+        }
         let (server, handed) = self
             .on_a_living_server(async || {
                 let server = self.server();
@@ -239,20 +293,22 @@ impl Work {
     }
 
     async fn claim(self: &Rc<Self>, template: &Arc<Prepared>, test: &str) -> Result<Handed> {
-        let stock = self.stock(template).await?;
-        stock.claim(self, Order { test: test.to_owned(), is_recycled: template.is_recycled }).await
+        let stock = self.stock(template)?;
+        let order = Order { test: test.to_owned(), is_recycled: template.is_recycled };
+        let handed = stock.clone().claim(self, order).await?;
+        tokio::task::spawn_local(stock.keep_shelf(self.clone()));
+        Ok(handed)
     }
 
-    /// The stock of a template, which is built when it is not there yet.
-    async fn stock(self: &Rc<Self>, template: &Arc<Prepared>) -> Result<Rc<Stock>> {
-        let cell = self.stocks.borrow_mut().entry(template.source_digest().to_string()).or_default().clone();
-        let stock = cell
-            .get_or_try_init(|| async {
-                let built = build::find_or_build(self, template).await?;
-                Ok::<_, Error>(Rc::new(Stock::of(built)?))
-            })
-            .await?;
-        Ok(stock.clone())
+    /// The stock of a template.
+    fn stock(&self, template: &Arc<Prepared>) -> Result<Rc<Stock>> {
+        let source = template.source_digest().to_string();
+        if let Some(stock) = self.stocks.borrow().get(&source) {
+            return Ok(stock.clone());
+        }
+        let stock = Rc::new(Stock::of(template.clone(), build::digest(self, template)?)?);
+        self.stocks.borrow_mut().insert(source, stock.clone());
+        Ok(stock)
     }
 
     pub(super) async fn sweep_once(self: Rc<Self>) {

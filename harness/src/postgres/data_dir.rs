@@ -1,12 +1,12 @@
 //! Data directories: `initdb` once per installation, then copies.
 
-use super::{Cache, Installation};
+use super::{Cache, Installation, Lsn};
 use crate::digest::Hasher;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::process::{FileLock, Program, User};
 use crate::wait::{self, Look};
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -100,15 +100,27 @@ impl DataDir {
         // not moved since 8.3, so that every version can tell a foreign directory from its own.
         const STATE_OFFSET: u64 = 16;
         const SHUT_DOWN: i32 = 1;
+        let state = i32::from_ne_bytes(self.control(STATE_OFFSET)?);
+        Ok(if state == SHUT_DOWN { ClusterState::ShutDown } else { ClusterState::Other })
+    }
+
+    /// The place in the log at which its last checkpoint began: all of the log from there on is there.
+    ///
+    /// # Errors
+    /// The control file cannot be read.
+    pub(crate) fn checkpoint(&self) -> Result<Lsn> {
+        // After the state come the time of writing (8 bytes, aligned), the checkpoint's record, and where it began.
+        const REDO_OFFSET: u64 = 40;
+        Ok(Lsn::from(u64::from_ne_bytes(self.control(REDO_OFFSET)?)))
+    }
+
+    fn control<const LENGTH: usize>(&self, offset: u64) -> Result<[u8; LENGTH]> {
         let file = self.path.join("global/pg_control");
-        let mut bytes = [0; 4];
+        let mut bytes = [0; LENGTH];
         fs::File::open(&file)
-            .and_then(|mut control| {
-                control.seek(SeekFrom::Start(STATE_OFFSET))?;
-                control.read_exact(&mut bytes)
-            })
+            .and_then(|control| control.read_exact_at(&mut bytes, offset))
             .attempt(ErrorKind::Environment, || format!("failed to read `{}`", file.display()))?;
-        Ok(if i32::from_ne_bytes(bytes) == SHUT_DOWN { ClusterState::ShutDown } else { ClusterState::Other })
+        Ok(bytes)
     }
 }
 

@@ -3,14 +3,14 @@
 use crate::error::{Attempt, ErrorKind, Result};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// An exclusive lock on a file; released when dropped or when its process ends in any way.
 #[derive(Debug)]
 pub struct FileLock {
     path: PathBuf,
-    _held: Flock<File>,
+    held: Flock<File>,
 }
 
 impl FileLock {
@@ -22,7 +22,7 @@ impl FileLock {
         let mut file = open(path)?;
         loop {
             match Flock::lock(file, FlockArg::LockExclusive) {
-                Ok(held) => return Ok(FileLock { path: path.to_owned(), _held: held }),
+                Ok(held) => return Ok(FileLock { path: path.to_owned(), held }),
                 Err((again, nix::errno::Errno::EINTR)) => file = again,
                 Err((_, errno)) => {
                     return Err(errno)
@@ -39,7 +39,7 @@ impl FileLock {
     pub fn try_take(path: &Path) -> Result<Option<FileLock>> {
         Ok(Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock)
             .ok()
-            .map(|held| FileLock { path: path.to_owned(), _held: held }))
+            .map(|held| FileLock { path: path.to_owned(), held }))
     }
 
     /// As [`try_take`](FileLock::try_take), on a file that is there. `None` too: there is no file any more.
@@ -58,7 +58,7 @@ impl FileLock {
         };
         Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .ok()
-            .map(|held| FileLock { path: path.to_owned(), _held: held }))
+            .map(|held| FileLock { path: path.to_owned(), held }))
     }
 
     /// The same lock, after its file was renamed.
@@ -66,6 +66,13 @@ impl FileLock {
     pub fn renamed(mut self, path: PathBuf) -> FileLock {
         self.path = path;
         self
+    }
+
+    /// Whether the locked file is the one at its path, and was not replaced before it was locked.
+    pub fn is_in_place(&self) -> bool {
+        let (held, there) = (self.held.metadata(), std::fs::metadata(&self.path));
+        let id = |file: std::fs::Metadata| (file.dev(), file.ino());
+        matches!((held.map(id), there.map(id)), (Ok(held), Ok(there)) if held == there)
     }
 
     /// The locked file.

@@ -96,17 +96,23 @@ impl Leases {
     /// # Errors
     /// The lock file cannot be made, or the server refuses.
     pub async fn take(&self, control: &mut PgConnection) -> Result<Lease> {
-        let owner = OwnerId::random();
-        match self {
-            Leases::Files(dir) => {
-                let file = take_file(dir, &owner)?;
-                Ok(Lease { owner, file: Some(file) })
-            }
-            Leases::Sessions => {
-                hold_session_lock(control, &owner).await?;
-                Ok(Lease { owner, file: None })
-            }
+        if let Some(lease) = self.take_without_session()? {
+            return Ok(lease);
         }
+        let owner = OwnerId::random();
+        hold_session_lock(control, &owner).await?;
+        Ok(Lease { owner, file: None })
+    }
+
+    /// As [`take`](Leases::take), where that needs no session; `None`: it does.
+    ///
+    /// # Errors
+    /// The lock file cannot be made.
+    pub(crate) fn take_without_session(&self) -> Result<Option<Lease>> {
+        let Leases::Files(dir) = self else { return Ok(None) };
+        let owner = OwnerId::random();
+        let file = take_file(dir, &owner)?;
+        Ok(Some(Lease { owner, file: Some(file) }))
     }
 
     /// Takes a lease again on a new control connection.

@@ -179,7 +179,8 @@ impl Field {
         Left { processes: self.processes(), directories, segments }
     }
 
-    /// Databases in parked data that belong to somebody: all owners are dead when this is asked. Reads a copy
+    /// Databases in parked data that belong to somebody: all owners are dead when this is asked. What is on the shelf
+    /// for others to take, ready or to be put back, is nobody's. Reads a copy
     /// with the server's single-user mode, not with the harness.
     pub(super) fn owned_databases(&self) -> io::Result<Vec<String>> {
         let mut found = Vec::new();
@@ -206,11 +207,14 @@ impl Field {
                     answer.complaint()
                 )));
             }
-            found.extend(
-                text.lines().filter_map(|line| {
-                    line.split_once("datname = \"")?.1.split('"').next().map(str::to_owned)
-                }),
-            );
+            let is_for_others = |name: &String| {
+                let label = fs::read(look.join("pgharness.shelf").join(name)).unwrap_or_default();
+                label.starts_with(b"+") || label.starts_with(b"-")
+            };
+            let names = text
+                .lines()
+                .filter_map(|line| line.split_once("datname = \"")?.1.split('"').next().map(str::to_owned));
+            found.extend(names.filter(|name| !is_for_others(name)));
             fs::remove_dir_all(&look)?;
         }
         Ok(found)

@@ -1,6 +1,7 @@
 //! What lies in a migrations folder.
 
 use crate::error::{Attempt, ErrorKind, Result};
+use once_cell::unsync::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,11 +11,14 @@ pub(in crate::migration) struct Listing {
     dir: PathBuf,
     files: Vec<String>,
     dirs: Vec<String>,
+    /// The files of SQL, read once for all who look through them.
+    texts: OnceCell<Vec<String>>,
 }
 
 impl Listing {
     pub(in crate::migration) fn read(dir: &Path) -> Result<Listing> {
-        let mut listing = Listing { dir: dir.to_owned(), files: Vec::new(), dirs: Vec::new() };
+        let mut listing =
+            Listing { dir: dir.to_owned(), files: Vec::new(), dirs: Vec::new(), texts: OnceCell::new() };
         listing.fill().attempt(ErrorKind::Migration, || {
             format!("failed to read the migrations folder `{}`", dir.display())
         })?;
@@ -38,7 +42,7 @@ impl Listing {
     pub(in crate::migration) fn of(names: &[&str]) -> Listing {
         let mut files: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         files.sort();
-        Listing { dir: "migrations".into(), files, dirs: Vec::new() }
+        Listing { dir: "migrations".into(), files, dirs: Vec::new(), texts: OnceCell::new() }
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -63,7 +67,8 @@ impl Listing {
 
     /// Whether any file of SQL is as `wanted`. One that cannot be read is told when the folder is read.
     pub(super) fn any_text(&self, wanted: impl Fn(&str) -> bool) -> bool {
-        self.scripts().filter_map(|name| fs::read_to_string(self.path(name)).ok()).any(|text| wanted(&text))
+        let read = || self.scripts().filter_map(|name| fs::read_to_string(self.path(name)).ok()).collect();
+        self.texts.get_or_init(read).iter().any(|text| wanted(text))
     }
 
     /// The files of SQL.

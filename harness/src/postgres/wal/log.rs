@@ -2,12 +2,13 @@
 
 use super::record::{Change, HEAD, Record};
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// A place in the log, in bytes from its beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Lsn(u64);
 
 impl Lsn {
@@ -25,6 +26,12 @@ impl Lsn {
     /// How many bytes lie between an earlier place and this one.
     pub(crate) fn since(self, earlier: Lsn) -> u64 {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl From<u64> for Lsn {
+    fn from(place: u64) -> Lsn {
+        Lsn(place)
     }
 }
 
@@ -67,6 +74,11 @@ impl Log {
     /// The place up to which it was read.
     pub(crate) fn position(&self) -> Lsn {
         Lsn(self.position)
+    }
+
+    /// Whether the file that `place` is in is still there.
+    pub(crate) fn has(&self, place: Lsn) -> bool {
+        self.dir.join(self.segment_name(place.0 / self.segment)).exists()
     }
 
     /// Goes to another place, where a record begins.
