@@ -96,7 +96,9 @@ fn a_process_of_many_tests_hands_on_what_it_put_back() {
 
 /// The databases that are ready on the shelf of the server of `template`, which has no other.
 async fn ready(template: &Template) -> (Server, Vec<String>) {
-    let server = template.get().await.unwrap().server().clone();
+    // A template that one test alone uses has none ready.
+    let (one, _another) = (template.get().await.unwrap(), template.get().await.unwrap());
+    let server = one.server().clone();
     let dir = server.base().unwrap().join("data/pgharness.shelf");
     let names = wait::until_async("a database on the shelf", Duration::from_secs(20), async || {
         let mut names = Vec::new();
@@ -128,7 +130,9 @@ fn server(setting: &str) -> ServerConfig {
 #[tokio::test]
 async fn what_was_ready_before_a_checkpoint_is_put_back() {
     let dir = tempfile::tempdir().unwrap();
-    let template = template(server("checkpoint"), dir.path());
+    let mut own = server("checkpoint");
+    own.settings = own.settings.with("wal_keep_size", "0");
+    let template = template(own, dir.path());
     let (server, names) = ready(&template).await;
     let mut control = server.connect("postgres").await.unwrap();
     for _ in 0..3 {

@@ -1,6 +1,7 @@
 //! The makers of clones: for tests that wait, else ahead of need.
 
 use super::build::Built;
+use super::drops::drop_whole;
 use super::name::DatabaseName;
 use super::shelf::{Shelf, State};
 use super::stock::{Handed, Order, Stock};
@@ -150,7 +151,7 @@ impl Stock {
             }
             None => self.ready.borrow().len(),
         };
-        ready >= self.ahead
+        ready >= self.wanted()
     }
 
     /// By now the template's size is known: by its label, or because it was built.
@@ -201,12 +202,25 @@ impl Stock {
         space.admit(size_mib, u64::try_from(databases).unwrap_or_default() * size_mib)
     }
 
+    /// Drops clones of other templates that nobody uses. Says whether there were any.
+    async fn evict_others(&self, work: &Work, connection: &mut PgConnection) -> bool {
+        let mut is_evicted = work.drop_spares_but(&self.digest);
+        for place in work.shelf().map(|shelf| shelf.take_unused_but(&self.digest)).unwrap_or_default() {
+            if drop_whole(&work.server(), connection, &place.name).await.is_ok() {
+                place.clear();
+                is_evicted = true;
+            }
+        }
+        is_evicted
+    }
+
     /// Waits while the room is taken by databases that are about to be dropped.
     async fn wait_for_room(&self, work: &Rc<Work>, connection: &mut PgConnection) -> Result<()> {
         let started = std::time::Instant::now();
         loop {
             match self.admit(work, connection).await {
                 Ok(()) => return Ok(()),
+                Err(_) if self.evict_others(work, connection).await => {}
                 Err(error) if work.drops.pending() == 0 || started.elapsed() > ROOM_DEADLINE => {
                     return Err(error);
                 }

@@ -151,6 +151,21 @@ impl Shelf {
         })
     }
 
+    /// Takes what nobody has of all other templates than `digest`, to drop it.
+    pub(super) fn take_unused_but(&self, digest: &str) -> Vec<Place> {
+        let others = self
+            .entries()
+            .into_iter()
+            .filter(|(_, state, label)| *state != State::Lent && label.digest != digest);
+        others
+            .filter_map(|(name, state, _)| {
+                let place = self.take(&name, state)?;
+                place.mark(State::Lent).ok()?;
+                Some(place)
+            })
+            .collect()
+    }
+
     /// Whether a database was put there and is there still, whoever has it.
     pub(super) fn has(&self, name: &str) -> bool {
         self.dir.join(name).exists()

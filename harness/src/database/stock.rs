@@ -50,6 +50,8 @@ pub(super) struct Stock {
     template: Arc<Prepared>,
     built: tokio::sync::OnceCell<Rc<Built>>,
     pub(super) ahead: usize,
+    /// How many tests of this process asked for one.
+    orders: Cell<usize>,
     /// Names that were there at the last look; somebody else may have claimed them since.
     pub(super) ready: RefCell<VecDeque<String>>,
     waiting: RefCell<VecDeque<Waiter>>,
@@ -73,6 +75,7 @@ impl Stock {
             template,
             built: tokio::sync::OnceCell::new(),
             ahead: usize::try_from(ahead).unwrap_or(usize::MAX),
+            orders: Cell::new(0),
             ready: RefCell::default(),
             waiting: RefCell::default(),
             wake: Notify::new(),
@@ -115,6 +118,7 @@ impl Stock {
 
     /// Hands out a clone: one that was put back or is about to be, one that is ready, else the next that is made.
     pub(super) async fn claim(self: Rc<Self>, work: &Rc<Work>, order: Order) -> Result<Handed> {
+        self.orders.set(self.orders.get() + 1);
         let spare = if order.is_recycled { self.spares.borrow_mut().pop() } else { None };
         if let Some(spare) = spare {
             return Ok(self.hand_out_again(work, spare));
@@ -140,6 +144,12 @@ impl Stock {
         self.waiting.borrow_mut().push_back((order, sender));
         self.wake.notify_waiters();
         receiver.await.map_err(|_| Error::server("the maker of databases ended"))?
+    }
+
+    /// How many clones should be ready: none for a template that a single test uses, as each has its own where tests
+    /// name their fixtures.
+    pub(super) fn wanted(&self) -> usize {
+        self.ahead.min(self.orders.get().saturating_sub(1))
     }
 
     /// Whether it is better to wait for a database that is being put back than to take another clone. So many are in

@@ -216,6 +216,19 @@ impl Work {
         }
     }
 
+    /// Drops what was put back of other templates than `digest`. Says whether there was any.
+    pub(super) fn drop_spares_but(&self, digest: &str) -> bool {
+        let stocks = self.stocks.borrow();
+        let others = stocks.values().filter(|stock| stock.digest != digest);
+        let spares: Vec<_> = others.flat_map(|stock| stock.spares.take()).collect();
+        let is_any = !spares.is_empty();
+        for spare in spares {
+            self.loans.watch_no_longer(spare.oid);
+            self.drops.drop_later(spare.name);
+        }
+        is_any
+    }
+
     pub(super) async fn answer(self: Rc<Self>, request: Request) {
         match request {
             Request::Get { template, test, reply } => reply(self.get(&template, &test).await),
