@@ -33,6 +33,8 @@ pub mod statement;
 #[cfg(feature = "checks")]
 pub mod suite;
 pub mod wait;
+#[cfg(feature = "explore")]
+pub mod wire;
 
 #[doc(hidden)]
 pub use database::Declared;

@@ -29,3 +29,4 @@ mod statement;
 mod support;
 mod surroundings;
 mod tenancy;
+mod wire;

@@ -22,3 +22,5 @@ pub use statements::{Statement, split};
 pub use target::database_url;
 #[cfg(feature = "checks")]
 pub(crate) use target::environment;
+#[cfg(feature = "explore")]
+pub(crate) use target::socket;

@@ -1,0 +1,31 @@
+//! The wire between a client and its server, understood: where a message begins and ends, what is a step, and a proxy
+//! on which others hold, cut and record.
+//!
+//! Migrators and services come in every language, so the instrument sits where all of them pass. A [`Proxy`] listens
+//! on a socket of its own and forwards every byte to the server; a [`Tap`] looks on and decides when a message may go
+//! on. Memory is bounded whatever passes: of a long message only the beginning is ever kept.
+//!
+//! The framing is our own: the well-kept libraries collect a message before they show it, and a value of 200 MB would
+//! be collected with it.
+
+mod address;
+mod batch;
+mod connection;
+mod framing;
+mod lane;
+mod message;
+mod prepared;
+mod proxy;
+mod refusal;
+mod relay;
+mod tap;
+
+pub use address::{Address, Stream};
+pub use batch::{Batches, Boundary};
+pub use connection::{Arrival, Connection, greet};
+pub use framing::{Framer, HEAD_MAX, Malformed, Piece};
+pub use message::{Head, Kind, Side, Status};
+pub use prepared::Prepared;
+pub use proxy::Proxy;
+pub use relay::{Ended, Leg, relay};
+pub use tap::{Event, PassAll, Tap, Verdict};
