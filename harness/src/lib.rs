@@ -12,6 +12,8 @@ pub mod database;
 pub mod digest;
 pub mod env;
 pub mod error;
+#[cfg(feature = "explore")]
+pub mod explore;
 pub mod finding;
 pub mod fixture;
 pub mod ident;

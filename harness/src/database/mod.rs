@@ -35,6 +35,8 @@ mod work;
 pub use isolation::Isolation;
 pub use keep::{Keep, Kept};
 pub use keepsake::Keepsake;
+#[cfg(feature = "explore")]
+pub(crate) use replay::Replay;
 pub use scratch::Scratch;
 pub use template::{Template, TemplateBuilder};
 pub use test_db::TestDb;

@@ -1,11 +1,12 @@
 //! The start of a connection: what comes before the session.
 
 use super::address::{Address, Stream};
-use super::framing::{Framer, Piece};
+use super::framing::{Framer, Malformed, Piece};
 use super::message::{Head, Kind, Side};
-use super::refusal::{CONNECTION, PROTOCOL, refuse};
+use super::refusal::{PROTOCOL, refuse, refuse_unreachable};
 use super::relay::{Leg, relay};
 use super::tap::Tap;
+use crate::error::{Attempt, ErrorKind, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 
 /// A session that begins.
@@ -19,7 +20,7 @@ pub struct Connection {
 
 /// What came first on a new connection.
 #[derive(Debug)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// A session, with its start-up packet.
     Session(Head, Leg),
     /// A cancel request.
@@ -29,7 +30,7 @@ pub enum Arrival {
 }
 
 /// Reads what comes before a session. TLS and GSS are refused: a client that insists says so to its user.
-pub async fn greet(mut stream: Stream) -> Arrival {
+pub(crate) async fn greet(mut stream: Stream) -> Arrival {
     let mut framer = Framer::new(Side::Frontend);
     loop {
         match first(&mut stream, &mut framer).await {
@@ -52,7 +53,7 @@ pub async fn greet(mut stream: Stream) -> Arrival {
 }
 
 /// The first packet, and not a byte more. `None`: the client went away.
-async fn first(stream: &mut Stream, framer: &mut Framer) -> Result<Option<Head>, super::Malformed> {
+async fn first(stream: &mut Stream, framer: &mut Framer) -> Result<Option<Head>, Malformed> {
     loop {
         let wanted = framer.wanted()?.min(super::HEAD_MAX);
         let mut bytes = vec![0; wanted];
@@ -74,7 +75,7 @@ async fn first(stream: &mut Stream, framer: &mut Framer) -> Result<Option<Head>,
 
 /// Hands a cancel request to the server. The server says nothing and closes; so do we, when it did: a client may rely
 /// on the request having been seen by then.
-pub(super) async fn forward_cancel(server: &Address, request: &Head) {
+pub(crate) async fn forward_cancel(server: &Address, request: &Head) {
     if let Ok(mut stream) = server.connect().await
         && stream.write_all(request.bytes()).await.is_ok()
     {
@@ -82,16 +83,22 @@ pub(super) async fn forward_cancel(server: &Address, request: &Head) {
     }
 }
 
+/// Begins a session with the server.
+pub(crate) async fn begin(server: &Address, startup: &Head) -> Result<Leg> {
+    let mut stream = server.connect().await?;
+    stream
+        .write_all(startup.bytes())
+        .await
+        .attempt(ErrorKind::Server, || format!("failed to write to {server}"))?;
+    Ok(Leg { stream, framer: Framer::new(Side::Backend) })
+}
+
 /// Serves one session from its start to its end.
 pub(super) async fn serve<T: Tap>(server: &Address, startup: &Head, mut client: Leg, tap: &T) {
-    let mut stream = match server.connect().await {
-        Ok(stream) => stream,
-        Err(error) => return refuse(&mut client.stream, CONNECTION, &error.report_without_help()).await,
+    let server = match begin(server, startup).await {
+        Ok(server) => server,
+        Err(error) => return refuse_unreachable(&mut client.stream, &error).await,
     };
-    if let Err(error) = stream.write_all(startup.bytes()).await {
-        return refuse(&mut client.stream, CONNECTION, &error.to_string()).await;
-    }
-    let server = Leg { stream, framer: Framer::new(Side::Backend) };
     let mut ended = relay(client, server, tap).await;
     if let Some((side, malformed)) = ended.malformed {
         let who = if side == Side::Frontend { "the client" } else { "the server" };

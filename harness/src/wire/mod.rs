@@ -22,10 +22,13 @@ mod tap;
 
 pub use address::{Address, Stream};
 pub use batch::{Batches, Boundary};
-pub use connection::{Arrival, Connection, greet};
+pub use connection::Connection;
+pub(crate) use connection::{Arrival, begin, forward_cancel, greet};
 pub use framing::{Framer, HEAD_MAX, Malformed, Piece};
 pub use message::{Head, Kind, Side, Status};
 pub use prepared::Prepared;
+pub(crate) use proxy::Listener;
 pub use proxy::Proxy;
-pub use relay::{Ended, Leg, relay};
+pub(crate) use refusal::refuse_unreachable;
+pub(crate) use relay::{Leg, relay};
 pub use tap::{Event, PassAll, Tap, Verdict};

@@ -2,12 +2,18 @@
 
 use super::address::Stream;
 use super::message::{Head, Side};
+use crate::error::Error;
 use tokio::io::AsyncWriteExt;
 
 /// `protocol_violation`.
 pub(super) const PROTOCOL: &str = "08P01";
 /// `connection_failure`.
-pub(super) const CONNECTION: &str = "08006";
+const CONNECTION: &str = "08006";
+
+/// Tells a client that its server cannot be reached.
+pub(crate) async fn refuse_unreachable(stream: &mut Stream, error: &Error) {
+    refuse(stream, CONNECTION, &error.report_without_help()).await;
+}
 
 /// Tells a client why its connection ends.
 pub(super) async fn refuse(stream: &mut Stream, sqlstate: &str, why: &str) {

@@ -15,22 +15,22 @@ const CHUNK: usize = 64 << 10;
 
 /// One end of a session: a stream, and where within its messages it stands.
 #[derive(Debug)]
-pub struct Leg {
+pub(crate) struct Leg {
     /// The stream.
-    pub stream: Stream,
+    pub(crate) stream: Stream,
     /// Finds the messages in what comes from it.
-    pub framer: Framer,
+    pub(crate) framer: Framer,
 }
 
 /// How a session ended, with what is left of it.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// The client's end.
-    pub client: Leg,
+    pub(crate) client: Leg,
     /// The server's end. It is of further use if a tap cut the session between two batches.
-    pub server: Leg,
+    pub(crate) server: Leg,
     /// A side that sent what are no messages.
-    pub malformed: Option<(Side, Malformed)>,
+    pub(crate) malformed: Option<(Side, Malformed)>,
 }
 
 /// Why carrying stops.
@@ -42,7 +42,7 @@ enum Stop {
 
 /// Carries messages both ways until the server's end was handed on or `tap` cuts the session. The start-up packet is
 /// none of its business: it begins behind that.
-pub async fn relay<T: Tap>(client: Leg, server: Leg, tap: &T) -> Ended {
+pub(crate) async fn relay<T: Tap>(client: Leg, server: Leg, tap: &T) -> Ended {
     let Leg { stream, framer: mut client_framer } = client;
     let (mut client_reader, mut client_writer) = split(stream);
     let Leg { stream, framer: mut server_framer } = server;
@@ -82,6 +82,7 @@ async fn read<T: Tap>(
         let length = match reader.read(&mut buffer).await {
             // A reset is an end too: whoever is on the other side learns no more than that.
             Ok(0) | Err(_) => {
+                tap.ended(from);
                 lane.push(Item::End);
                 return Ok(());
             }
@@ -170,10 +171,11 @@ struct Out<'a> {
 
 impl Out<'_> {
     async fn write(&mut self, bytes: &[u8]) {
-        if self.bytes.len() + bytes.len() > CHUNK {
+        let is_large = bytes.len() > CHUNK / 2;
+        if is_large || self.bytes.len() + bytes.len() > CHUNK {
             self.flush().await;
         }
-        if bytes.len() > CHUNK / 2 {
+        if is_large {
             self.send(bytes).await;
         } else {
             self.bytes.extend_from_slice(bytes);

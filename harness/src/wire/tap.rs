@@ -39,6 +39,11 @@ pub trait Tap: Send + Sync + 'static {
         let _ = from;
     }
 
+    /// This side sends nothing more; its end waits behind what came before.
+    fn ended(&self, from: Side) {
+        let _ = from;
+    }
+
     /// Whether what comes next may go on: holding it is not to be ready yet.
     fn pass(&self, from: Side, event: Event<'_>) -> impl Future<Output = Verdict> + Send {
         let _ = (from, event);
@@ -69,6 +74,11 @@ impl<A: Tap, B: Tap> Tap for (A, B) {
         self.1.crowded(from);
     }
 
+    fn ended(&self, from: Side) {
+        self.0.ended(from);
+        self.1.ended(from);
+    }
+
     async fn pass(&self, from: Side, event: Event<'_>) -> Verdict {
         match self.0.pass(from, event).await {
             Verdict::Pass => self.1.pass(from, event).await,
@@ -89,6 +99,10 @@ impl<T: Tap> Tap for std::sync::Arc<T> {
 
     fn crowded(&self, from: Side) {
         (**self).crowded(from);
+    }
+
+    fn ended(&self, from: Side) {
+        (**self).ended(from);
     }
 
     fn pass(&self, from: Side, event: Event<'_>) -> impl Future<Output = Verdict> + Send {
