@@ -8,6 +8,7 @@ mod command_line;
 mod command_line_database;
 mod contract;
 mod database;
+mod explore;
 mod external;
 mod field;
 mod fixture;

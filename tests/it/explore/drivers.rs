@@ -1,0 +1,149 @@
+//! Clients of other drivers, and programs.
+
+use super::{EMPTY, after, ask};
+use crate::support::client_tool;
+use pgharness::explore::{Access, Explorer, Outcome, ensure};
+use pgharness::process::Program;
+use sqlx::Connection;
+
+const ACCOUNT: &str = "drop table if exists account; create table account as select 0 as balance";
+
+#[tokio::test]
+async fn tokio_postgres_loses_an_update_too() {
+    let deposit = async |db: Access| {
+        let (mut client, connection) = tokio_postgres::connect(&db.url(), tokio_postgres::NoTls).await?;
+        let background = tokio::spawn(connection);
+        let tx = client.transaction().await?;
+        let balance: i32 = tx.query_one("select balance from account", &[]).await?.get(0);
+        tx.execute("update account set balance = $1", &[&(balance + 10)]).await?;
+        tx.commit().await?;
+        drop(client);
+        background.await??;
+        Ok(())
+    };
+    let found = after(ACCOUNT)
+        .client("one", deposit)
+        .client("two", deposit)
+        .every_client_succeeds()
+        .invariant(async |db, _| ensure(ask::<i32>(&db, "select balance from account").await? == 20, "lost"))
+        .with_all_violations()
+        .run()
+        .await
+        .unwrap();
+    println!("tokio-postgres: {}; {} violations", found.coverage(), found.violating().len());
+    assert_eq!(found.violation().map(|violation| violation.message.as_str()), Some("lost"));
+    assert!(found.coverage().is_complete, "{}", found.coverage());
+}
+
+#[tokio::test]
+async fn programs_are_clients_beside_closures() {
+    let psql = client_tool("psql");
+    let script =
+        "begin; select balance from account \\gset\n update account set balance = :balance + 10;\n commit;\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("deposit.sql");
+    // `\gset` ends a statement by itself, so that each is a message of its own.
+    std::fs::write(&file, script.replace("begin; ", "begin;\n")).unwrap();
+    let found = after(ACCOUNT)
+        .program("psql", move |db| {
+            Program::new(&psql).args(["-Xq", "-v", "ON_ERROR_STOP=1"]).arg(db.url()).arg("-f").arg(&file)
+        })
+        .client("sqlx", async |db: Access| {
+            let mut connection = db.connection().await?;
+            let mut tx = connection.begin().await?;
+            let balance: i32 = sqlx::query_scalar("select balance from account").fetch_one(&mut *tx).await?;
+            sqlx::query("update account set balance = $1").bind(balance + 10).execute(&mut *tx).await?;
+            tx.commit().await?;
+            connection.close().await?;
+            Ok(())
+        })
+        .invariant(async |db, outcomes| {
+            if let Some(Outcome::Exited(status, text)) = outcomes.of("psql") {
+                ensure(status.success(), text.clone())?;
+            }
+            ensure(outcomes.successes() == 2, "a client failed")?;
+            ensure(ask::<i32>(&db, "select balance from account").await? == 20, "lost")
+        })
+        .preemptions(1)
+        .run()
+        .await
+        .unwrap();
+    println!("{found}");
+    assert_eq!(found.violation().map(|violation| violation.message.as_str()), Some("lost"));
+}
+
+#[tokio::test]
+async fn a_flush_leaves_the_implicit_transaction_open() {
+    // A pipeline within one batch: what was flushed is not committed before the `Sync`, a step of its own.
+    let found: pgharness::explore::Exploration = Explorer::of(&EMPTY)
+        .with_reset(async |db: Access| {
+            let mut connection = db.connection().await?;
+            let sql = "drop table if exists account; create table account as select 0 as balance";
+            sqlx::raw_sql(sql).execute(&mut connection).await?;
+            Ok(())
+        })
+        .client("raw", async |db: Access| {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let options = db.options();
+            let path = options.get_socket().unwrap().join(format!(".s.PGSQL.{}", options.get_port()));
+            let mut stream = tokio::net::UnixStream::connect(path).await?;
+            let parameters = format!(
+                "user\0{}\0database\0{}\0\0",
+                options.get_username(),
+                options.get_database().unwrap()
+            );
+            let length = u32::try_from(parameters.len() + 8)?;
+            stream
+                .write_all(&[&length.to_be_bytes(), &[0, 3, 0, 0][..], parameters.as_bytes()].concat())
+                .await?;
+            let message = |byte: u8, body: &[u8]| {
+                let length = u32::try_from(body.len() + 4).unwrap_or(4);
+                [&[byte], &length.to_be_bytes()[..], body].concat()
+            };
+            let read_until = async |stream: &mut tokio::net::UnixStream, last: u8| -> std::io::Result<()> {
+                loop {
+                    let byte = stream.read_u8().await?;
+                    let length = stream.read_u32().await?;
+                    let mut body = vec![0; length as usize - 4];
+                    stream.read_exact(&mut body).await?;
+                    if byte == last {
+                        return Ok(());
+                    }
+                }
+            };
+            read_until(&mut stream, b'Z').await?;
+            let flushed = [
+                message(b'P', b"\0update account set balance = 1\0\0\0"),
+                message(b'B', b"\0\0\0\0\0\0\0\0"),
+                message(b'E', b"\0\0\0\0\0"),
+                message(b'H', b""),
+            ];
+            stream.write_all(&flushed.concat()).await?;
+            read_until(&mut stream, b'C').await?;
+            stream.write_all(&message(b'S', b"")).await?;
+            read_until(&mut stream, b'Z').await?;
+            stream.write_all(&message(b'X', b"")).await?;
+            Ok(0)
+        })
+        .client("looker", async |db: Access| {
+            let mut connection = db.connection().await?;
+            let balance: i32 =
+                sqlx::query_scalar("select balance from account").fetch_one(&mut connection).await?;
+            connection.close().await?;
+            Ok(balance)
+        })
+        .invariant(async |_, outcomes| {
+            let seen = outcomes.of("looker").and_then(|outcome| outcome.value()).copied();
+            ensure(seen == Some(0), format!("seen {seen:?}"))
+        })
+        .with_all_violations()
+        .run()
+        .await
+        .unwrap();
+    println!("{found}");
+    // raw: update, Sync, end; looker: select, end. It sees the update only behind the Sync.
+    assert!(found.coverage().is_complete, "{}", found.coverage());
+    assert_eq!(found.coverage().schedules, 10);
+    let ids: Vec<String> = found.violating().iter().map(ToString::to_string).collect();
+    assert!(!ids.is_empty() && ids.iter().all(|id| id.starts_with("a2") || id.starts_with("a3")), "{ids:?}");
+}
