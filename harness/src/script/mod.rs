@@ -6,6 +6,8 @@ mod connect;
 mod failure;
 mod file;
 mod lexer;
+#[cfg(feature = "explore")]
+mod mask;
 mod place;
 mod session;
 mod statements;
@@ -17,6 +19,8 @@ pub(crate) use command::last_lines;
 pub(crate) use connect::connect;
 pub(crate) use failure::Purpose;
 pub use file::Script;
+#[cfg(feature = "explore")]
+pub(crate) use mask::mask;
 pub(crate) use session::Session;
 pub use statements::{Statement, split};
 pub use target::database_url;

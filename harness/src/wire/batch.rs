@@ -53,6 +53,16 @@ impl Batches {
         self.flight.back().is_some_and(|batch| !batch.is_closed)
     }
 
+    /// Whether `head`, which is about to go to the server, is the first of its batch that runs something.
+    pub fn begins(&self, head: &Head) -> bool {
+        let open = self.flight.back().filter(|batch| !batch.is_closed);
+        match head.kind() {
+            Kind::Query | Kind::FunctionCall => open.is_none_or(|batch| !batch.has_failed),
+            Kind::Execute => open.is_none_or(|batch| !batch.has_failed && !batch.runs),
+            _ => false,
+        }
+    }
+
     /// Takes a message that went to the server; a boundary if it is one by itself, as a `Flush` without a reply due.
     pub fn frontend(&mut self, head: &Head) -> Option<Boundary> {
         match head.kind() {

@@ -53,11 +53,7 @@ impl Proxy {
         server: Address,
         tap: impl Fn(&Connection) -> T + Send + Sync + 'static,
     ) -> Result<Proxy> {
-        let dir = tempfile::Builder::new()
-            .prefix("pgharness-wire-")
-            .tempdir()
-            .attempt(ErrorKind::Environment, || "failed to create a directory for a socket".into())?;
-        let (listener, address) = Listener::socket(dir.path())?;
+        let (listener, address, dir) = Listener::private_socket()?;
         Ok(Proxy { address, task: serve_all(listener, server, tap), _dir: Some(dir) })
     }
 
@@ -136,6 +132,16 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
+    /// A unix socket in a directory of its own that only this user can enter.
+    pub(super) fn private_socket() -> Result<(Listener, Address, TempDir)> {
+        let dir = tempfile::Builder::new()
+            .prefix("pgharness-wire-")
+            .tempdir()
+            .attempt(ErrorKind::Environment, || "failed to create a directory for a socket".into())?;
+        let (listener, address) = Listener::socket(dir.path())?;
+        Ok((listener, address, dir))
+    }
+
     /// A unix socket in `dir`.
     pub(crate) fn socket(dir: &Path) -> Result<(Listener, Address)> {
         let path = dir.join(format!(".s.PGSQL.{PORT}"));

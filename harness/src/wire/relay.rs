@@ -142,7 +142,7 @@ async fn write<T: Tap>(
                 out.flush().await;
                 return Err(Stop::Over);
             }
-            Verdict::Pass => {}
+            Verdict::Pass | Verdict::Last => {}
         }
         match event {
             Event::Message(head) => out.write(head.bytes()).await,
@@ -153,6 +153,10 @@ async fn write<T: Tap>(
             }
         }
         tap.passed(from, event);
+        if verdict == Verdict::Last {
+            out.flush().await;
+            return Err(Stop::Over);
+        }
         match (event, from) {
             (Event::End, Side::Frontend) => return Ok(()),
             (Event::End, Side::Backend) => return Err(Stop::Over),

@@ -19,6 +19,8 @@ pub enum Verdict {
     Pass,
     /// It is left out, and what follows goes on.
     Drop,
+    /// It goes on, all that its head holds of it, and the connection ends behind it as after a [`Cut`](Verdict::Cut).
+    Last,
     /// The connection ends here, on both sides, without what is still under way.
     Cut,
 }
@@ -82,6 +84,11 @@ impl<A: Tap, B: Tap> Tap for (A, B) {
     async fn pass(&self, from: Side, event: Event<'_>) -> Verdict {
         match self.0.pass(from, event).await {
             Verdict::Pass => self.1.pass(from, event).await,
+            Verdict::Last => match self.1.pass(from, event).await {
+                Verdict::Pass => Verdict::Last,
+                // Even where the second would leave it out: the first ends the connection.
+                _ => Verdict::Cut,
+            },
             other => other,
         }
     }
