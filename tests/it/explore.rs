@@ -2,6 +2,7 @@
 
 mod determinism;
 mod drivers;
+mod killed;
 mod scenarios;
 mod shapes;
 

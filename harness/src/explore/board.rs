@@ -93,6 +93,12 @@ impl Board {
         self.state().sessions.iter().any(waits)
     }
 
+    /// Whether a session of `client` is open and at nothing: when the client has ended, its end is on the way.
+    pub(super) fn has_idle_session(&self, client: usize) -> bool {
+        let is_idle = |(session, _): &(Session, _)| session.client == client && session.phase == Phase::Idle;
+        self.state().sessions.iter().any(is_idle)
+    }
+
     /// The places of sessions that are not over.
     pub(super) fn alive(&self) -> Vec<usize> {
         let state = self.state();

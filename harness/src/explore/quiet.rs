@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
+/// Two would do for a client that talks to its database alone; others may lie between, such as a server of HTTP.
+const CALM: u32 = 6;
+
 /// Counts what goes on, and hears when the runtime is about to sleep for want of work.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pulse(Arc<Inner>);
@@ -49,16 +52,17 @@ impl Pulse {
         .await;
     }
 
-    /// Waits until the runtime had nothing to do, looked for input, had nothing to do again, and nothing went on between.
-    /// What was written to a socket of this process by then has been read.
+    /// Waits until the runtime had nothing to do [`CALM`] times in a row, looked for input each time, and nothing went on.
+    /// What was written to sockets of this process by then has been read, and what came of that too: a client that reads
+    /// an answer and asks on goes to sleep twice in between without a beat of ours.
     pub(super) async fn lull(&self) {
-        loop {
-            let before = self.activity();
+        let mut seen = self.activity();
+        let mut calm = 0;
+        while calm < CALM {
             self.parked().await;
-            self.parked().await;
-            if self.activity() == before {
-                return;
-            }
+            let activity = self.activity();
+            calm = if activity == seen { calm + 1 } else { 0 };
+            seen = activity;
         }
     }
 }

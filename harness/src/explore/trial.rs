@@ -159,6 +159,22 @@ impl<T> Trial<'_, T> {
         Ok(unfinished)
     }
 
+    /// The clients that may do something on their own: those that wait neither for us nor for the server, and those
+    /// that ended while the end of a session of theirs is still to be seen.
+    fn at_large(&mut self) -> Result<Vec<usize>> {
+        let mut at_large = Vec::new();
+        for (client, doing) in self.clients.iter_mut().enumerate() {
+            let is_loose = match doing.has_ended()? {
+                true => self.board.has_idle_session(client),
+                false => !self.board.is_waiting(client),
+            };
+            if is_loose {
+                at_large.push(client);
+            }
+        }
+        Ok(at_large)
+    }
+
     fn is_everybody_done(&mut self) -> Result<bool> {
         Ok(self.unfinished()?.is_empty() && self.waiting.is_empty())
     }
@@ -335,8 +351,7 @@ impl<T> Trial<'_, T> {
                 patience.not_yet("the server logs somebody in").await?;
                 continue;
             }
-            let mut at_large = self.unfinished()?;
-            at_large.retain(|client| !self.board.is_waiting(*client));
+            let at_large = self.at_large()?;
             let Some(idle_max) = at_large.iter().map(|client| self.idle_max(*client)).max() else {
                 return Ok(());
             };

@@ -14,9 +14,31 @@ pub(super) enum Group {
     Template1g,
     Build,
     Caps,
+    Explore,
+    Wire,
+}
+
+/// What is measured for one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Databases,
+    Explore,
 }
 
 impl Group {
+    /// The command that measures it.
+    pub(super) fn subject(self) -> Subject {
+        match self {
+            Group::Explore | Group::Wire => Subject::Explore,
+            _ => Subject::Databases,
+        }
+    }
+
+    /// The groups that a command measures.
+    pub(super) fn of(subject: Subject) -> impl Iterator<Item = Group> {
+        Group::value_variants().iter().copied().filter(move |group| group.subject() == subject)
+    }
+
     /// What the names of its figures begin with.
     pub(super) fn prefix(self) -> &'static str {
         match self {
@@ -28,13 +50,17 @@ impl Group {
             Group::Template1g => "template1g.",
             Group::Build => "build.",
             Group::Caps => "caps.",
+            Group::Explore => "explore.",
+            Group::Wire => "wire.",
         }
     }
 
     /// Where it is measured: on both, but for what data directories have no part in, or what is about memory.
     pub(super) fn media(self) -> &'static [Medium] {
         match self {
-            Group::Build | Group::Caps | Group::Nextest200 => &[Medium::Memory],
+            Group::Build | Group::Caps | Group::Explore | Group::Nextest200 | Group::Wire => {
+                &[Medium::Memory]
+            }
             _ => &Medium::ALL,
         }
     }
