@@ -1,5 +1,11 @@
 //! The proxy is no hindrance: what works on a direct connection works through it, in bounded memory.
 
+mod cut;
+mod fake_server;
+mod fault;
+mod record;
+mod robustness;
+
 use crate::support::{client_tool, empty_cluster, empty_database};
 use futures_util::{StreamExt, TryStreamExt};
 use pgharness::wait::{Look, until_async};

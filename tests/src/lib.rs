@@ -4,6 +4,8 @@
 // The examples of the README are run as tests of their own.
 #![cfg_attr(doctest, doc = include_str!("../../README.md"))]
 
+pub mod fuzz;
+
 use clap::Parser;
 use pgharness::explore::{Access, Explorer};
 use pgharness::sqlx::{AssertSqlSafe, Executor, query_scalar};

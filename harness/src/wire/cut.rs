@@ -248,13 +248,15 @@ impl CutTap {
                 pid: state.pid,
             }
         };
+        let pid = landing.pid;
+        // Before the end itself: with the server's end this session ends, and this future with it.
+        *lock(&self.shared.landing) = Some(Ok(landing));
         let Some(control) = &self.shared.control else {
-            *lock(&self.shared.landing) = Some(Ok(landing));
             return if verdict == Verdict::Pass { Verdict::Last } else { Verdict::Cut };
         };
-        let ended = terminate(control, landing.pid).await;
-        *lock(&self.shared.landing) =
-            Some(ended.map(|()| landing).map_err(|error| error.report_without_help()));
+        if let Err(error) = terminate(control, pid).await {
+            *lock(&self.shared.landing) = Some(Err(error.report_without_help()));
+        }
         verdict
     }
 }
