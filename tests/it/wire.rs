@@ -3,6 +3,7 @@
 mod cut;
 mod fake_server;
 mod fault;
+mod pgbouncer;
 mod record;
 mod robustness;
 

@@ -27,4 +27,4 @@ pub use target::database_url;
 #[cfg(feature = "checks")]
 pub(crate) use target::environment;
 #[cfg(feature = "explore")]
-pub(crate) use target::socket;
+pub(crate) use target::{password, socket};

@@ -32,7 +32,7 @@ fn decode(text: &str) -> String {
 }
 
 /// The password in `options`, which sqlx tells in the URL only.
-pub(super) fn password(options: &PgConnectOptions) -> Option<String> {
+pub(crate) fn password(options: &PgConnectOptions) -> Option<String> {
     options.to_url_lossy().password().map(decode)
 }
 
