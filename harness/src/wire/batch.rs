@@ -3,6 +3,10 @@
 use super::message::{Head, Kind, Status};
 use std::collections::VecDeque;
 
+/// So many batches in flight are told apart: no client that reads comes near it. More count as one with the last, so that
+/// a client's flood at a server that never answers takes no more memory than this.
+const FLIGHT_MAX: usize = 100_000;
+
 /// What the server's message just brought to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Boundary {
@@ -121,7 +125,7 @@ impl Batches {
 
     /// The batch that the client writes at.
     fn open(&mut self) -> &mut Batch {
-        if !self.is_open() {
+        if !self.is_open() && self.flight.len() < FLIGHT_MAX {
             self.flight.push_back(Batch::default());
         }
         let last = self.flight.len() - 1;
@@ -164,6 +168,15 @@ mod tests {
             }));
         }
         seen
+    }
+
+    #[test]
+    fn a_flood_without_an_answer_has_an_end() {
+        let mut batches = Batches::default();
+        for _ in 0..2 * FLIGHT_MAX {
+            batches.frontend(&Head::new(Side::Frontend, b'S', b""));
+        }
+        assert_eq!(batches.flight.len(), FLIGHT_MAX);
     }
 
     #[rstest]

@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A backend that does not go within this time is reported, in milliseconds.
 const TERMINATION_MS_MAX: i64 = 10_000;
 
+/// So many steps of one session are followed at a time; a client that has more in flight does not read.
+const OPEN_MAX: usize = 100_000;
+
 /// When, about a step, its session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Moment {
@@ -199,7 +202,9 @@ impl CutTap {
                     return Action::Sever(Verdict::Drop);
                 }
             }
-            state.open.push_back(step);
+            if state.open.len() < OPEN_MAX {
+                state.open.push_back(step);
+            }
         }
         let boundary = state.batches.frontend(head);
         self.ended(state, boundary).unwrap_or(Action::Give(Verdict::Pass))

@@ -281,7 +281,7 @@ impl Guest {
 
     /// Says nothing for ever.
     pub async fn hang(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -9,6 +9,9 @@ const SQL_MAX: usize = 2_000;
 /// So many names are remembered, of each kind; of a client that prepares more, the rest has no text.
 const NAMES_MAX: usize = 4_000;
 
+/// A longer name is not remembered, in bytes: the server itself tells names apart by their first 63.
+const NAME_MAX: usize = 256;
+
 /// The statements and portals of one session.
 #[derive(Debug, Default)]
 pub struct Prepared {
@@ -39,7 +42,8 @@ impl Prepared {
 }
 
 fn remember(names: &mut HashMap<String, Arc<str>>, name: String, sql: Arc<str>) {
-    if names.len() < NAMES_MAX || names.contains_key(&name) {
+    let is_known = names.contains_key(&name);
+    if is_known || (names.len() < NAMES_MAX && name.len() <= NAME_MAX) {
         names.insert(name, sql);
     }
 }

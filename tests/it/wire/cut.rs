@@ -183,7 +183,8 @@ async fn reference(ground: &mut Ground, client: Client) -> (Vec<String>, Vec<Sta
     .await
     .unwrap();
     assert!(run(client, &proxy.options(&direct), ground.dir.path()).await);
-    seen.lock().unwrap().push(state(&direct).await);
+    let last = state(&direct).await;
+    seen.lock().unwrap().push(last);
     let statements: Vec<String> =
         record.transcript().entries.iter().map(|entry| entry.sql.to_string()).collect();
     let states = seen.lock().unwrap().clone();
@@ -256,10 +257,10 @@ async fn everywhere(client: Client, first: usize, of: usize) {
         assert!(landing.is_some(), "{client:?}: {moment} {step} is out of reach");
         landed += 1;
     }
+    assert!(steps >= 2 * MIGRATIONS);
     assert_eq!(landed, (6 * steps - first).div_ceil(of));
     let beyond = check(&mut ground, client, steps, Moment::Before, false, &reference).await;
     assert_eq!(beyond, None);
-    println!("{client:?}: {steps} steps, {landed} cuts landed");
 }
 
 /// A sample: strides that are no multiple of 2 or 3 meet every moment and both victims.
