@@ -2,7 +2,7 @@
 
 use super::lexer::{Kind, Lexer};
 
-/// `sql` on one line, without values and comments: strings become `'…'` whatever their prefix, dollar-quoted ones
+/// `sql` on one line, without values and comments: strings become `'…'` behind their prefix, dollar-quoted ones
 /// `$…$`, numbers `?`. Names and keywords stay, and with them what `SET` takes without quotes.
 ///
 /// It assumes `standard_conforming_strings = on`. A quote without its end hides all that follows.
@@ -17,7 +17,11 @@ pub(crate) fn mask(sql: &str) -> String {
             Kind::Skipped => masked.push(' '),
             Kind::Quoted if text.starts_with('"') => masked.push_str(text),
             Kind::Quoted if text.starts_with('$') => masked.push_str("$…$"),
-            Kind::Quoted => masked.push_str("'…'"),
+            Kind::Quoted => {
+                let prefix = text.find('\'').unwrap_or_default();
+                masked.push_str(&text[..prefix]);
+                masked.push_str("'…'");
+            }
             Kind::Other if was_parameter && text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 masked.push_str(text);
             }
@@ -38,8 +42,8 @@ mod tests {
     #[rstest]
     #[case::nothing("select a, \"B 1\" from t1", "select a, \"B 1\" from t1")]
     #[case::string("select 'secret', 'it''s secret'", "select '…', '…'")]
-    #[case::escapes(r"select E'a\'secret', e'\\'", "select '…', '…'")]
-    #[case::continued("select E'a'\n -- and\n 'b\\'secret'", "select '…'")]
+    #[case::escapes(r"select E'a\'secret', e'\\'", "select E'…', e'…'")]
+    #[case::continued("select E'a'\n -- and\n 'b\\'secret'", "select E'…'")]
     #[case::unicode(r"select U&'\0441 secret'", "select U&'…'")]
     #[case::bits("select b'101', X'ff', n'secret'", "select b'…', X'…', n'…'")]
     #[case::dollar("do $body$ secret 'x' $$ 1 $body$", "do $…$")]

@@ -38,7 +38,7 @@ async fn a_record_has_statements_and_answers_and_no_value() {
          0> insert into t values ($1, $2)\n   INSERT 0 1\n\
          0> insert into t values ($1, $2)\n   INSERT 0 1\n\
          0> insert into t values ($1, $2)\n   INSERT 0 1\n\
-         0> insert into t values (?, '…')\n   error 23505\n\
+         0> insert into t values (?, E'…')\n   error 23505\n\
          0> selec $…$\n   error 42601\n\
          0> selec $1\n   error 42601\n\
          0> select * from t where text = '…' and n < $1\n   SELECT 2\n"
