@@ -2,7 +2,7 @@
 
 use super::board::Board;
 use super::session::Phase;
-use crate::error::{Attempt, ErrorKind, Result};
+use crate::error::Result;
 use crate::wire::{
     Address, Arrival, Head, Kind, Leg, Listener, Piece, Side, Status, begin, forward_cancel, greet,
     refuse_unreachable, relay,
@@ -42,7 +42,7 @@ struct Warm {
 }
 
 impl Porch {
-    /// Opens a door for each client in `dir`.
+    /// Opens a door for each client: a socket in `dir`, told apart by the port in its name.
     pub(super) fn open(
         dir: &Path,
         server: Address,
@@ -54,11 +54,10 @@ impl Porch {
         let service = board.clone();
         let shared = Rc::new(Shared { server, board: RefCell::new(board), service, clients, warm });
         let mut porch = Porch { shared, addresses: Vec::new(), listeners: Vec::new() };
-        for client in 0..=clients {
-            let door = dir.join(format!("client-{client}"));
-            std::fs::create_dir(&door)
-                .attempt(ErrorKind::Environment, || format!("failed to create `{}`", door.display()))?;
-            let (listener, address) = Listener::socket(&door)?;
+        // No server listens on ports so low. Sockets, not folders: whoever cleans up may be another user, who could remove
+        // the sockets of ours from a folder of theirs, but nothing from a folder of ours.
+        for (client, port) in (0..=clients).zip(1..) {
+            let (listener, address) = Listener::socket(dir, port)?;
             porch.addresses.push(address);
             porch.listeners.push(spawn_local(listen(porch.shared.clone(), listener, client)));
         }

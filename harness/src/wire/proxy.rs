@@ -57,7 +57,7 @@ impl Proxy {
             .prefix("pgharness-wire-")
             .tempdir()
             .attempt(ErrorKind::Environment, || "failed to create a directory for a socket".into())?;
-        let (listener, address) = Listener::socket(dir.path())?;
+        let (listener, address) = Listener::socket(dir.path(), PORT)?;
         Ok(Proxy { address, task: serve_all(listener, server, tap), _dir: Some(dir) })
     }
 
@@ -136,12 +136,12 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// A unix socket in `dir`.
-    pub(crate) fn socket(dir: &Path) -> Result<(Listener, Address)> {
-        let path = dir.join(format!(".s.PGSQL.{PORT}"));
+    /// A unix socket in `dir` with `port` in its name.
+    pub(crate) fn socket(dir: &Path, port: u16) -> Result<(Listener, Address)> {
+        let path = dir.join(format!(".s.PGSQL.{port}"));
         let listener = UnixListener::bind(&path)
             .attempt(ErrorKind::Environment, || format!("failed to listen on `{}`", path.display()))?;
-        Ok((Listener::Socket(listener), Address::Socket { dir: dir.to_owned(), port: PORT }))
+        Ok((Listener::Socket(listener), Address::Socket { dir: dir.to_owned(), port }))
     }
 
     /// A free port of the loopback interface.
