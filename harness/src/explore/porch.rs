@@ -30,9 +30,12 @@ struct Shared {
     /// The sessions of nobody's: those that reset the database and look at it in the end.
     service: Board,
     clients: usize,
-    /// Sessions kept for the next schedule, by client and start-up packet; `None`: none are kept.
-    warm: Option<RefCell<HashMap<(usize, Vec<u8>), Vec<Warm>>>>,
+    /// Sessions kept for the next schedule; `None`: none are kept.
+    warm: Option<RefCell<Stash>>,
 }
+
+/// Sessions without a client, by the client that they are kept for and its start-up packet.
+type Stash = HashMap<(usize, Vec<u8>), Vec<Warm>>;
 
 /// A session without a client.
 #[derive(Debug)]

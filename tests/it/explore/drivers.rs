@@ -30,9 +30,8 @@ async fn tokio_postgres_loses_an_update_too() {
         .run()
         .await
         .unwrap();
-    println!("tokio-postgres: {}; {} violations", found.coverage(), found.violating().len());
     assert_eq!(found.violation().map(|violation| violation.message.as_str()), Some("lost"));
-    assert!(found.coverage().is_complete, "{}", found.coverage());
+    assert_eq!((found.coverage().schedules, found.violating().len()), (40, 18), "{found}");
 }
 
 #[tokio::test]
@@ -68,7 +67,6 @@ async fn programs_are_clients_beside_closures() {
         .run()
         .await
         .unwrap();
-    println!("{found}");
     assert_eq!(found.violation().map(|violation| violation.message.as_str()), Some("lost"));
 }
 
@@ -140,7 +138,6 @@ async fn a_flush_leaves_the_implicit_transaction_open() {
         .run()
         .await
         .unwrap();
-    println!("{found}");
     // raw: update, Sync, end; looker: select, end. It sees the update only behind the Sync.
     assert!(found.coverage().is_complete, "{}", found.coverage());
     assert_eq!(found.coverage().schedules, 9);
