@@ -20,6 +20,7 @@ mod kept;
 mod load;
 mod migration;
 mod pool;
+mod raw;
 mod real_input;
 mod real_tools;
 mod recycling;

@@ -133,7 +133,7 @@ impl<'a, T: 'static> Expedition<'a, T> {
             let why = if violating.is_empty() { "the limit on schedules" } else { "the first violation" };
             coverage.not_covered.push(format!("at least {} schedules behind {why}", search.left()));
         }
-        coverage.is_complete = search.left() == 0 && gaps.cut_off == 0 && gaps.departed == 0;
+        coverage.is_complete = coverage.not_covered.is_empty();
         let violation = match first {
             Some(tried) => {
                 let simplest = self.simplify(tried).await?;

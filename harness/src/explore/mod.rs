@@ -68,6 +68,7 @@ mod report;
 mod schedule;
 mod search;
 mod session;
+mod settle;
 mod trace;
 mod transcript;
 mod trial;

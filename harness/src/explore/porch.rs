@@ -2,7 +2,7 @@
 
 use super::board::Board;
 use super::session::Phase;
-use crate::error::{Attempt, ErrorKind, Result};
+use crate::error::Result;
 use crate::wire::{
     Address, Arrival, Head, Kind, Leg, Listener, Piece, Side, Status, begin, forward_cancel, greet,
     refuse_unreachable, relay,
@@ -30,9 +30,12 @@ struct Shared {
     /// The sessions of nobody's: those that reset the database and look at it in the end.
     service: Board,
     clients: usize,
-    /// Sessions kept for the next schedule, by client and start-up packet; `None`: none are kept.
-    warm: Option<RefCell<HashMap<(usize, Vec<u8>), Vec<Warm>>>>,
+    /// Sessions kept for the next schedule; `None`: none are kept.
+    warm: Option<RefCell<Stash>>,
 }
+
+/// Sessions without a client, by the client that they are kept for and its start-up packet.
+type Stash = HashMap<(usize, Vec<u8>), Vec<Warm>>;
 
 /// A session without a client.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ struct Warm {
 }
 
 impl Porch {
-    /// Opens a door for each client in `dir`.
+    /// Opens a door for each client: a socket in `dir`, told apart by the port in its name.
     pub(super) fn open(
         dir: &Path,
         server: Address,
@@ -54,11 +57,10 @@ impl Porch {
         let service = board.clone();
         let shared = Rc::new(Shared { server, board: RefCell::new(board), service, clients, warm });
         let mut porch = Porch { shared, addresses: Vec::new(), listeners: Vec::new() };
-        for client in 0..=clients {
-            let door = dir.join(format!("client-{client}"));
-            std::fs::create_dir(&door)
-                .attempt(ErrorKind::Environment, || format!("failed to create `{}`", door.display()))?;
-            let (listener, address) = Listener::socket(&door)?;
+        // No server listens on ports so low. Sockets, not folders: whoever cleans up may be another user, who could remove
+        // the sockets of ours from a folder of theirs, but nothing from a folder of ours.
+        for (client, port) in (0..=clients).zip(1..) {
+            let (listener, address) = Listener::socket(dir, port)?;
             porch.addresses.push(address);
             porch.listeners.push(spawn_local(listen(porch.shared.clone(), listener, client)));
         }

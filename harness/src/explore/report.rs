@@ -14,7 +14,7 @@ pub struct Coverage {
     pub steps: usize,
     /// How often a turn was taken from a client that could have gone on, at most, within one schedule.
     pub preemptions: usize,
-    /// Whether every schedule within that bound ran to its end.
+    /// Whether every schedule within that bound ran to its end, and nothing is under `not_covered`.
     pub is_complete: bool,
     /// What was not covered, in words.
     pub not_covered: Vec<String>,

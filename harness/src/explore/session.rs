@@ -281,12 +281,12 @@ impl Session {
                 {
                     self.asked.push(sql);
                 }
-                let boundary = self.batches.frontend(head);
-                match boundary {
-                    Some(Boundary::Flushed { ran: true }) if self.phase == Phase::Running => {
-                        self.finish_step()
-                    }
-                    Some(_) if self.phase == Phase::Running => self.pause_step(),
+                // By itself a client's message ends something only if it is a `Flush` and all replies are there.
+                match self.batches.frontend(head) {
+                    Some(boundary) if self.phase == Phase::Running => match boundary {
+                        Boundary::Flushed { ran: true } => self.finish_step(),
+                        Boundary::Flushed { ran: false } | Boundary::Ready { .. } => self.pause_step(),
+                    },
                     _ => {}
                 }
                 if matches!(head.kind(), Kind::Query | Kind::FunctionCall | Kind::Sync) {

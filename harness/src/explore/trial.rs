@@ -9,18 +9,16 @@ use super::session::{Phase, Session};
 use super::trace::{Event, Trace, What};
 use super::watch::Watch;
 use crate::error::{Error, Result};
-use crate::wait::{Patience, pass};
+use crate::wait::Patience;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// A step that takes so long is one that hangs.
-const STEP_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const STEP_DEADLINE: Duration = Duration::from_secs(60);
 /// Nobody could go on for so long: nobody will.
 const STUCK: Duration = Duration::from_secs(3);
 /// Tasks and sessions that a client leaves behind have so long to end.
 const LEAVING: Duration = Duration::from_secs(5);
-/// The pause between looks at a client that neither asks for anything nor ends.
-const IDLE_LOOK: Duration = Duration::from_millis(1);
 
 /// How a schedule came out.
 #[derive(Debug, Default)]
@@ -41,7 +39,7 @@ pub(super) struct Course {
 }
 
 /// How a grant ended.
-enum Reply {
+pub(super) enum Reply {
     Answered,
     Blocked(Vec<usize>),
 }
@@ -118,23 +116,21 @@ impl<T> Trial<'_, T> {
         in_a_row: usize,
         step: usize,
     ) -> Choice {
-        if let Some(taken) = given.filter(|given| enabled.contains(given)) {
-            return Choice { current, enabled, taken, is_forced: false };
-        }
-        if given.is_some() {
+        let going = current.filter(|current| enabled.contains(current));
+        // Somebody who asks for the same again and again may be waiting for what another has to do first.
+        let set_aside = going.filter(|_| in_a_row >= self.limits.steps_in_a_row_max && enabled.len() > 1);
+        let next =
+            set_aside.map(|aside| enabled.iter().copied().find(|other| *other > aside).unwrap_or(enabled[0]));
+        let default = next.or(going).unwrap_or(enabled[0]);
+        let taken = given.filter(|given| enabled.contains(given)).unwrap_or(default);
+        if given.is_some_and(|given| given != taken) {
             self.course.departed_at.get_or_insert(step);
         }
-        let after =
-            |client: usize| enabled.iter().copied().find(|other| *other > client).unwrap_or(enabled[0]);
-        match current.filter(|current| enabled.contains(current)) {
-            // Somebody who asks for the same again and again may be waiting for what another has to do first.
-            Some(current) if in_a_row >= self.limits.steps_in_a_row_max && enabled.len() > 1 => {
-                self.course.set_aside.insert(current);
-                Choice { current: Some(current), taken: after(current), enabled, is_forced: true }
-            }
-            Some(current) => Choice { current: Some(current), enabled, taken: current, is_forced: false },
-            None => Choice { current, taken: enabled[0], enabled, is_forced: false },
+        let is_forced = next == Some(taken);
+        if is_forced {
+            self.course.set_aside.extend(set_aside);
         }
+        Choice { current, enabled, taken, is_forced }
     }
 
     /// The clients that have something to run, each with the session that has waited longest.
@@ -161,7 +157,7 @@ impl<T> Trial<'_, T> {
 
     /// The clients that may do something on their own: those that wait neither for us nor for the server, and those
     /// that ended while the end of a session of theirs is still to be seen.
-    fn at_large(&mut self) -> Result<Vec<usize>> {
+    pub(super) fn at_large(&mut self) -> Result<Vec<usize>> {
         let mut at_large = Vec::new();
         for (client, doing) in self.clients.iter_mut().enumerate() {
             let is_loose = match doing.has_ended()? {
@@ -236,7 +232,7 @@ impl<T> Trial<'_, T> {
         self.watch.freeze(self.pid(place)?).await
     }
 
-    fn pid(&self, place: usize) -> Result<i32> {
+    pub(super) fn pid(&self, place: usize) -> Result<i32> {
         let pid = self.board.look(place, |session| session.pid);
         pid.ok_or_else(|| Error::server("a session of the server has no process"))
     }
@@ -249,118 +245,6 @@ impl<T> Trial<'_, T> {
         let pids = self.waiting.iter().map(|place| self.pid(*place)).collect::<Result<Vec<_>>>()?;
         let waits = self.watch.waits(&pids).await?;
         Ok(waits.iter().position(Vec::is_empty).map(|at| self.waiting.remove(at)))
-    }
-
-    /// Looks at a session that was granted until the server answered or waits for somebody who does not run.
-    async fn serve(&mut self, place: usize) -> Result<Reply> {
-        let patience = Patience::new("the server to answer or to wait", STEP_DEADLINE);
-        let started = Instant::now();
-        loop {
-            let (phase, pid, is_lull) =
-                self.board.look(place, |session| (session.phase, session.pid, session.is_lull()));
-            if phase != Phase::Running {
-                return Ok(Reply::Answered);
-            }
-            if is_lull {
-                self.wait_for_more(place).await?;
-                continue;
-            }
-            if let Some(pid) = pid
-                && let Some(whom) = self.blockers(pid).await?
-                // It may have been answered while we looked.
-                && self.board.look(place, |session| session.phase == Phase::Running)
-            {
-                return Ok(Reply::Blocked(whom));
-            }
-            // At first without a pause: most steps take less than one.
-            if started.elapsed() > Duration::from_millis(20) {
-                patience.not_yet("it runs").await?;
-            } else {
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    /// The client heard of a batch that ran nothing: its step goes on if it has more to say.
-    async fn wait_for_more(&mut self, place: usize) -> Result<()> {
-        let client = self.board.look(place, |session| session.client);
-        let started = Instant::now();
-        loop {
-            self.pulse.lull().await;
-            if !self.board.look(place, Session::is_lull) {
-                return Ok(());
-            }
-            let has_more = !self.clients[client].has_ended()? && !self.board.is_waiting(client);
-            if !has_more || started.elapsed() >= self.idle_max(client) {
-                self.board.change(place, Session::finish_step);
-                return Ok(());
-            }
-            pass(IDLE_LOOK).await;
-        }
-    }
-
-    /// How long a client is waited for that neither asks for anything nor ends.
-    fn idle_max(&self, client: usize) -> Duration {
-        if self.programs[client] { self.limits.program_idle } else { self.limits.task_idle }
-    }
-
-    /// The clients that the process waits for, if what it waits for cannot come by itself: the chain ends at somebody
-    /// who does not run. A chain that leads back to the process is a deadlock, which the server breaks.
-    async fn blockers(&mut self, pid: i32) -> Result<Option<Vec<usize>>> {
-        let mut known = vec![pid];
-        known.extend(self.waiting.iter().map(|place| self.pid(*place)).collect::<Result<Vec<_>>>()?);
-        let waits = self.watch.waits(&known).await?;
-        let Some(first) = waits.first().filter(|first| !first.is_empty()) else { return Ok(None) };
-        let (mut open, mut seen) = (first.clone(), BTreeSet::new());
-        let mut is_held = false;
-        while let Some(next) = open.pop() {
-            if next == pid {
-                return Ok(None);
-            }
-            if !seen.insert(next) {
-                continue;
-            }
-            match known.iter().position(|other| *other == next) {
-                Some(at) if !waits[at].is_empty() => open.extend(&waits[at]),
-                // One of ours that does not run, or a prepared transaction. Somebody else's process ends by itself.
-                _ => is_held |= next == 0 || self.board.of_pid(next).is_some(),
-            }
-        }
-        let mut whom: Vec<usize> = first
-            .iter()
-            .filter_map(|pid| self.board.of_pid(*pid))
-            .map(|place| self.board.look(place, |session| session.client))
-            .collect();
-        whom.sort_unstable();
-        whom.dedup();
-        Ok(is_held.then_some(whom))
-    }
-
-    /// Waits until every client has ended or waits for us or the server, and nothing is under way.
-    async fn quiet(&mut self) -> Result<()> {
-        let mut since = Instant::now();
-        let mut seen = self.pulse.activity();
-        let patience = Patience::new("the clients to do something", STEP_DEADLINE);
-        loop {
-            self.pulse.lull().await;
-            let activity = self.pulse.activity();
-            if activity != seen {
-                (since, seen) = (Instant::now(), activity);
-            }
-            if self.board.is_server_busy() {
-                patience.not_yet("the server logs somebody in").await?;
-                continue;
-            }
-            let at_large = self.at_large()?;
-            let Some(idle_max) = at_large.iter().map(|client| self.idle_max(*client)).max() else {
-                return Ok(());
-            };
-            if since.elapsed() >= idle_max {
-                self.course.idle.extend(at_large);
-                return Ok(());
-            }
-            pass(IDLE_LOOK).await;
-        }
     }
 
     /// Waits until all sessions and all tasks of the clients are gone; ends those of clients that never will.

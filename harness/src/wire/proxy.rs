@@ -6,15 +6,20 @@ use super::message::Head;
 use super::relay::Leg;
 use super::tap::Tap;
 use crate::error::{Attempt, ErrorKind, Result};
+use crate::wait::pass;
 use sqlx::postgres::PgConnectOptions;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// The port in the name of a proxy's socket: nobody else's sockets lie in its directory.
 const PORT: u16 = 5432;
+
+/// The pause after a client that could not be let in.
+const BREATH: Duration = Duration::from_millis(10);
 
 /// A proxy that listens on a socket of its own. It runs on the runtime in which it was started, and ends, with all its
 /// connections, when it is dropped.
@@ -97,7 +102,12 @@ fn serve_all<T: Tap>(
         // They end with this task.
         let mut sessions = JoinSet::new();
         let mut number = 0;
-        while let Ok(stream) = listener.accept().await {
+        loop {
+            let Ok(stream) = listener.accept().await else {
+                // The client is gone already, or too many files are open: another may get through.
+                pass(BREATH).await;
+                continue;
+            };
             let (server, tap, this) = (server.clone(), tap.clone(), number);
             number += 1;
             sessions.spawn(async move {
@@ -138,16 +148,16 @@ impl Listener {
             .prefix("pgharness-wire-")
             .tempdir()
             .attempt(ErrorKind::Environment, || "failed to create a directory for a socket".into())?;
-        let (listener, address) = Listener::socket(dir.path())?;
+        let (listener, address) = Listener::socket(dir.path(), PORT)?;
         Ok((listener, address, dir))
     }
 
-    /// A unix socket in `dir`.
-    pub(crate) fn socket(dir: &Path) -> Result<(Listener, Address)> {
-        let path = dir.join(format!(".s.PGSQL.{PORT}"));
+    /// A unix socket in `dir` with `port` in its name.
+    pub(crate) fn socket(dir: &Path, port: u16) -> Result<(Listener, Address)> {
+        let path = dir.join(format!(".s.PGSQL.{port}"));
         let listener = UnixListener::bind(&path)
             .attempt(ErrorKind::Environment, || format!("failed to listen on `{}`", path.display()))?;
-        Ok((Listener::Socket(listener), Address::Socket { dir: dir.to_owned(), port: PORT }))
+        Ok((Listener::Socket(listener), Address::Socket { dir: dir.to_owned(), port }))
     }
 
     /// A free port of the loopback interface.

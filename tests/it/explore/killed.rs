@@ -6,7 +6,7 @@ use pgharness_tests::{Participant, Stunt};
 use std::fs;
 use std::time::Duration;
 
-/// The processes of the servers in a field, by id and state.
+/// The processes of the servers in a field, by their titles and states.
 fn processes(field: &Field) -> Vec<(String, char)> {
     let root = field.root().display().to_string();
     let servers: Vec<String> = field.names("pgh-").into_iter().chain([root]).collect();
@@ -20,7 +20,7 @@ fn processes(field: &Field) -> Vec<(String, char)> {
         if let Some(state) = state
             && servers.iter().any(|server| line.contains(server.as_str()))
         {
-            found.push((entry.file_name().to_string_lossy().into_owned(), state));
+            found.push((line.replace('\0', " "), state));
         }
     }
     found

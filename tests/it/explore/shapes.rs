@@ -111,7 +111,6 @@ async fn clients_that_wait_for_one_another_outside_the_database_are_stuck() {
         .await
         .unwrap();
     drop(heard);
-    println!("{found}");
     let violation = found.violation().unwrap();
     assert_eq!(violation.message, "nobody can go on: `holder` and `waiter` wait for ever");
     assert!(violation.transcript.contains("waits for holder"), "{}", violation.transcript);

@@ -54,6 +54,8 @@ end_by_force() {
     [ $tries -gt 200 ] && signal=KILL
     case " $(echo $list) " in *" ${postmaster:-$list} "*) ;; *) [ -n "$postmaster" ] && signal=KILL ;; esac
     kill -$signal $list
+    # A process that somebody stopped would hear of nothing but SIGKILL.
+    kill -CONT $list
     sleep 0.02
   done 2>/dev/null
   [ -f data/postmaster.pid ] && segment=$(sed -n 7p data/postmaster.pid)
