@@ -9,6 +9,7 @@ use super::relay::Leg;
 use crate::error::{Attempt, ErrorKind, Result};
 use sqlx::postgres::PgConnectOptions;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{JoinHandle, JoinSet};
@@ -54,9 +55,10 @@ impl FakeServer {
     {
         let (listener, address, dir) = Listener::private_socket()?;
         let task = tokio::spawn(async move {
-            let script = std::sync::Arc::new(script);
+            let script = Arc::new(script);
             let mut guests = JoinSet::new();
-            while let Ok(stream) = listener.accept().await {
+            loop {
+                let stream = listener.client().await;
                 let script = script.clone();
                 guests.spawn(async move {
                     if let Arrival::Session(startup, Leg { stream, framer }) = greet(stream).await {

@@ -103,11 +103,7 @@ fn serve_all<T: Tap>(
         let mut sessions = JoinSet::new();
         let mut number = 0;
         loop {
-            let Ok(stream) = listener.accept().await else {
-                // The client is gone already, or too many files are open: another may get through.
-                pass(BREATH).await;
-                continue;
-            };
+            let stream = listener.client().await;
             let (server, tap, this) = (server.clone(), tap.clone(), number);
             number += 1;
             sessions.spawn(async move {
@@ -167,6 +163,16 @@ impl Listener {
         let listener = TcpListener::bind((HOST, 0)).await.attempt(ErrorKind::Environment, failed)?;
         let port = listener.local_addr().attempt(ErrorKind::Environment, failed)?.port();
         Ok((Listener::Tcp(listener), Address::Tcp { host: HOST.into(), port }))
+    }
+
+    /// The next client that can be let in: one may be gone already, or too many files be open.
+    pub(super) async fn client(&self) -> Stream {
+        loop {
+            match self.accept().await {
+                Ok(stream) => return stream,
+                Err(_) => pass(BREATH).await,
+            }
+        }
     }
 
     /// The next client.
