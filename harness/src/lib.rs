@@ -12,6 +12,8 @@ pub mod database;
 pub mod digest;
 pub mod env;
 pub mod error;
+#[cfg(feature = "explore")]
+pub mod explore;
 pub mod finding;
 pub mod fixture;
 pub mod ident;
@@ -33,6 +35,8 @@ pub mod statement;
 #[cfg(feature = "checks")]
 pub mod suite;
 pub mod wait;
+#[cfg(feature = "explore")]
+pub mod wire;
 
 #[doc(hidden)]
 pub use database::{Declared, Included};

@@ -4,7 +4,10 @@
 // The examples of the README are run as tests of their own.
 #![cfg_attr(doctest, doc = include_str!("../../README.md"))]
 
+pub mod fuzz;
+
 use clap::Parser;
+use pgharness::explore::{Access, Explorer};
 use pgharness::sqlx::{AssertSqlSafe, Executor, query_as};
 use pgharness::wait::{self, Look};
 use pgharness::{Isolation, Template, TestDb};
@@ -77,6 +80,8 @@ pub enum Stunt {
     Panic,
     /// Every test fails: its database is kept.
     Fail,
+    /// A schedule is explored in which one client waits for another, frozen, for a minute.
+    Explore,
 }
 
 /// What went wrong, as the participant prints it.
@@ -273,7 +278,12 @@ impl Participant {
             }
             if number == 1 {
                 say("first", &format!("{:.1}", started.elapsed().as_secs_f64() * 1e3));
-                if self.stunt.is_some() {
+                if self.stunt == Some(Stunt::Explore)
+                    && let Err(error) = explore(template).await
+                {
+                    say("trouble use", &format!("{error:?}"));
+                    is_well = false;
+                } else if self.stunt.is_some() {
                     self.do_stunt(&template.get_for("a stunt").await);
                 }
             }
@@ -293,7 +303,7 @@ impl Participant {
 
     fn do_stunt<E>(&self, db: &Result<TestDb, E>) {
         match self.stunt {
-            None | Some(Stunt::Fail) => {}
+            None | Some(Stunt::Fail | Stunt::Explore) => {}
             Some(Stunt::Exit) => std::process::exit(0),
             Some(Stunt::Panic) => {
                 if let Ok(db) = db {
@@ -341,6 +351,18 @@ impl Participant {
         }
         Ok(traces)
     }
+}
+
+/// Has one client wait for another's lock, and the other sleep.
+async fn explore(template: &Template) -> pgharness::Result<()> {
+    let client = async |db: Access| {
+        let mut connection = db.connection().await?;
+        connection.execute("select pg_advisory_lock(7)").await?;
+        connection.execute("select pg_sleep(50)").await?;
+        Ok(())
+    };
+    let explorer = Explorer::of(template).client("sleeper", client).client("waiter", client);
+    explorer.replay("aba").await.map(drop)
 }
 
 /// Ends a test that has this database as tests end that fail.

@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod door;
+mod fuzz;
 mod image;
 mod leak_hunt;
 
@@ -22,6 +23,8 @@ enum Command {
     Bench(bench::Bench),
     /// Formatting, lints, documentation, floors, dependencies: what CI runs besides the tests.
     Ci,
+    /// Sends arbitrary bytes through the wire, and counts what goes wrong.
+    Fuzz(fuzz::Fuzz),
     /// Builds a Postgres container image from distribution packages.
     Image,
     /// Kills participants and servers at random moments, and counts what is left of them.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Bench(bench) => bench.run(),
         Command::Ci => ci::run(),
+        Command::Fuzz(fuzz) => return fuzz.run(),
         Command::Image => image::build(),
         Command::Pgharness(arguments) => return door::open(arguments),
         #[cfg(feature = "peers")]

@@ -44,6 +44,8 @@ pub use keep::{Keep, Kept};
 pub use keepsake::Keepsake;
 #[cfg(feature = "checks")]
 pub(crate) use needs::Needs;
+#[cfg(feature = "explore")]
+pub(crate) use replay::Replay;
 pub use scratch::Scratch;
 pub use template::{Template, TemplateBuilder};
 pub use test_db::TestDb;

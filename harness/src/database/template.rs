@@ -101,6 +101,12 @@ impl Template {
         TestDb::claimed(claimed, test)
     }
 
+    /// A database on a server of its own, whatever the template's isolation is.
+    #[cfg(feature = "explore")]
+    pub(crate) async fn get_on_own_server(&self) -> Result<TestDb> {
+        cluster::start(self.prepared()?, &test_name()).await
+    }
+
     /// As [`get`](Template::get), for tests without a runtime. Blocks the thread.
     ///
     /// # Errors

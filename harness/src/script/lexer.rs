@@ -63,12 +63,23 @@ impl<'a> Lexer<'a> {
         self.boundary(at)
     }
 
+    /// The end of the white space and line comments from `at`.
+    fn blank(&self, mut at: usize) -> usize {
+        loop {
+            at = self.run(at, |byte| byte.is_ascii_whitespace());
+            if (self.byte(at), self.byte(at + 1)) != (b'-', b'-') {
+                return at;
+            }
+            at = self.run(at, |byte| byte != b'\n' && byte != b'\r');
+        }
+    }
+
     /// A string, with its continuations: strings on following lines belong to the first one, and with it its
-    /// rule for backslashes.
+    /// rule for backslashes. A comment may lie between.
     fn string(&self, at: usize, backslash: bool) -> usize {
         let mut end = self.quoted(at, b'\'', backslash);
         loop {
-            let next = self.run(end, |byte| byte.is_ascii_whitespace());
+            let next = self.blank(end);
             if self.byte(next) != b'\'' || !self.text[end..next].contains(['\n', '\r']) {
                 return end;
             }

@@ -6,6 +6,8 @@ mod connect;
 mod failure;
 mod file;
 mod lexer;
+#[cfg(feature = "explore")]
+mod mask;
 mod place;
 mod session;
 mod statements;
@@ -17,8 +19,12 @@ pub(crate) use command::last_lines;
 pub(crate) use connect::connect;
 pub(crate) use failure::Purpose;
 pub use file::Script;
+#[cfg(feature = "explore")]
+pub(crate) use mask::mask;
 pub(crate) use session::{Closing, Session, Transaction, Uncommitted};
 pub use statements::{Statement, split};
 pub use target::database_url;
 #[cfg(feature = "checks")]
 pub(crate) use target::environment;
+#[cfg(feature = "explore")]
+pub(crate) use target::{password, socket};

@@ -32,7 +32,7 @@ fn decode(text: &str) -> String {
 }
 
 /// The password in `options`, which sqlx tells in the URL only.
-pub(super) fn password(options: &PgConnectOptions) -> Option<String> {
+pub(crate) fn password(options: &PgConnectOptions) -> Option<String> {
     options.to_url_lossy().password().map(decode)
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn database_name(options: &PgConnectOptions) -> &str {
 }
 
 /// The folder of the unix socket, if that is how `options` connect.
-pub(super) fn socket(options: &PgConnectOptions) -> Option<String> {
+pub(crate) fn socket(options: &PgConnectOptions) -> Option<String> {
     match options.get_socket() {
         Some(path) => Some(path.to_string_lossy().into_owned()),
         None => Some(options.get_host()).filter(|host| host.starts_with('/')).map(str::to_owned),

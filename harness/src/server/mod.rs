@@ -13,6 +13,8 @@ mod image;
 mod keeper;
 mod known;
 mod lease;
+#[cfg(feature = "explore")]
+mod pgbouncer;
 mod space;
 
 pub(crate) use crate::script::connect;
@@ -29,6 +31,8 @@ pub use handle::Server;
 pub(crate) use keeper::Root;
 pub(crate) use known::KnownServer;
 pub use lease::{Lease, Leases, OwnerId, Seized};
+#[cfg(feature = "explore")]
+pub use pgbouncer::PgBouncer;
 pub use space::Space;
 
 /// The folder of a server's state directory with a note on each database that is kept on it.

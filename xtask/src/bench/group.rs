@@ -13,9 +13,31 @@ pub(super) enum Group {
     Template1g,
     Build,
     Caps,
+    Explore,
+    Wire,
+}
+
+/// What is measured for one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Databases,
+    Explore,
 }
 
 impl Group {
+    /// The command that measures it.
+    pub(super) fn subject(self) -> Subject {
+        match self {
+            Group::Explore | Group::Wire => Subject::Explore,
+            _ => Subject::Databases,
+        }
+    }
+
+    /// The groups that a command measures.
+    pub(super) fn of(subject: Subject) -> impl Iterator<Item = Group> {
+        Group::value_variants().iter().copied().filter(move |group| group.subject() == subject)
+    }
+
     /// What the names of its figures begin with.
     pub(super) fn prefix(self) -> &'static str {
         match self {
@@ -27,12 +49,14 @@ impl Group {
             Group::Template1g => "template1g.",
             Group::Build => "build.",
             Group::Caps => "caps.",
+            Group::Explore => "explore.",
+            Group::Wire => "wire.",
         }
     }
 
-    /// Whether it has data that lies on a medium: a build has none.
+    /// Whether the medium that its data lie on is part of what it measures.
     pub(super) fn has_data(self) -> bool {
-        self != Group::Build
+        !matches!(self, Group::Build | Group::Explore | Group::Wire)
     }
 
     /// Whether it starts cargo, whose folders are those of whoever started the bench. All else runs as an

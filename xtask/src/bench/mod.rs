@@ -21,7 +21,7 @@ mod table;
 
 use clap::{Args, Subcommand, ValueEnum};
 use figure::Figure;
-use group::Group;
+use group::{Group, Subject};
 use machine::Machine;
 use medium::Medium;
 use pgharness::{Error, ErrorKind, Result};
@@ -43,6 +43,8 @@ pub(crate) struct Bench {
 enum What {
     /// Starts, databases and whole suites beside the peers, migrations, builds, and the caps in a long run.
     Databases(Options),
+    /// Schedules explored in a second, and what the proxy adds to a round trip.
+    Explore(Options),
 }
 
 /// How a bench is run.
@@ -81,12 +83,14 @@ struct Document {
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
-        let What::Databases(options) = &self.what;
+        let (subject, options) = match &self.what {
+            What::Databases(options) => (Subject::Databases, options),
+            What::Explore(options) => (Subject::Explore, options),
+        };
         let only = options.only.as_deref();
-        let groups: Vec<Group> =
-            Group::value_variants().iter().copied().filter(|group| wants(only, group.prefix())).collect();
+        let groups: Vec<Group> = Group::of(subject).filter(|group| wants(only, group.prefix())).collect();
         if groups.is_empty() {
-            return Err(no_such_figure(only));
+            return Err(no_such_figure(subject, only));
         }
         let release = Release::build()?;
         let mut document = Document { version: 1, machine: Machine::here(), figures: Vec::new() };
@@ -108,7 +112,7 @@ impl Bench {
             document.figures.extend(figures);
         }
         if document.figures.is_empty() {
-            return Err(no_such_figure(only));
+            return Err(no_such_figure(subject, only));
         }
         if options.format == Format::Json {
             say(&serde_json::to_string(&document).unwrap_or_default());
@@ -172,8 +176,8 @@ impl Options {
     }
 }
 
-fn no_such_figure(only: Option<&str>) -> Error {
-    let known: Vec<_> = Group::value_variants().iter().map(|group| format!("`{}`", group.prefix())).collect();
+fn no_such_figure(subject: Subject, only: Option<&str>) -> Error {
+    let known: Vec<_> = Group::of(subject).map(|group| format!("`{}`", group.prefix())).collect();
     Error::new(ErrorKind::Usage, format!("no figure's name starts with `{}`", only.unwrap_or_default()))
         .with_help(format!("names start with {}", known.join(", ")))
 }

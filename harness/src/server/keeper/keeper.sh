@@ -55,7 +55,7 @@ end_by_force() {
     [ $tries -gt 200 ] && signal=KILL
     case " $(echo $list) " in *" ${postmaster:-$list} "*) ;; *) [ -n "$postmaster" ] && signal=KILL ;; esac
     kill -$signal $list
-    # One that was stopped hears nothing else.
+    # A process that somebody stopped would hear of nothing but SIGKILL.
     kill -CONT $list
     sleep 0.02
   done 2>/dev/null

@@ -2,6 +2,7 @@
 
 mod build;
 mod caps;
+mod explore;
 mod generated;
 mod get;
 mod migrations;
@@ -10,6 +11,7 @@ mod sample;
 mod start;
 mod suite;
 mod template1g;
+mod wire;
 mod workspace;
 
 use super::figure::Figure;
@@ -50,6 +52,8 @@ impl Measure {
             Group::Template1g => template1g::measure(self)?,
             Group::Build => build::measure(self)?,
             Group::Caps => caps::measure(self)?,
+            Group::Explore => explore::measure(self)?,
+            Group::Wire => wire::measure(self)?,
         };
         super::say(&serde_json::to_string(&figures).unwrap_or_default());
         Ok(())

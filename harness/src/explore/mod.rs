@@ -1,0 +1,82 @@
+//! The schedule explorer: clients of a database, driven through every order of their steps.
+//!
+//! Two transactions that are right one after the other may be wrong together, and a test that runs them at the same
+//! time meets the wrong order once in a thousand runs. The explorer holds every client at its connection and lets one go
+//! at a time, a step each: a query, or a batch of the extended protocol. It tries every order in which a turn is taken at
+//! most so often from a client that could have gone on, and looks at the end of each. The clients are real ones, with
+//! any driver, in this process or not; the server is a real one, with its locks and its snapshots.
+//!
+//! ```
+//! use pgharness::explore::{Explorer, ensure};
+//! use pgharness::{Template, sqlx, template};
+//! use sqlx::Connection;
+//!
+//! static APP: Template = template! {};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> pgharness::Result<()> {
+//! // Two requests each add 10 to a balance of 0.
+//! let deposit = async |db: pgharness::explore::Access| {
+//!     let mut connection = db.connection().await?;
+//!     let mut tx = connection.begin().await?;
+//!     let balance: i32 = sqlx::query_scalar("select balance from account").fetch_one(&mut *tx).await?;
+//!     sqlx::query("update account set balance = $1").bind(balance + 10).execute(&mut *tx).await?;
+//!     tx.commit().await?;
+//!     Ok(())
+//! };
+//! let found = Explorer::of(&APP)
+//!     .client("one", deposit)
+//!     .client("two", deposit)
+//!     .invariant(async |db, _| {
+//!         let mut connection = db.connection().await?;
+//!         let balance: i32 = sqlx::query_scalar("select balance from account").fetch_one(&mut connection).await?;
+//!         ensure(balance == 20, "a deposit was lost")
+//!     })
+//!     .with_reset(async |db| {
+//!         let mut connection = db.connection().await?;
+//!         let sql = "drop table if exists account; create table account as select 0 as balance";
+//!         sqlx::raw_sql(sql).execute(&mut connection).await?;
+//!         Ok(())
+//!     })
+//!     .preemptions(1)
+//!     .run()
+//!     .await?;
+//! let violation = found.violation().expect("`select … for update` would be the cure");
+//! assert_eq!(violation.message, "a deposit was lost");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A schedule that broke an invariant is simplified, printed as a transcript with a column for each client, and run again
+//! by its id with [`Explorer::replay`]. What was tried, and what was not, stands in [`Exploration::coverage`]: schedules
+//! of messages within the bound, not every interleaving within the server.
+//!
+//! It needs an embedded server, and takes one of its own: it stops the server's processes while they wait for a lock, so
+//! that the order in which they go on is its choice and not the kernel's.
+
+mod access;
+mod board;
+mod client;
+mod expedition;
+mod explorer;
+mod ground;
+mod limits;
+mod outcome;
+mod porch;
+mod quiet;
+mod report;
+mod schedule;
+mod search;
+mod session;
+mod settle;
+mod trace;
+mod transcript;
+mod trial;
+mod watch;
+
+pub use access::{Access, ensure};
+pub use client::Failure;
+pub use explorer::Explorer;
+pub use outcome::{Outcome, Outcomes};
+pub use report::{Coverage, Exploration, Violation};
+pub use schedule::Schedule;

@@ -1,0 +1,97 @@
+//! Who waits for whom in the server, and freezing those who wait.
+
+use crate::error::{Attempt, Error, ErrorKind, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sqlx::PgConnection;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// A look that takes so long is one that a frozen process may be in the way of.
+const LOOK: Duration = Duration::from_millis(100);
+/// The same after several in vain: the machine may just be slow.
+const LONG_LOOK: Duration = Duration::from_secs(5);
+
+const WAITS: &str = "select pg_blocking_pids(pid) || pg_safe_snapshot_blocking_pids(pid) \
+                     from unnest($1::int4[]) with ordinality as asked (pid, place) order by place";
+
+/// Looks on from a session of its own, which never waits for a lock of a table.
+#[derive(Debug)]
+pub(super) struct Watch {
+    control: PgConnection,
+    ice: Ice,
+}
+
+/// The processes that are stopped. Whatever happens to us, they go on: a SIGKILL of ours ends the private server with
+/// all its processes, since its keeper uses SIGKILL too.
+#[derive(Debug, Default)]
+struct Ice(BTreeSet<i32>);
+
+impl Drop for Ice {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // It may have been ended meanwhile.
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGCONT);
+        }
+    }
+}
+
+impl Watch {
+    pub(super) fn new(control: PgConnection) -> Watch {
+        Watch { control, ice: Ice::default() }
+    }
+
+    /// The session that looks on.
+    pub(super) fn control(&mut self) -> &mut PgConnection {
+        &mut self.control
+    }
+
+    /// For each of `pids` those that it waits for; a prepared transaction is 0.
+    pub(super) async fn waits(&mut self, pids: &[i32]) -> Result<Vec<Vec<i32>>> {
+        sqlx::query_scalar(WAITS)
+            .bind(pids)
+            .fetch_all(&mut self.control)
+            .await
+            .attempt(ErrorKind::Database, || "failed to look who waits for whom".into())
+    }
+
+    /// Stops a process that waits for a lock, so that it goes on only when we say so. It may be about to look for a
+    /// deadlock, with the whole table of locks locked: nobody would get past it then, so it is let go and stopped again.
+    pub(super) async fn freeze(&mut self, pid: i32) -> Result<()> {
+        for attempt in 0..20 {
+            self.signal(pid, Signal::SIGSTOP)?;
+            self.ice.0.insert(pid);
+            let patience = if attempt < 10 { LOOK } else { LONG_LOOK };
+            let mut look = std::pin::pin!(self.control_look(pid));
+            if let Ok(looked) = tokio::time::timeout(patience, look.as_mut()).await {
+                return looked.map(drop);
+            }
+            // The look is under way: it comes to its end once the process goes on.
+            kill(Pid::from_raw(pid), Signal::SIGCONT)
+                .attempt(ErrorKind::Server, || format!("failed to continue process {pid}"))?;
+            look.await?;
+        }
+        Err(Error::server(format!("process {pid} cannot be stopped without locking out everybody")))
+    }
+
+    async fn control_look(&mut self, pid: i32) -> Result<Vec<Vec<i32>>> {
+        self.waits(&[pid]).await
+    }
+
+    /// Lets a process go on.
+    pub(super) fn thaw(&mut self, pid: i32) -> Result<()> {
+        self.ice.0.remove(&pid);
+        self.signal(pid, Signal::SIGCONT)
+    }
+
+    /// Lets all go on.
+    pub(super) fn thaw_all(&mut self) {
+        drop(std::mem::take(&mut self.ice));
+    }
+
+    fn signal(&self, pid: i32, signal: Signal) -> Result<()> {
+        kill(Pid::from_raw(pid), signal).attempt(ErrorKind::Server, || {
+            format!("failed to send {} to process {pid} of the server", signal.as_str())
+        })
+    }
+}
