@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// The pause between looks at a client that neither asks for anything nor ends.
 const IDLE_LOOK: Duration = Duration::from_millis(1);
 
+/// What the server does takes less than a pause would, most of the time: so long there is none.
+const SHORT: Duration = Duration::from_millis(20);
+
 impl<T> Trial<'_, T> {
     /// Looks at a session that was granted until the server answered or waits for somebody who does not run.
     pub(super) async fn serve(&mut self, place: usize) -> Result<Reply> {
@@ -32,8 +35,7 @@ impl<T> Trial<'_, T> {
             {
                 return Ok(Reply::Blocked(whom));
             }
-            // At first without a pause: most steps take less than one.
-            if started.elapsed() > Duration::from_millis(20) {
+            if started.elapsed() > SHORT {
                 patience.not_yet("it runs").await?;
             } else {
                 tokio::task::yield_now().await;
@@ -108,7 +110,9 @@ impl<T> Trial<'_, T> {
                 (since, seen) = (Instant::now(), activity);
             }
             if self.board.is_server_busy() {
-                patience.not_yet("the server logs somebody in").await?;
+                if since.elapsed() > SHORT {
+                    patience.not_yet("the server logs somebody in").await?;
+                }
                 continue;
             }
             let at_large = self.at_large()?;
