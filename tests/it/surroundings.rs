@@ -107,7 +107,7 @@ fn a_full_file_system_is_told_to_the_test_that_waits() {
     // Some 30 MiB a database, so that few fill it.
     fs::write(
         workspace.join("seed.sql"),
-        "create table mark (writer int);
+        "create table mark (writer int); create table seeded as select n, md5(n::text) as text from generate_series(1, 500) n;
          create table bulk as select n, repeat(md5(n::text), 60) as text from generate_series(1, 15000) n",
     )
     .unwrap();
@@ -178,7 +178,7 @@ fn a_server_that_finds_no_room_tells_all_who_wait(
     let Some(disk) = Tmpfs::mount(options) else { return };
     let workspace = field.workspace("w");
     let seed = format!(
-        "create table mark (writer int);
+        "create table mark (writer int); create table seeded as select n, md5(n::text) as text from generate_series(1, 500) n;
          create table bulk as select n, repeat(md5(n::text), 60) as text from generate_series(1, {rows}) n"
     );
     fs::write(workspace.join("seed.sql"), seed).unwrap();
