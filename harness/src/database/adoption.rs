@@ -7,7 +7,7 @@
 use crate::error::{Attempt, ErrorKind, Result};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{PgConnection, PgPool};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,15 +36,12 @@ pub(super) async fn adopt(
         .port(port)
         .username(options.get_username())
         .ssl_mode(PgSslMode::Disable);
-    let open = Arc::new(Mutex::new(Some(open)));
-    let pool = pool.after_connect({
-        let open = open.clone();
-        move |fresh, _| {
-            if let Some(open) = open.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                *fresh = open;
-            }
-            Box::pin(std::future::ready(Ok(())))
+    let open = Mutex::new(Some(open));
+    let pool = pool.after_connect(move |fresh, _| {
+        if let Some(open) = open.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            *fresh = open;
         }
+        Box::pin(std::future::ready(Ok(())))
     });
     let pool = tokio::select! {
         pool = pool.connect_with(to_porch) => pool?,

@@ -159,8 +159,7 @@ impl Stock {
             false => None,
         };
         if spare.is_none() {
-            work.loans.watch_no_longer(oid);
-            work.drops.drop_later(name.clone());
+            work.discard(oid, name.clone());
         }
         if name != old {
             work.clear_shelf(&old);

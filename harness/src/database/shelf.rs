@@ -117,11 +117,7 @@ impl Shelf {
     pub(super) fn take_ready(&self, digest: &str, fit: impl Fn(&Label) -> bool) -> Option<Place> {
         let mut candidates = self.list(digest, State::Ready);
         candidates.retain(|(_, label)| fit(label));
-        candidates.into_iter().rev().find_map(|(name, _)| {
-            let place = self.take(&name, State::Ready)?;
-            place.mark(State::Lent).ok()?;
-            Some(place)
-        })
+        candidates.into_iter().rev().find_map(|(name, _)| self.take_as_lent(&name, State::Ready))
     }
 
     /// Takes a database of the template `digest` that is to be put back, the one that waits for longest.
@@ -132,13 +128,8 @@ impl Shelf {
     /// Takes any database whose holder died, or that `is_unwanted`, to drop it.
     pub(super) fn take_condemned(&self, is_unwanted: impl Fn(&str, &Label) -> bool) -> Vec<Place> {
         let condemned = self.entries().into_iter().filter_map(|(name, state, label)| {
-            let place = match state {
-                State::Lent => self.take(&name, State::Lent)?,
-                _ if is_unwanted(&name, &label) => self.take(&name, state)?,
-                _ => return None,
-            };
-            place.mark(State::Lent).ok()?;
-            Some(place)
+            let is_condemned = state == State::Lent || is_unwanted(&name, &label);
+            is_condemned.then(|| self.take_as_lent(&name, state))?
         });
         condemned.collect()
     }
@@ -157,13 +148,7 @@ impl Shelf {
             .entries()
             .into_iter()
             .filter(|(_, state, label)| *state != State::Lent && label.digest != digest);
-        others
-            .filter_map(|(name, state, _)| {
-                let place = self.take(&name, state)?;
-                place.mark(State::Lent).ok()?;
-                Some(place)
-            })
-            .collect()
+        others.filter_map(|(name, state, _)| self.take_as_lent(&name, state)).collect()
     }
 
     /// Whether a database was put there and is there still, whoever has it.
@@ -180,6 +165,13 @@ impl Shelf {
     /// The right to put back what was returned, for one process at a time; `None`: another one has it.
     pub(super) fn try_keep(&self) -> Option<FileLock> {
         FileLock::try_take(&self.dir.join(KEEPING)).ok().flatten()
+    }
+
+    /// As [`take`](Shelf::take), and whoever dies with it leaves it to be dropped.
+    fn take_as_lent(&self, name: &str, wanted: State) -> Option<Place> {
+        let place = self.take(name, wanted)?;
+        place.mark(State::Lent).ok()?;
+        Some(place)
     }
 
     /// Locks a database's file if it is in this state then.

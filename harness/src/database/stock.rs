@@ -203,10 +203,7 @@ impl Stock {
                 }
             }
             None if self.spares.borrow().len() < SPARES_MAX => self.spares.borrow_mut().push(spare),
-            None => {
-                work.loans.watch_no_longer(spare.oid);
-                work.drops.drop_later(spare.name);
-            }
+            None => work.discard(spare.oid, spare.name),
         }
     }
 

@@ -184,8 +184,7 @@ impl Work {
                 work.clear_shelf(&old);
             }
             if spare.is_none() {
-                work.loans.watch_no_longer(oid);
-                work.drops.drop_later(name);
+                work.discard(oid, name);
             }
             stock.returned(&work, spare);
             drop(busy);
@@ -216,6 +215,12 @@ impl Work {
         }
     }
 
+    /// Drops a database that is not put back, or no longer wanted.
+    pub(super) fn discard(&self, oid: u32, name: String) {
+        self.loans.watch_no_longer(oid);
+        self.drops.drop_later(name);
+    }
+
     /// Drops what was put back of other templates than `digest`. Says whether there was any.
     pub(super) fn drop_spares_but(&self, digest: &str) -> bool {
         let stocks = self.stocks.borrow();
@@ -223,8 +228,7 @@ impl Work {
         let spares: Vec<_> = others.flat_map(|stock| stock.spares.take()).collect();
         let is_any = !spares.is_empty();
         for spare in spares {
-            self.loans.watch_no_longer(spare.oid);
-            self.drops.drop_later(spare.name);
+            self.discard(spare.oid, spare.name);
         }
         is_any
     }

@@ -207,21 +207,22 @@ impl Launch<'_> {
             let answered = runtime.block_on(async {
                 tokio::time::timeout(START_DEADLINE, async { options.connect().await?.close().await }).await
             });
-            let error = match answered {
-                Ok(Ok(())) if base.join("up").exists() => return self.look_whether_whole(base, log),
-                Ok(Ok(())) => return Ok(Look::NotYet("its data are not all there".into())),
-                Ok(Err(error)) => error,
-                Err(_late) => sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()),
+            let status = match answered {
+                Ok(Ok(())) if base.join("up").exists() && !base.join("uncopied").exists() => {
+                    return Ok(Look::Ready(()));
+                }
+                Ok(Ok(())) => "its data are not all there".to_owned(),
+                // It answers, but not in a way that waiting would change: its data is broken.
+                Ok(Err(error)) if is_final(&error) => {
+                    return Err(Error::server(format!(
+                        "the server started at `{}` is of no use",
+                        base.display()
+                    ))
+                    .with_source(error));
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(late) => late.to_string(),
             };
-            // It answers, but not in a way that waiting would change: its data is broken.
-            let code = error.as_database_error().and_then(|answer| answer.code());
-            if code.is_some_and(|code| code != "57P03") {
-                return Err(Error::server(format!(
-                    "the server started at `{}` is of no use",
-                    base.display()
-                ))
-                .with_source(error));
-            }
             if base.join("uncopied").exists() {
                 return Err(self.copy_failed(base, log));
             }
@@ -246,14 +247,9 @@ impl Launch<'_> {
                 failure = Failure::Killed;
                 return Err(Error::server(format!("the keeper of `{}` was killed", base.display())));
             }
-            Ok(Look::NotYet(error.to_string()))
+            Ok(Look::NotYet(status))
         })
         .map_err(failure)
-    }
-
-    /// A server can answer before all of its data are there.
-    fn look_whether_whole(&self, base: &Path, log: &File) -> Result<Look<()>> {
-        if base.join("uncopied").exists() { Err(self.copy_failed(base, log)) } else { Ok(Look::Ready(())) }
     }
 
     fn keeper_failed(&self, base: &Path, log: &File) -> Error {
@@ -290,6 +286,11 @@ impl Launch<'_> {
             tail.join("")
         ))
     }
+}
+
+/// Whether a server that answers so will not answer otherwise later.
+fn is_final(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|answer| answer.code()).is_some_and(|code| code != "57P03")
 }
 
 /// The setting that has the server listen in `base`. It is a list: a name with a comma in it wants quotes.
