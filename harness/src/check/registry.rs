@@ -2,7 +2,9 @@
 
 use super::Check;
 use super::drift::SnapshotDrift;
-use super::migration::{CleanApply, Concurrent, CrashResume, ExpandOnly, Filename, Leftovers, Rerun};
+use super::migration::{
+    CleanApply, Concurrent, CrashResume, ExpandOnly, Filename, Leftovers, Populated, Rerun,
+};
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
@@ -24,6 +26,7 @@ impl Registry {
             Box::new(ExpandOnly),
             Box::new(Filename),
             Box::new(Leftovers),
+            Box::new(Populated),
             Box::new(Rerun),
             Box::new(LiteralSecrets),
             Box::new(CrossInsert),
