@@ -97,12 +97,11 @@ fn a_broken_migration_is_shown_with_file_line_statement_and_answer() {
         assert!(text.contains(part), "`{part}` is missing in\n{text}");
     }
     // What it keeps from running is one thing, said once.
-    assert_eq!(
-        text.matches("the migrations cannot be applied: see `migration.clean-apply`").count(),
-        3,
-        "{text}"
-    );
-    assert!(text.contains("incomplete[migration.concurrent, migration.rerun]"), "{text}");
+    let said = "the migrations cannot be applied: see `migration.clean-apply`";
+    assert!(text.contains(said), "{text}");
+    let lines = text.lines().filter(|line| line.starts_with("incomplete[migration.")).count();
+    assert_eq!(lines, 1, "{text}");
+    assert!(text.contains("migration.concurrent") && text.contains("migration.rerun"), "{text}");
     assert!(text.contains("? queries"), "{text}");
 }
 

@@ -62,6 +62,14 @@ impl Migrator {
         }
     }
 
+    /// How many migrations would be applied.
+    ///
+    /// # Errors
+    /// As [`Runner::pending`].
+    pub(super) async fn pending(&self, db: &TestDb) -> Result<usize> {
+        Ok(self.runner().pending(&self.options(db)).await?.len())
+    }
+
     /// A session as its role, for statements of the migrations outside of a run.
     ///
     /// # Errors

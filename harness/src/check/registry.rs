@@ -3,7 +3,8 @@
 use super::Check;
 use super::drift::SnapshotDrift;
 use super::migration::{
-    CleanApply, Concurrent, CrashResume, ExpandOnly, Filename, Leftovers, Populated, Rerun,
+    CleanApply, Concurrent, CrashResume, Deterministic, Down, ExpandOnly, Filename, HistoryCheck, Leftovers,
+    Locks, Populated, Rerun,
 };
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
@@ -23,9 +24,13 @@ impl Registry {
             Box::new(CleanApply),
             Box::new(Concurrent),
             Box::new(CrashResume),
+            Box::new(Deterministic),
+            Box::new(Down),
             Box::new(ExpandOnly),
             Box::new(Filename),
+            Box::new(HistoryCheck),
             Box::new(Leftovers),
+            Box::new(Locks),
             Box::new(Populated),
             Box::new(Rerun),
             Box::new(LiteralSecrets),

@@ -1,0 +1,229 @@
+//! `migration.locks`: what a migration does to tables in use.
+
+use super::observation::{KeptOut, Observation, Observed, observe};
+use super::transcript::transcript;
+use crate::check::walk::{NO_STEPS, Step, Walk};
+use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
+use crate::error::Result;
+use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
+
+/// So many lines of a statement are shown.
+const LINES_MAX: usize = 12;
+
+/// A migration keeps nobody from a table for as long as it takes to go through its rows.
+pub(in crate::check) struct Locks;
+
+impl Check for Locks {
+    fn id(&self) -> &'static str {
+        "migration.locks"
+    }
+
+    fn summary(&self) -> &'static str {
+        "no migration goes through a table's rows while others are kept from it"
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation {
+            proves: "Each migration's statements are run in a transaction, one by one, and after each the server is asked: \
+                     which locks are really held, from which tables another session is really kept (it tries), which \
+                     tables were written anew, and which were read from end to end: that takes the longer, the more rows \
+                     there are. A warning says that others are kept out meanwhile; a note, that a migration waits for \
+                     such a lock without a `lock_timeout`. Tables that the same migration makes do not count. \
+                     Statements that refuse to run in a transaction, such as `create index concurrently`, are counted \
+                     as not seen.",
+            matters: "An `alter table` that rewrites, or validates, under ACCESS EXCLUSIVE stops every query on the table \
+                      until it is through: milliseconds on a developer's machine, minutes in production. And one that \
+                      merely waits for the lock, behind a long report, makes everybody queue behind it.",
+            remedy: "Add constraints NOT VALID and validate them in a later migration; build indexes concurrently, in a \
+                     file of their own; add columns without a volatile default; split a backfill from the `alter table` \
+                     before it; `set local lock_timeout = '5s'` and run again.",
+        }
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        &[Need::Migrations]
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        crate::examples!("migration.locks":
+            "bad_backfill.sql", "bad_foreign_key.sql", "bad_index.sql", "bad_no_timeout.sql", "bad_rewrite.sql",
+            "bad_validate.sql", "good.sql")
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
+        Box::pin(judge(context))
+    }
+}
+
+async fn judge(context: &Context) -> Result<Verdict> {
+    let Some(walk) = context.walk().await? else { return Ok(Verdict::skipped(NO_STEPS)) };
+    let (db, mut findings) = (context.vacant().await?, Vec::new());
+    let (mut seen, mut unseen) = (0, 0);
+    for step in walk.steps() {
+        let observation = observe(&db, &walk.migrator, step.migration).await?;
+        seen += observation.statements.len();
+        unseen += observation.unseen;
+        findings
+            .extend(hazards(&observation).into_iter().map(|hazard| finding(context, walk, &step, &hazard)));
+        walk.migrator.first(step.number + 1).apply(&db).await?;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "these are thousands")]
+    let figure = |name: &str, value: usize| Measurement {
+        name: format!("migration.locks.{name}"),
+        value: value as f64,
+        unit: String::new(),
+    };
+    Ok(Verdict::of(findings).with_measurements([figure("statements", seen), figure("not seen", unseen)]))
+}
+
+/// Something that a statement does to those who use a table.
+#[derive(Debug)]
+struct Hazard<'a> {
+    table: String,
+    what: What,
+    statement: &'a Observed,
+    lock: String,
+    who: KeptOut,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Rewrites,
+    Scans,
+    /// Goes through another table's rows meanwhile.
+    WorksMeanwhile,
+    WaitsWithoutEnd,
+}
+
+/// The hazards of a migration, each table once for each kind.
+fn hazards(observation: &Observation) -> Vec<Hazard<'_>> {
+    let mut hazards: Vec<Hazard<'_>> = Vec::new();
+    let mut before: Vec<&String> = Vec::new();
+    for statement in &observation.statements {
+        let works = statement.rewritten.iter().chain(&statement.scanned).next().is_some();
+        for (table, (who, lock)) in &statement.held {
+            let is_new = !before.contains(&table);
+            let what = if statement.rewritten.contains(table) {
+                Some(What::Rewrites)
+            } else if statement.scanned.contains(table) {
+                Some(What::Scans)
+            } else if works && !is_new {
+                Some(What::WorksMeanwhile)
+            } else {
+                None
+            };
+            let waits = (is_new && *who == KeptOut::Readers && !statement.has_lock_timeout)
+                .then_some(What::WaitsWithoutEnd);
+            for what in what.into_iter().chain(waits) {
+                if !hazards.iter().any(|known| known.table == *table && known.what == what) {
+                    let (table, lock) = (table.clone(), lock.clone());
+                    hazards.push(Hazard { table, what, statement, lock, who: *who });
+                }
+            }
+        }
+        before = statement.held.keys().collect();
+    }
+    hazards
+}
+
+fn finding(context: &Context, walk: &Walk, step: &Step<'_>, hazard: &Hazard<'_>) -> Finding {
+    let Hazard { table, what, statement, lock, who } = hazard;
+    let name = step.migration.name();
+    let others = match who {
+        KeptOut::Readers => "nobody can read or write it",
+        KeptOut::Writers => "nobody can write to it",
+    };
+    let (severity, message, help) = match what {
+        What::Rewrites => (
+            Severity::Warning,
+            format!("`{name}` writes `{table}` anew, and {others} meanwhile"),
+            "add a column, fill it in batches, and swap; or do it when nobody is there",
+        ),
+        What::Scans => (
+            Severity::Warning,
+            format!("`{name}` reads all of `{table}`, and {others} meanwhile"),
+            "NOT VALID first and `validate constraint` in a later migration; `create index concurrently`",
+        ),
+        What::WorksMeanwhile => (
+            Severity::Warning,
+            format!("`{name}` goes through rows while it keeps a lock on `{table}`: {others}"),
+            "do the work in a migration of its own, before or after the one that takes the lock",
+        ),
+        What::WaitsWithoutEnd => (
+            Severity::Note,
+            format!(
+                "`{name}` waits without end for its lock on `{table}`: behind a long query, everybody waits"
+            ),
+            "`set local lock_timeout = '5s'` in the file, and run again where it fails",
+        ),
+    };
+    let role = walk.migrator.role(&walk.db);
+    let mut lines: Vec<&str> = statement.sql.lines().take(LINES_MAX + 1).collect();
+    if lines.len() > LINES_MAX {
+        lines.truncate(LINES_MAX);
+        lines.push("-- …");
+    }
+    Finding {
+        check: Locks.id().into(),
+        severity,
+        subject: Subject::new("migration", name),
+        message,
+        help: help.into(),
+        evidence: vec![
+            Evidence::as_role(role, "begin", "done"),
+            Evidence::as_role(
+                role,
+                transcript(context.project(), step.migration),
+                format!("the lock is taken by:\n{}", lines.join("\n")),
+            ),
+            Evidence::as_role(
+                role,
+                format!(
+                    "select mode from pg_locks where relation = {}::regclass and granted and pid = pg_backend_pid()",
+                    crate::ident::quote_literal(table)
+                ),
+                lock.clone(),
+            ),
+            Evidence::as_role(role, "rollback", "done"),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn statement(held: &[(&str, KeptOut)], scanned: &[&str], has_lock_timeout: bool) -> Observed {
+        Observed {
+            sql: String::new(),
+            held: held
+                .iter()
+                .map(|(table, who)| ((*table).into(), (*who, String::new())))
+                .collect::<BTreeMap<_, _>>(),
+            rewritten: BTreeSet::new(),
+            scanned: scanned.iter().map(|table| (*table).to_owned()).collect(),
+            has_lock_timeout,
+        }
+    }
+
+    #[test]
+    fn work_counts_while_somebody_is_kept_out() {
+        use KeptOut::{Readers, Writers};
+        let told = |statements: Vec<Observed>| -> Vec<(String, What)> {
+            let observation = Observation { statements, unseen: 0 };
+            hazards(&observation).into_iter().map(|hazard| (hazard.table, hazard.what)).collect()
+        };
+        let one = |what| vec![("a".to_owned(), what)];
+        assert_eq!(told(vec![statement(&[], &["a"], false)]), []);
+        assert_eq!(told(vec![statement(&[("a", Readers)], &[], true)]), []);
+        assert_eq!(told(vec![statement(&[("a", Readers)], &[], false)]), one(What::WaitsWithoutEnd));
+        assert_eq!(told(vec![statement(&[("a", Writers)], &["a"], true)]), one(What::Scans));
+        // What the lock is taken for may take as long as it likes elsewhere, and what comes behind it may not.
+        assert_eq!(told(vec![statement(&[("a", Readers)], &["b"], true)]), []);
+        assert_eq!(
+            told(vec![statement(&[("a", Readers)], &[], true), statement(&[("a", Readers)], &["b"], true)]),
+            one(What::WorksMeanwhile)
+        );
+    }
+}
