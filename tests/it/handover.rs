@@ -1,8 +1,8 @@
 //! Databases that a process leaves to others when it ends, as under a runner that starts one per test.
 
 use crate::field::{Field, assert_well};
-use pgharness::process::Signal;
 use pgharness::Template;
+use pgharness::process::Signal;
 use pgharness::server::{Server, ServerConfig};
 use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, Story, Stunt};
