@@ -4,6 +4,7 @@ use super::databases::{Databases, USER};
 use super::first_run::FirstRun;
 use super::need::Need;
 use super::project::Project;
+use super::walk::Walk;
 use crate::database::{Isolation, Template, TestDb};
 use crate::error::{Error, Result};
 use crate::server::{Capabilities, Capability, ServerConfig};
@@ -15,6 +16,7 @@ pub struct Context {
     project: Project,
     databases: Databases,
     first_run: tokio::sync::OnceCell<Result<FirstRun>>,
+    walk: tokio::sync::OnceCell<Result<Option<Walk>>>,
     program: Option<PathBuf>,
 }
 
@@ -93,6 +95,17 @@ impl Context {
     /// They cannot be read, or there is no database to apply them to. That they fail is told by the run itself.
     pub(super) async fn first_run(&self) -> Result<&FirstRun> {
         self.first_run.get_or_init(|| FirstRun::of(self)).await.as_ref().map_err(Error::copy)
+    }
+
+    /// The migrations applied one at a time, from zero, for all checks that look at each; `None` of a command.
+    ///
+    /// # Errors
+    /// They cannot be read or applied, or there is no database.
+    pub(super) async fn walk(&self) -> Result<Option<&Walk>> {
+        match self.walk.get_or_init(|| Walk::of(self)).await {
+            Ok(walk) => Ok(walk.as_ref()),
+            Err(error) => Err(error.copy()),
+        }
     }
 
     /// The configuration of the project's server.

@@ -6,7 +6,8 @@ use crate::catalog::Catalog;
 use crate::database::TestDb;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::{QualifiedName, quote_literal};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use std::collections::BTreeMap;
 
 /// The migrations applied once, from zero, on a server of their own.
@@ -25,6 +26,8 @@ pub(super) struct State {
     pub(super) catalog: Catalog,
     /// How many rows each table has.
     pub(super) rows: BTreeMap<String, i64>,
+    /// What all databases of the server share: roles, their settings and memberships.
+    pub(super) cluster: Vec<String>,
 }
 
 impl FirstRun {
@@ -56,17 +59,35 @@ impl State {
     /// # Errors
     /// The server is lost.
     pub(super) async fn read(db: &TestDb, migrator: &Migrator) -> Result<State> {
-        let mut connection = db.connection().await?;
-        let catalog = Catalog::read(&mut connection).await?;
-        let tables = tables(&mut connection).await?;
+        State::read_by(&db.options(), migrator).await
+    }
+
+    /// What the database holds that `options` lead to.
+    ///
+    /// # Errors
+    /// The server is lost.
+    pub(super) async fn read_by(options: &PgConnectOptions, migrator: &Migrator) -> Result<State> {
+        let mut connection = options.connect().await?;
+        let state = State::read_on(&mut connection, migrator).await?;
+        let _ = connection.close().await;
+        Ok(state)
+    }
+
+    /// What the connected database holds.
+    ///
+    /// # Errors
+    /// The server is lost.
+    pub(super) async fn read_on(connection: &mut PgConnection, migrator: &Migrator) -> Result<State> {
+        let catalog = Catalog::read(connection).await?;
+        let tables = tables(connection).await?;
         let histories: Vec<String> =
             tables.iter().filter(|table| migrator.is_history(table)).map(QualifiedName::to_string).collect();
         let catalog = catalog.without(|_, name| histories.iter().any(|history| history == name));
         let counted: Vec<QualifiedName> =
             tables.into_iter().filter(|table| !migrator.is_history(table)).collect();
-        let rows = count(&mut connection, &counted).await?;
-        let _ = connection.close().await;
-        Ok(State { catalog, rows })
+        let rows = count(connection, &counted).await?;
+        let cluster = cluster(connection).await?;
+        Ok(State { catalog, rows, cluster })
     }
 }
 
@@ -100,4 +121,20 @@ async fn count(connection: &mut PgConnection, tables: &[QualifiedName]) -> Resul
         rows.extend(counted);
     }
     Ok(rows)
+}
+
+/// What all databases of the server share.
+async fn cluster(connection: &mut PgConnection) -> Result<Vec<String>> {
+    let facts: Vec<String> = sqlx::query_scalar(
+        r#"select format('role %s: %s', rolname, to_jsonb(r) - '{oid,rolname,rolpassword}'::text[])
+           from pg_catalog.pg_roles r
+           union all
+           select format('%s is a member of %s', m.member::regrole, m.roleid::regrole) from pg_catalog.pg_auth_members m
+           union all
+           select format('tablespace %s', spcname) from pg_catalog.pg_tablespace
+           order by 1"#,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(facts)
 }

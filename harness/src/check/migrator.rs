@@ -9,7 +9,8 @@ use crate::migration::{Applied, Migrations, Runner};
 use crate::postgres::command_path;
 use crate::process::Program;
 use crate::script::environment;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::path::{Path, PathBuf};
 
 /// What applies the migrations of a project, and as whom.
@@ -32,6 +33,15 @@ impl Migrator {
         Ok(Migrator { migrations, history: declared.history.clone(), role: declared.migrator_role.clone() })
     }
 
+    /// The same with the first `count` migrations only.
+    pub(super) fn first(&self, count: usize) -> Migrator {
+        Migrator {
+            migrations: self.migrations.first(count),
+            history: self.history.clone(),
+            role: self.role.clone(),
+        }
+    }
+
     pub(super) fn migrations(&self) -> &Migrations {
         &self.migrations
     }
@@ -44,11 +54,20 @@ impl Migrator {
         }
     }
 
-    fn options(&self, db: &TestDb) -> PgConnectOptions {
+    /// How it connects.
+    pub(super) fn options(&self, db: &TestDb) -> PgConnectOptions {
         match &self.role {
             Some(role) => db.options_as(role),
             None => db.options(),
         }
+    }
+
+    /// A session as its role, for statements of the migrations outside of a run.
+    ///
+    /// # Errors
+    /// There is no server.
+    pub(super) async fn session(&self, db: &TestDb) -> Result<PgConnection> {
+        Ok(self.options(db).statement_cache_capacity(0).disable_statement_logging().connect().await?)
     }
 
     /// Applies what is pending.
@@ -56,7 +75,15 @@ impl Migrator {
     /// # Errors
     /// As [`Runner::apply`].
     pub(super) async fn apply(&self, db: &TestDb) -> Result<Applied> {
-        self.runner().with_tools(db.server().installation()).apply(&self.options(db)).await
+        self.apply_by(&self.options(db), db).await
+    }
+
+    /// Applies what is pending in the database that `options` lead to, which is on the server of `db`.
+    ///
+    /// # Errors
+    /// As [`Runner::apply`].
+    pub(super) async fn apply_by(&self, options: &PgConnectOptions, db: &TestDb) -> Result<Applied> {
+        self.runner().with_tools(db.server().installation()).apply(options).await
     }
 
     /// The names of the applied files, in order; nothing of a command.
@@ -64,10 +91,18 @@ impl Migrator {
     /// # Errors
     /// As [`Runner::history`].
     pub(super) async fn applied(&self, db: &TestDb) -> Result<Vec<String>> {
+        self.applied_by(&self.options(db)).await
+    }
+
+    /// As [`applied`](Migrator::applied), in the database that `options` lead to.
+    ///
+    /// # Errors
+    /// As [`Runner::history`].
+    pub(super) async fn applied_by(&self, options: &PgConnectOptions) -> Result<Vec<String>> {
         if self.migrations.command_line().is_some() {
             return Ok(Vec::new());
         }
-        let history = self.runner().history(&self.options(db)).await?;
+        let history = self.runner().history(options).await?;
         Ok(history.into_iter().map(|entry| entry.name).collect())
     }
 

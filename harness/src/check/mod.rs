@@ -20,6 +20,7 @@ mod project;
 mod registry;
 mod tenancy;
 mod verdict;
+mod walk;
 
 pub use allowance::{Allowance, Applied, Silenced, UNUSED_ALLOWANCE, UNUSED_ALLOWANCE_EXPLANATION, apply};
 pub use context::Context;

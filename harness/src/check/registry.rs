@@ -2,7 +2,9 @@
 
 use super::Check;
 use super::drift::SnapshotDrift;
-use super::migration::{CleanApply, Concurrent, Filename, Rerun};
+use super::migration::{
+    CleanApply, Concurrent, CrashResume, ExpandOnly, Filename, Leftovers, Populated, Rerun,
+};
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
@@ -20,7 +22,11 @@ impl Registry {
             Box::new(SnapshotDrift),
             Box::new(CleanApply),
             Box::new(Concurrent),
+            Box::new(CrashResume),
+            Box::new(ExpandOnly),
             Box::new(Filename),
+            Box::new(Leftovers),
+            Box::new(Populated),
             Box::new(Rerun),
             Box::new(LiteralSecrets),
             Box::new(CrossInsert),

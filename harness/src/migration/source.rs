@@ -95,6 +95,16 @@ impl Migrations {
         self.len() == 0
     }
 
+    /// The first `count` of them, as if there were no others yet; all of a [`command`](Migrations::command).
+    #[must_use]
+    pub fn first(&self, count: usize) -> Migrations {
+        let mut first = self.clone();
+        if let Source::Files { reading, .. } = &mut first.0 {
+            reading.migrations.truncate(count);
+        }
+        first
+    }
+
     /// The folder, or the one that the command runs in; empty where the migrations are compiled in.
     pub fn dir(&self) -> &Path {
         match &self.0 {

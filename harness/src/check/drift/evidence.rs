@@ -20,7 +20,7 @@ pub(super) fn of(change: &Change, file: &str, role: &str) -> Vec<Evidence> {
 }
 
 /// What to type in psql to see the object `name`.
-fn look(kind: Kind, name: &str) -> String {
+pub(in crate::check) fn look(kind: Kind, name: &str) -> String {
     let relation = || name.rsplit_once('.').map_or(name, |(relation, _)| relation);
     let without_arguments = || name.split('(').next().unwrap_or(name);
     match kind {

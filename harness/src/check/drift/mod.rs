@@ -5,4 +5,5 @@ mod evidence;
 mod snapshot;
 
 pub use committed::{Accepted, accept};
+pub(super) use evidence::look;
 pub(super) use snapshot::SnapshotDrift;

@@ -1,12 +1,11 @@
 //! `migration.clean-apply`: from nothing to the schema.
 
+use super::transcript::transcript;
 use crate::check::first_run::FirstRun;
-use crate::check::migrator::shown_path;
-use crate::check::project::Project;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::{Error, Result};
 use crate::finding::{Evidence, Finding, Severity, Subject};
-use crate::migration::{self, Migration};
+use crate::migration;
 
 /// Of whoever may not do what it tries.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -113,52 +112,4 @@ async fn finding(context: &Context, run: &FirstRun, failure: &Error) -> Result<F
             new(Subject::new("migrations", shown), message, evidence)
         }
     })
-}
-
-/// What psql is to be given to do as a migration does: its file, or the part of it that is run.
-fn transcript(project: &Project, migration: &Migration) -> String {
-    if migration.script.is_whole() {
-        format!("\\i {}", psql_quoted(&shown_path(project, migration.path())))
-    } else {
-        format!("-- {}\n{}", migration.name(), migration.script.shown())
-    }
-}
-
-/// An argument of a command of psql's own.
-fn psql_quoted(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_file_that_is_half_a_way_back_the_way_there_is_shown() {
-        let dir = tempfile::tempdir().unwrap();
-        let project = Project { dir: dir.path().to_owned(), ..Project::default() };
-        let shown = |name: &str, text: &str| {
-            let folder = tempfile::tempdir_in(dir.path()).unwrap();
-            std::fs::write(folder.path().join(name), text).unwrap();
-            let migrations = migration::Migrations::load(folder.path(), migration::Format::Auto).unwrap();
-            let shown = transcript(&project, migrations.iter().next().unwrap());
-            shown.replace(&format!("{}/", folder.path().file_name().unwrap().display()), "")
-        };
-        assert_eq!(shown("1_a.sql", "select 1;\n"), "\\i 1_a.sql");
-        assert_eq!(
-            shown("1_a.sql", "-- migrate:up\ncreate table t ();\nselect 1\n-- migrate:down\ndrop table t;\n"),
-            "-- 1_a.sql\ncreate table t ();\nselect 1;"
-        );
-        assert_eq!(
-            shown("1_a.sql", "-- +goose Up\ncreate table t ();\n-- +goose Down\ndrop table t;\n"),
-            "-- 1_a.sql\ncreate table t ();"
-        );
-    }
-
-    #[test]
-    fn odd_paths_are_quoted() {
-        assert_eq!(psql_quoted("migrations/0001_a.sql"), "migrations/0001_a.sql");
-        assert_eq!(psql_quoted("it's here/a.sql"), "'it''s here/a.sql'");
-    }
 }

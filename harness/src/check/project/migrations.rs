@@ -26,6 +26,8 @@ pub struct Migrations {
     pub migrator_role: Option<String>,
     /// Whether the command promises that several may run at once; the built-in runner always does.
     pub concurrent: bool,
+    /// How often `migration.crash-resume` cuts runs off, at most; if not said, once for each state that a run leaves.
+    pub cuts: Option<usize>,
 }
 
 impl Default for Migrations {
@@ -38,6 +40,7 @@ impl Default for Migrations {
             contract_tag: "-- pgharness:phase contract".into(),
             migrator_role: None,
             concurrent: false,
+            cuts: None,
         }
     }
 }

@@ -1,0 +1,237 @@
+//! `migration.populated`: the migrations apply to tables that hold rows.
+
+use super::crop::Crop;
+use super::transcript::transcript;
+use crate::catalog::{Change, Facts, Kind, What, diff};
+use crate::check::first_run::State;
+use crate::check::walk::{NO_STEPS, Step, Walk};
+use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
+use crate::error::{Error, Result};
+use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
+use sqlx::{AssertSqlSafe, Connection, Executor};
+use std::collections::BTreeSet;
+
+/// The migrations apply to tables that hold rows.
+pub(in crate::check) struct Populated;
+
+impl Check for Populated {
+    fn id(&self) -> &'static str {
+        "migration.populated"
+    }
+
+    fn summary(&self) -> &'static str {
+        "each migration applies to tables that hold rows, not only to empty ones"
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation {
+            proves: "Before each migration every table gets rows, made up from its columns, keys and conditions: one with \
+                     as little in it as can be, one that is full, and copies of both. Then the migration is applied. \
+                     It is an error where it fails on whatever rows there are (a required column without a default), and \
+                     a warning where it fails on rows that the schema allowed so far: with nulls, with duplicates, \
+                     with text that is no number. In the end the schema is the one that empty tables got. Tables that \
+                     no row could be made for are noted, with the reason.",
+            matters: "Migrations are written and reviewed on empty databases. `add column … not null`, a unique index, a \
+                      cast or a new condition succeeds there, and fails in production, in the middle of a deployment.",
+            remedy: "Add the column with a default, or nullable and backfilled; clean up duplicates and nulls in the same \
+                     migration, or before it; give a cast a `using` that bears every value.",
+        }
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        &[Need::Migrations]
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        crate::examples!("migration.populated":
+            "bad_cast.sql", "bad_condition.sql", "bad_duplicates.sql", "bad_nulls.sql", "bad_required.sql", "good.sql",
+            "good_reference.sql")
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
+        Box::pin(judge(context))
+    }
+}
+
+async fn judge(context: &Context) -> Result<Verdict> {
+    let Some(walk) = context.walk().await? else { return Ok(Verdict::skipped(NO_STEPS)) };
+    let mut findings = Vec::new();
+    let (mut db, mut crop) = (context.vacant().await?, Crop::default());
+    let mut all = Crop::default();
+    for step in walk.steps() {
+        let mut connection = db.connection().await?;
+        crop.sow(&mut connection, &walk.migrator).await?;
+        let _ = connection.close().await;
+        let migrator = walk.migrator.first(step.number + 1);
+        if let Err(error) = migrator.apply(&db).await {
+            let rows = rows_in_the_way(context, walk, &step, &crop).await?;
+            findings.push(finding(context, walk, &step, &rows, &error));
+            // Those behind it are looked at too, without the rows that were in its way.
+            db = context.vacant().await?;
+            migrator.apply(&db).await?;
+            all = std::mem::take(&mut crop).longer(all);
+        }
+    }
+    let mut connection = db.connection().await?;
+    crop.sow(&mut connection, &walk.migrator).await?;
+    let _ = connection.close().await;
+    if let Some(last) = walk.steps().next_back() {
+        let changes = diff(last.after_catalog(), &State::read(&db, &walk.migrator).await?.catalog);
+        if !changes.is_empty() {
+            findings.push(other_schema(context, walk, &changes, &crop));
+        }
+    }
+    let all = crop.longer(all);
+    findings.extend(all.bare().map(|(table, reason)| Finding {
+        check: Populated.id().into(),
+        severity: Severity::Note,
+        subject: Subject::new("table", table.to_string()),
+        message: format!("no row could be made for `{table}`: the migrations were not tried with rows in it"),
+        help: "what the server says of the rows that were tried shows what they lack".into(),
+        evidence: vec![Evidence::step(format!("a row for {table}"), reason)],
+    }));
+    let (tables, bare) = (all.tables(), all.bare().count());
+    Ok(Verdict::of(findings)
+        .with_measurements([figure("tables", tables), figure("with rows", tables - bare)]))
+}
+
+fn figure(name: &str, value: usize) -> Measurement {
+    #[expect(clippy::cast_precision_loss, reason = "these are thousands")]
+    let value = value as f64;
+    Measurement { name: format!("migration.populated.{name}"), value, unit: String::new() }
+}
+
+/// Statements that add the rows with which a step fails: few, and enough.
+async fn rows_in_the_way(context: &Context, walk: &Walk, step: &Step<'_>, crop: &Crop) -> Result<String> {
+    let concerned: BTreeSet<String> =
+        step.changes().iter().filter_map(|change| table_of(change, step)).collect();
+    if let Some(rows) = fails_with(context, walk, step, crop.statements(&concerned)).await? {
+        return Ok(rows);
+    }
+    let mut tables = crop.names();
+    let mut rows = fails_with(context, walk, step, crop.statements(&tables)).await?;
+    while tables.len() > 1 {
+        let half = tables.len() / 2;
+        let one: BTreeSet<String> = tables.iter().take(half).cloned().collect();
+        let other: BTreeSet<String> = tables.iter().skip(half).cloned().collect();
+        let mut found = None;
+        for part in [one, other] {
+            if let Some(rows) = fails_with(context, walk, step, crop.statements(&part)).await? {
+                found = Some((part, rows));
+                break;
+            }
+        }
+        let Some((part, fewer)) = found else { break };
+        (tables, rows) = (part, Some(fewer));
+    }
+    Ok(rows.unwrap_or_else(|| lines(&crop.statements(&tables))))
+}
+
+/// The rows of `statements` that can be had before a step, if it fails with them.
+async fn fails_with(
+    context: &Context,
+    walk: &Walk,
+    step: &Step<'_>,
+    statements: Vec<&str>,
+) -> Result<Option<String>> {
+    let db = context.vacant().await?;
+    if step.number > 0 {
+        walk.migrator.first(step.number).apply(&db).await?;
+    }
+    let mut connection = db.connection().await?;
+    let mut sown = Vec::new();
+    for sql in statements {
+        // One that was made for the tables as they were earlier may be refused.
+        if connection.execute(AssertSqlSafe(sql)).await.is_ok() {
+            sown.push(sql);
+        }
+    }
+    let _ = connection.close().await;
+    Ok(walk.migrator.first(step.number + 1).apply(&db).await.is_err().then(|| lines(&sown)))
+}
+
+fn lines(statements: &[&str]) -> String {
+    statements.iter().map(|sql| format!("{sql};")).collect::<Vec<_>>().join("\n")
+}
+
+fn finding(context: &Context, walk: &Walk, step: &Step<'_>, rows: &str, error: &Error) -> Finding {
+    let name = step.migration.name();
+    let is_hopeless = step.changes().iter().any(|change| requires_a_column(change, step));
+    let (severity, message) = match is_hopeless {
+        true => (Severity::Error, format!("`{name}` fails on a table that holds rows, whatever they are")),
+        false => (Severity::Warning, format!("`{name}` fails on rows that the schema allowed so far")),
+    };
+    let role = walk.migrator.role(&walk.db);
+    let before: Vec<String> = walk
+        .steps()
+        .take(step.number)
+        .map(|before| transcript(context.project(), before.migration))
+        .collect();
+    let mut evidence = Vec::new();
+    if !before.is_empty() {
+        evidence.push(Evidence::as_role(role, before.join("\n"), "applied"));
+    }
+    evidence.push(Evidence::as_role(
+        walk.db.server().endpoint().role(),
+        rows,
+        "rows as the schema allows them",
+    ));
+    evidence.push(Evidence::as_role(
+        role,
+        transcript(context.project(), step.migration),
+        error.report_without_help(),
+    ));
+    Finding {
+        check: Populated.id().into(),
+        severity,
+        subject: Subject::new("migration", name),
+        message,
+        help: "give a new column a default; clean up in the same migration what the new rule forbids".into(),
+        evidence,
+    }
+}
+
+/// Whether a change gives a table that was there a column that no row of it can have a value for.
+fn requires_a_column(change: &Change, step: &Step<'_>) -> bool {
+    let is_required = |facts: &Facts| {
+        facts.get("nullable").is_some_and(|nullable| nullable == "no")
+            && !["default", "generated", "identity"].iter().any(|fact| facts.contains_key(*fact))
+    };
+    change.kind == Kind::Column
+        && change.what == What::Added
+        && step.after_catalog().get(Kind::Column, &change.name).is_some_and(is_required)
+}
+
+/// The table that was there before and that a change concerns.
+fn table_of(change: &Change, step: &Step<'_>) -> Option<String> {
+    let of_index = || {
+        let catalogs = [step.after_catalog(), step.before_catalog()];
+        catalogs.iter().find_map(|catalog| catalog.get(Kind::Index, &change.name)?.get("table").cloned())
+    };
+    let table = match change.kind {
+        Kind::Table => Some(change.name.clone()),
+        Kind::Index => of_index(),
+        _ => change.name.rsplit_once('.').map(|(table, _)| table.to_owned()),
+    }?;
+    step.before_catalog().get(Kind::Table, &table).is_some().then_some(table)
+}
+
+fn other_schema(context: &Context, walk: &Walk, changes: &[Change], crop: &Crop) -> Finding {
+    let seen: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    let shown = walk.migrator.shown(context.project());
+    Finding {
+        check: Populated.id().into(),
+        severity: Severity::Error,
+        subject: Subject::new("migrations", shown.clone()),
+        message: "with rows in the tables the migrations bring about another schema than without".into(),
+        help: "let no migration decide by the rows it finds what the schema is to be".into(),
+        evidence: vec![
+            Evidence::as_role(
+                walk.db.server().endpoint().role(),
+                lines(&crop.statements(&crop.names())),
+                "rows, each before the migrations behind its table's",
+            ),
+            Evidence::step(shown, seen.join("\n")),
+        ],
+    }
+}
