@@ -74,6 +74,11 @@ variables! {
     HOME = "HOME", "from the user database", "the user's home folder";
     SEARCH_PATH = "PATH", "none", "where programs are searched";
     TMPDIR = "TMPDIR", "/tmp", "where temporary files lie";
+    HTTP_PROXY = "http_proxy", "`all_proxy`", "proxy for downloads from addresses with `http:`; also in capitals";
+    HTTPS_PROXY = "https_proxy", "`all_proxy`", "proxy for downloads from addresses with `https:`; also in capitals";
+    ALL_PROXY = "all_proxy", "none", "proxy for all downloads; also in capitals";
+    NO_PROXY = "no_proxy", "none",
+        "hosts, domains and networks that need no proxy, separated by commas; also in capitals";
     DOCKER_HOST = "DOCKER_HOST", "unix:///var/run/docker.sock", "the container engine";
     MANIFEST_DIR = "CARGO_MANIFEST_DIR", "the working directory", "where the workspace is searched from";
     CI = "CI", "none", "no progress is shown in CI";
@@ -91,6 +96,16 @@ impl Variable {
     /// Its value as text.
     pub(crate) fn text(&self) -> Option<String> {
         self.os().map(|value| value.to_string_lossy().into_owned())
+    }
+
+    /// Its value as text; its name may also be written in capitals, which go first.
+    #[cfg(feature = "download")]
+    #[expect(clippy::disallowed_methods, reason = "this is the file that reads the environment")]
+    pub(crate) fn text_of_either_case(&self) -> Option<String> {
+        std::env::var(self.name.to_ascii_uppercase())
+            .ok()
+            .filter(|value| !value.is_empty())
+            .or_else(|| self.text())
     }
 
     /// Its value as a path.

@@ -1,6 +1,7 @@
 //! A real Postgres for every test in milliseconds, and proof, before release, that your schema and data
 //! layer do what you think.
 
+#[cfg(feature = "checks")]
 pub mod catalog;
 #[cfg(feature = "checks")]
 pub mod check;
@@ -14,6 +15,7 @@ pub mod env;
 pub mod error;
 #[cfg(feature = "explore")]
 pub mod explore;
+#[cfg(any(feature = "checks", feature = "contracts", feature = "explore", feature = "load"))]
 pub mod finding;
 pub mod fixture;
 pub mod ident;

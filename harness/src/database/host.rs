@@ -164,7 +164,7 @@ impl Host {
         }
         // SAFETY: the handler neither panics nor unwinds.
         HAS_FAREWELL.call_once(|| unsafe {
-            nix::libc::atexit(say_farewell);
+            libc::atexit(say_farewell);
         });
         let host = Arc::new(Host::start(config.clone())?);
         hosts.active.insert(config.clone(), host.clone());

@@ -1,8 +1,7 @@
 //! Who waits for whom in the server, and freezing those who wait.
 
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use crate::process::{Signal, send};
 use sqlx::PgConnection;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,7 +30,7 @@ impl Drop for Ice {
     fn drop(&mut self) {
         for pid in &self.0 {
             // It may have been ended meanwhile.
-            let _ = kill(Pid::from_raw(*pid), Signal::SIGCONT);
+            let _ = send(*pid, Signal::CONT);
         }
     }
 }
@@ -59,7 +58,7 @@ impl Watch {
     /// deadlock, with the whole table of locks locked: nobody would get past it then, so it is let go and stopped again.
     pub(super) async fn freeze(&mut self, pid: i32) -> Result<()> {
         for attempt in 0..20 {
-            self.signal(pid, Signal::SIGSTOP)?;
+            signal(pid, Signal::STOP, "stop")?;
             self.ice.0.insert(pid);
             let patience = if attempt < 10 { LOOK } else { LONG_LOOK };
             let mut look = std::pin::pin!(self.control_look(pid));
@@ -67,8 +66,7 @@ impl Watch {
                 return looked.map(drop);
             }
             // The look is under way: it comes to its end once the process goes on.
-            kill(Pid::from_raw(pid), Signal::SIGCONT)
-                .attempt(ErrorKind::Server, || format!("failed to continue process {pid}"))?;
+            signal(pid, Signal::CONT, "continue")?;
             look.await?;
         }
         Err(Error::server(format!("process {pid} cannot be stopped without locking out everybody")))
@@ -81,17 +79,15 @@ impl Watch {
     /// Lets a process go on.
     pub(super) fn thaw(&mut self, pid: i32) -> Result<()> {
         self.ice.0.remove(&pid);
-        self.signal(pid, Signal::SIGCONT)
+        signal(pid, Signal::CONT, "continue")
     }
 
     /// Lets all go on.
     pub(super) fn thaw_all(&mut self) {
         drop(std::mem::take(&mut self.ice));
     }
+}
 
-    fn signal(&self, pid: i32, signal: Signal) -> Result<()> {
-        kill(Pid::from_raw(pid), signal).attempt(ErrorKind::Server, || {
-            format!("failed to send {} to process {pid} of the server", signal.as_str())
-        })
-    }
+fn signal(pid: i32, signal: Signal, what: &str) -> Result<()> {
+    send(pid, signal).attempt(ErrorKind::Server, || format!("failed to {what} process {pid} of the server"))
 }

@@ -3,7 +3,7 @@
 use super::version::{NEWEST_FETCHED, OLDEST_SUPPORTED};
 use crate::env;
 use crate::process::home_dir;
-use nix::unistd::{AccessFlags, access};
+use rustix::fs::{Access, access};
 use std::path::{Path, PathBuf};
 
 /// Directories that hold `postgres` on the systems we know, as patterns. Those of one system do no harm on
@@ -110,7 +110,7 @@ pub(super) fn major_by_name(path: &Path) -> Option<u32> {
 
 /// Whether there is a file that we may run.
 pub(super) fn is_program(path: &Path) -> bool {
-    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+    path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 
 /// The command that installs a Postgres of this major version on this system, if it is one that we know. It

@@ -1,8 +1,8 @@
 //! Advisory file locks: held by an open file, so that they end with their holder, SIGKILL included.
 
 use crate::error::{Attempt, ErrorKind, Result};
-use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct FileLock {
     path: PathBuf,
-    held: Flock<File>,
+    held: File,
 }
 
 impl FileLock {
@@ -19,13 +19,13 @@ impl FileLock {
     /// # Errors
     /// The file cannot be created or opened.
     pub fn wait(path: &Path) -> Result<FileLock> {
-        let mut file = open(path)?;
+        let held = open(path)?;
         loop {
-            match Flock::lock(file, FlockArg::LockExclusive) {
-                Ok(held) => return Ok(FileLock { path: path.to_owned(), held }),
-                Err((again, nix::errno::Errno::EINTR)) => file = again,
-                Err((_, errno)) => {
-                    return Err(errno)
+            match held.lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => {
+                    return outcome
+                        .map(|()| FileLock { path: path.to_owned(), held })
                         .attempt(ErrorKind::Environment, || format!("failed to lock `{}`", path.display()));
                 }
             }
@@ -37,9 +37,7 @@ impl FileLock {
     /// # Errors
     /// The file cannot be created or opened.
     pub fn try_take(path: &Path) -> Result<Option<FileLock>> {
-        Ok(Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock)
-            .ok()
-            .map(|held| FileLock { path: path.to_owned(), held }))
+        Ok(try_lock(path, open(path)?))
     }
 
     /// As [`try_take`](FileLock::try_take), on a file that is there. `None` too: there is no file any more.
@@ -49,16 +47,14 @@ impl FileLock {
     pub fn try_existing(path: &Path) -> Result<Option<FileLock>> {
         let file = match OpenOptions::new().write(true).open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(error).attempt(ErrorKind::Environment, || {
                     format!("failed to open the lock file `{}`", path.display())
                 });
             }
         };
-        Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .ok()
-            .map(|held| FileLock { path: path.to_owned(), held }))
+        Ok(try_lock(path, file))
     }
 
     /// The same lock, after its file was renamed.
@@ -79,6 +75,17 @@ impl FileLock {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Not left to the descriptor: a child has it too, between its fork and its exec.
+        let _ = self.held.unlock();
+    }
+}
+
+fn try_lock(path: &Path, file: File) -> Option<FileLock> {
+    file.try_lock().ok().map(|()| FileLock { path: path.to_owned(), held: file })
 }
 
 fn open(path: &Path) -> Result<File> {

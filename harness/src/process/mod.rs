@@ -7,9 +7,12 @@
 
 mod lock;
 mod program;
+mod signal;
 mod user;
 
 pub use lock::FileLock;
 pub use program::{Finished, Program, Running};
+pub use signal::Signal;
+pub(crate) use signal::{is_there, send};
 pub use user::User;
 pub(crate) use user::{effective_uid, home_dir};

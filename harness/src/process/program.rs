@@ -1,10 +1,9 @@
 //! A program to run: built by value, then run to its end or started.
 
-use super::User;
+use super::{Signal, User};
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::wait::{self, Look};
-use nix::sys::signal::{SigHandler, Signal, killpg, signal};
-use nix::unistd::Pid;
+use rustix::process::{Pid, WaitOptions, kill_process_group, waitpid};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -192,18 +191,18 @@ impl Program {
     pub fn run_on_terminal(mut self) -> Result<ExitStatus> {
         self.command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
         // SAFETY: no handler of our own is set, and the child takes the default back.
-        let before = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
+        let before = unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
         // SAFETY: between fork and exec the closure makes one async-signal-safe system call.
         unsafe {
-            self.command.pre_exec(|| {
-                signal(Signal::SIGINT, SigHandler::SigDfl)?;
-                Ok(())
+            self.command.pre_exec(|| match libc::signal(libc::SIGINT, libc::SIG_DFL) {
+                libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
             });
         }
         let status = self.command.status();
-        if let Ok(before) = before {
+        if before != libc::SIG_ERR {
             // SAFETY: what was set before is set again.
-            let _ = unsafe { signal(Signal::SIGINT, before) };
+            unsafe { libc::signal(libc::SIGINT, before) };
         }
         status.attempt(ErrorKind::Environment, || {
             format!("failed to start `{}`", PathBuf::from(self.command.get_program()).display())
@@ -229,20 +228,20 @@ impl Program {
 fn detach_from_parent(ends_with_us: bool) -> std::io::Result<()> {
     // SAFETY: plain system calls on plain numbers.
     unsafe {
-        nix::libc::setsid();
+        libc::setsid();
         #[cfg(target_os = "linux")]
         {
             if ends_with_us {
-                nix::libc::prctl(nix::libc::PR_SET_PDEATHSIG, nix::libc::SIGKILL);
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             }
             const CLOSE_RANGE_CLOEXEC: u32 = 4;
-            nix::libc::syscall(nix::libc::SYS_close_range, 3u32, u32::MAX, CLOSE_RANGE_CLOEXEC);
+            libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, CLOSE_RANGE_CLOEXEC);
         }
         #[cfg(not(target_os = "linux"))]
         {
             let _ = ends_with_us;
             for descriptor in 3..256 {
-                nix::libc::fcntl(descriptor, nix::libc::F_SETFD, nix::libc::FD_CLOEXEC);
+                libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
             }
         }
     }
@@ -337,7 +336,7 @@ impl Running {
     pub fn signal(&self, signal: Signal) {
         if self.ended.is_none() {
             // The group may be gone already; then there is nothing to signal.
-            let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), signal);
+            let _ = kill_process_group(Pid::from_child(&self.child), signal);
         }
     }
 
@@ -348,19 +347,19 @@ impl Running {
         if ended {
             return;
         }
-        let pid = Pid::from_raw(self.child.id().cast_signed());
+        let pid = Pid::from_child(&self.child);
         // Without a thread the zombie stays until we end, which harms nobody.
         let _ = std::thread::Builder::new()
             .name("pgharness-reaper".into())
             .stack_size(64 << 10)
-            .spawn(move || nix::sys::wait::waitpid(pid, None));
+            .spawn(move || waitpid(Some(pid), WaitOptions::empty()));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if self.ended.is_none() && matches!(self.child.try_wait(), Ok(None)) {
-            self.signal(Signal::SIGKILL);
+            self.signal(Signal::KILL);
             // SIGKILL cannot be held back: the wait is short.
             let _ = self.child.wait();
         }
@@ -387,9 +386,9 @@ mod tests {
         assert!(error.to_string().contains("gave up after 300ms"), "{error}");
         let pid: i32 = std::fs::read_to_string(marker.path()).unwrap().trim().parse().unwrap();
         wait::until("the grandchild to end", Duration::from_secs(5), || {
-            Ok(match nix::sys::signal::kill(Pid::from_raw(pid), None) {
-                Err(_) => Look::Ready(()),
-                Ok(()) => Look::NotYet("alive".into()),
+            Ok(match crate::process::is_there(pid) {
+                false => Look::Ready(()),
+                true => Look::NotYet("alive".into()),
             })
         })
         .unwrap();

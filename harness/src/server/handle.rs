@@ -7,10 +7,8 @@ use crate::digest::hex;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::{quote_ident, quote_literal};
 use crate::postgres::Installation;
-use crate::process::FileLock;
+use crate::process::{FileLock, is_there};
 use crate::wait::{self, Look};
-use nix::errno::Errno;
-use nix::unistd::Pid;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,9 +112,8 @@ impl Server {
 
     /// Whether a server on this machine is there, as far as that can be seen without asking it.
     pub(crate) fn seems_up(&self) -> bool {
-        let exists = |pid| nix::sys::signal::kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH);
         let pid = self.postmaster_pid().and_then(|pid| i32::try_from(pid).ok());
-        self.obituary().is_none() && pid.is_some_and(exists)
+        self.obituary().is_none() && pid.is_some_and(is_there)
     }
 
     /// The directory of a server on this machine: its socket, its data, its log.

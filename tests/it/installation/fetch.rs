@@ -1,9 +1,10 @@
 //! Fetching from a made-up mirror: once, verified, and never half.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails the test that it helps")]
 
-use super::mirror::{Mirror, checksum};
+use super::mirror::{Mirror, TlsMirror, checksum, tunnel};
 use super::sandbox::{Sandbox, script};
 use pgharness::env;
+use pgharness::notice;
 use pgharness::postgres::{Installation, Request, Source};
 use pgharness::process::Program;
 use std::net::TcpListener;
@@ -184,4 +185,32 @@ fn a_fetch_goes_through_the_proxy() {
     let ended = proxied.run().unwrap();
     assert!(ended.status.success(), "{} {}", ended.text(), ended.complaint());
     assert_eq!(mirror.asked_for(".tar.gz"), 1, "{:?}", mirror.asked.lock().unwrap());
+}
+
+#[test]
+fn a_mirror_under_tls_is_trusted_as_the_system_does_and_reached_through_a_tunnel() {
+    let sandbox = Sandbox::new();
+    let archive = sandbox.archive("16.4");
+    let Some(mirror) = TlsMirror::start(&sandbox, &archive) else {
+        assert!(!env::is_required("openssl"), "no `openssl` program");
+        return notice::skipped("openssl", "no `openssl` program makes a certificate");
+    };
+    let stranger = child(&sandbox, &mirror.url).env("SSL_CERT_FILE", "/dev/null").run().unwrap();
+    assert!(stranger.text().contains("/pg/releases.json`: "), "{}", stranger.text());
+    assert!(sandbox.cached().is_empty(), "{:?}", sandbox.cached());
+
+    let (proxy, asked) = tunnel();
+    let trusted = child(&sandbox, &mirror.url)
+        .env("SSL_CERT_FILE", mirror.certificate)
+        .env("https_proxy", proxy)
+        .env("no_proxy", "")
+        .run()
+        .unwrap();
+    assert!(trusted.status.success(), "{} {}", trusted.text(), trusted.complaint());
+    assert_eq!(sandbox.cached(), ["archive-16.4.0"]);
+    // The list, the checksum, the archive.
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    let host = mirror.url.trim_start_matches("https://").trim_end_matches("/pg");
+    assert!(asked.iter().all(|line| *line == format!("CONNECT {host} HTTP/1.1")), "{asked:?}");
 }

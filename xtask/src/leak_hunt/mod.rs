@@ -335,7 +335,7 @@ impl Hunt {
             if self.random.below(2) == 0 {
                 self.pause_below(50);
             }
-            started.running.signal(nix::sys::signal::Signal::SIGKILL);
+            started.running.signal(pgharness::process::Signal::KILL);
             stories.push(self.end_of(started)?);
         }
         Ok(())

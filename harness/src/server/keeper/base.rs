@@ -103,7 +103,7 @@ pub(super) enum Entry {
 /// Enters the server at `base`, without blocking.
 pub(super) fn enter(base: &Path) -> Entry {
     // Without a reader a FIFO cannot be opened like this. CLOEXEC is the default of the standard library.
-    let held = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(base.join("door"));
+    let held = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(base.join("door"));
     let Ok(mut held) = held else { return Entry::NoKeeper };
     // Where everybody may create names, a stranger could wait behind the name of a base that is gone.
     if !held.metadata().is_ok_and(|door| door.file_type().is_fifo() && is_our_own(&door)) {
@@ -133,7 +133,7 @@ pub(super) fn is_our_own(file: &Metadata) -> bool {
 pub(in crate::server) fn request_restart(base: &Path) -> Result<()> {
     OpenOptions::new()
         .write(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
+        .custom_flags(libc::O_NONBLOCK)
         .open(base.join("door"))
         .and_then(|mut door| door.write_all(b"restart\n"))
         .attempt(ErrorKind::Server, || {

@@ -3,11 +3,9 @@
 use super::base::{BASE, Entry, Home, PARKED, Published, enter, is_our_own};
 use super::elect::{PARKED_AGE_MAX, entries, modified};
 use super::launch::is_base_name;
-use crate::process::FileLock;
+use crate::process::{FileLock, Signal, send};
 use crate::server::{KEPT, KEPT_MARK};
 use crate::wait::{self, Look};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -154,13 +152,13 @@ fn remove(base: &Path) {
     let ended = wait::until("the processes of a dead server to end", Duration::from_secs(10), || {
         segment = segment_of(base).or(segment);
         // SIGQUIT lets a postmaster give its shared memory back; what has none left, or does not react, is killed.
-        let signal = if started.elapsed() < PATIENCE { Signal::SIGQUIT } else { Signal::SIGKILL };
+        let signal = if started.elapsed() < PATIENCE { Signal::QUIT } else { Signal::KILL };
         let mut left = 0;
         for (pid, command_line) in processes() {
             if command_line.contains(&data) || command_line.starts_with(&title) {
                 left += 1;
                 // Gone already, or not ours to kill: the next look tells.
-                let _ = kill(Pid::from_raw(pid), signal);
+                let _ = send(pid, signal);
             }
         }
         Ok(if left == 0 { Look::Ready(()) } else { Look::NotYet(format!("{left} left")) })
@@ -193,7 +191,7 @@ impl Segment {
     /// Removes it, unless it is somebody else's by now: after a restart of the machine ids begin anew, and a base
     /// on a disk is still there.
     fn give_back(self) {
-        use nix::libc::{IPC_RMID, IPC_STAT, shmctl, shmid_ds};
+        use libc::{IPC_RMID, IPC_STAT, shmctl, shmid_ds};
         // SAFETY: a structure of plain numbers, which the kernel fills.
         let mut facts: shmid_ds = unsafe { std::mem::zeroed() };
         // SAFETY: the pointer is to that structure, for the duration of the call.
@@ -214,13 +212,14 @@ mod tests {
 
     /// A base with a door and a reader behind it.
     fn lay_out(root: &Path, home: &Home) -> (PathBuf, fs::File) {
+        use rustix::fs::{CWD, Mode, mkfifoat};
         use std::os::unix::fs::OpenOptionsExt;
         let base = root.join(format!("{}01234567", home.base_prefix()));
         fs::create_dir_all(base.join("data")).unwrap();
         fs::write(base.join("open"), "").unwrap();
-        nix::unistd::mkfifo(&base.join("door"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        mkfifoat(CWD, base.join("door"), Mode::RWXU).unwrap();
         let mut options = fs::OpenOptions::new();
-        let reader = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(base.join("door"));
+        let reader = options.read(true).custom_flags(libc::O_NONBLOCK).open(base.join("door"));
         (base, reader.unwrap())
     }
 
@@ -271,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_segment_that_somebody_else_made_since_is_left_alone() {
-        use nix::libc::{IPC_CREAT, IPC_PRIVATE, IPC_RMID, IPC_STAT, shmctl, shmget, shmid_ds};
+        use libc::{IPC_CREAT, IPC_PRIVATE, IPC_RMID, IPC_STAT, shmctl, shmget, shmid_ds};
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::at(dir.path().join("cache")).unwrap();
         let home = Home::open(&cache, &Digest::of("home"), dir.path()).unwrap();

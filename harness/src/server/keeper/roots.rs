@@ -5,8 +5,7 @@ use crate::error::{Error, Result};
 use crate::notice;
 use crate::postgres::Cache;
 use crate::process::User;
-use nix::sys::statvfs::statvfs;
-use nix::unistd::AccessFlags;
+use rustix::fs::{Access, access, statvfs};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -143,7 +142,7 @@ pub(super) fn objection(root: &Path) -> Option<String> {
 /// Whether the user that the server runs as cannot create a folder in `root`.
 fn not_writable(root: &Path) -> Option<String> {
     let may_write = match User::for_server() {
-        None => nix::unistd::access(root, AccessFlags::W_OK | AccessFlags::X_OK).is_ok(),
+        None => access(root, Access::WRITE_OK | Access::EXEC_OK).is_ok(),
         Some(user) => {
             // As root we may write everywhere: what counts is the other user.
             let metadata = std::fs::metadata(root).ok()?;
@@ -162,15 +161,15 @@ fn not_writable(root: &Path) -> Option<String> {
 /// Free space below `path`, in MiB.
 pub(in crate::server) fn free_mib(path: &Path) -> Option<u64> {
     let stat = statvfs(path).ok()?;
-    Some((stat.blocks_available() as u64).saturating_mul(stat.fragment_size() as u64) >> 20)
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize) >> 20)
 }
 
 /// Whether files below `path` lie in memory.
 pub(in crate::server) fn is_memory(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
-        nix::sys::statfs::statfs(path)
-            .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
+        // The kernel's name for it is TMPFS_MAGIC.
+        rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == 0x0102_1994)
     }
     #[cfg(not(target_os = "linux"))]
     {

@@ -1,11 +1,11 @@
 //! What a build pays for the dependency.
 
 use super::Measure;
-use super::generated::{Package, run_cargo};
+use super::generated::{Package, cargo};
 use crate::bench::figure::Figure;
 use crate::bench::place::failed;
 use crate::bench::samples::Samples;
-use pgharness::Result;
+use pgharness::{ErrorKind, Result};
 use std::fs;
 use std::time::Instant;
 
@@ -20,7 +20,9 @@ pub(super) fn measure(bench: &Measure) -> Result<Vec<Figure>> {
                 fs::remove_dir_all(&package.target).map_err(failed)?;
             }
             let started = Instant::now();
-            run_cargo(package, &["build"])?;
+            // As a package from the registry is built: cargo compiles those of a path for many small changes.
+            let built = cargo(package, &["build"]).env("CARGO_INCREMENTAL", "0").run()?;
+            built.check(ErrorKind::Environment, || "`cargo build` failed".into())?;
             samples.push(started.elapsed().as_secs_f64());
         }
     }
