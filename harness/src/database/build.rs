@@ -244,15 +244,34 @@ async fn finish(
 ) -> Result<()> {
     let options = server.endpoint().options(new);
     let mut connection = crate::server::connect(&options).await?;
-    // With an asynchronous commit just before, VACUUM could not mark pages all-visible, and plans would differ.
-    connection.execute("set synchronous_commit = on").await?;
-    connection.execute("vacuum (freeze, analyze)").await?;
+    settle(&mut connection).await?;
     let _ = connection.close().await;
     // One more session: it leaves the relation cache file, which makes every clone's first connection faster.
     let mut connection = crate::server::connect(&options).await?;
     Original::record(&mut connection, server, digest).await?;
     let _ = connection.close().await;
     publish(control, server, new, name).await
+}
+
+/// The tables that were written to, with their schemas: all but those catalogs that have no map of their free space or
+/// visibility, as it is where they are as `initdb` left them.
+const WRITTEN: &str = "
+    select coalesce(string_agg(format('%I.%I', n.nspname, c.relname), ', ' order by c.oid), '')
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'm', 'p') and not c.relispartition and n.nspname <> 'pg_toast'
+      and (c.oid >= 16384 or pg_relation_size(c.oid, 'vm') > 0 or pg_relation_size(c.oid, 'fsm') > 0
+           or c.relpages = 0 and pg_relation_size(c.oid) > 0)";
+
+/// Freezes and analyses what was written to the database that `connection` is to, so that its clones have the plans of a
+/// database that has been up for a while. The other catalogs' maps would only be more files to clone.
+pub(super) async fn settle(connection: &mut PgConnection) -> Result<()> {
+    // With an asynchronous commit just before, VACUUM could not mark pages all-visible, and plans would differ.
+    connection.execute("set synchronous_commit = on").await?;
+    let written: String = sqlx::query_scalar(WRITTEN).fetch_one(&mut *connection).await?;
+    if !written.is_empty() {
+        connection.execute(AssertSqlSafe(format!("vacuum (freeze, analyze) {written}"))).await?;
+    }
+    Ok(())
 }
 
 /// Closes a complete database to connections and gives it its name: one that exists is complete.
