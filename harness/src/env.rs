@@ -52,6 +52,8 @@ variables! {
         "how many clones are made ahead of need";
     RECYCLE = "PGHARNESS_RECYCLE", "1",
         "`0`: every test gets a fresh clone, never a database that was put back after another test";
+    EXPLAIN = "PGHARNESS_EXPLAIN", "0",
+        "`1`: says why a database was dropped instead of put back";
     DATABASES_MIB_MAX = "PGHARNESS_DATABASES_MIB_MAX", "2048, at most half of a tmpfs",
         "cap on the size of all databases of a server, in MiB";
     SERVERS_MAX = "PGHARNESS_SERVERS_MAX", "4",

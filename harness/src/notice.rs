@@ -1,5 +1,8 @@
 //! What the harness tells people outside its command line: the only file, besides `cli`, that prints.
 
+use crate::env;
+use crate::error::Error;
+
 /// Says where a kept database is: first what opens it at any time, if it outlives its server. Goes to standard
 /// error, where a failed test's output is shown.
 #[expect(clippy::print_stderr, reason = "this is the file that may print")]
@@ -9,6 +12,13 @@ pub(crate) fn kept(database: &str, test: &str, url: &str, outlives_server: bool)
         eprintln!("  pgharness psql {database}\n  or, while its server runs: psql \"{url}\"");
     } else {
         eprintln!("  psql \"{url}\"");
+    }
+}
+
+/// Says why a database was dropped instead of put back, to whoever asks for that.
+pub(crate) fn dropped(database: &str, why: &Error) {
+    if env::EXPLAIN.switch().unwrap_or(true) {
+        warn(&format!("`{database}` was dropped: {}", why.report()));
     }
 }
 

@@ -28,6 +28,7 @@ mod real_input;
 mod real_tools;
 mod recycling;
 mod report;
+mod room;
 mod rows;
 mod runtime;
 mod statement;

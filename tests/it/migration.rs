@@ -130,6 +130,7 @@ async fn a_failing_migration_leaves_nothing_and_shows_the_place() {
 #[rstest]
 // An error without a position: the statement is found by counting the answers.
 #[case("select 1;\n-- why\nselect 1/0;\nselect 2;", "0001_x.sql:3:1", "22012")]
+#[case("select 1;\nselect 1/0; -- the end", "0001_x.sql:2:1", "22012")]
 #[case(
     "create table t (id int unique);\ninsert into t values (1);\ninsert into t values (1);",
     "0001_x.sql:3:1",

@@ -244,15 +244,40 @@ async fn finish(
 ) -> Result<()> {
     let options = server.endpoint().options(new);
     let mut connection = crate::server::connect(&options).await?;
-    // With an asynchronous commit just before, VACUUM could not mark pages all-visible, and plans would differ.
-    connection.execute("set synchronous_commit = on").await?;
-    connection.execute("vacuum (freeze, analyze)").await?;
+    settle(&mut connection).await?;
     let _ = connection.close().await;
     // One more session: it leaves the relation cache file, which makes every clone's first connection faster.
     let mut connection = crate::server::connect(&options).await?;
     Original::record(&mut connection, server, digest).await?;
     let _ = connection.close().await;
     publish(control, server, new, name).await
+}
+
+/// The catalogs that were written to, and the tables, with their schemas. Catalogs that are as `initdb` left them have no
+/// map of their free space or visibility.
+const WRITTEN: &str = "
+    select coalesce(string_agg(name, ', ') filter (where oid < 16384), ''),
+           coalesce(string_agg(name, ', ') filter (where oid >= 16384), '')
+    from (select c.oid, format('%I.%I', n.nspname, c.relname) as name
+          from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+          where c.relkind in ('r', 'm', 'p') and not c.relispartition
+            and (c.oid >= 16384 or pg_relation_size(c.oid, 'vm') > 0 or pg_relation_size(c.oid, 'fsm') > 0
+                 or c.relpages = 0 and pg_relation_size(c.oid) > 0)
+          order by c.oid) written";
+
+/// Freezes what was written to the database that `connection` is to, and analyses its tables, so that its clones have the
+/// plans of a database that has been up for a while. The other catalogs' maps would only be more files to clone, and new
+/// statistics of catalogs take more time than all the rest.
+pub(super) async fn settle(connection: &mut PgConnection) -> Result<()> {
+    // With an asynchronous commit just before, VACUUM could not mark pages all-visible, and plans would differ.
+    connection.execute("set synchronous_commit = on").await?;
+    let (catalogs, tables): (String, String) = sqlx::query_as(WRITTEN).fetch_one(&mut *connection).await?;
+    for (options, names) in [("freeze", catalogs), ("freeze, analyze", tables)] {
+        if !names.is_empty() {
+            connection.execute(AssertSqlSafe(format!("vacuum ({options}) {names}"))).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Closes a complete database to connections and gives it its name: one that exists is complete.

@@ -1,5 +1,6 @@
 //! A server of its own for one test: started from a copied data directory that has the template in it.
 
+use super::build::settle;
 use super::prepared::Prepared;
 use super::test_db::TestDb;
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -70,8 +71,7 @@ async fn cook(prepared: &Prepared, server: &Server) -> Result<()> {
     prepared.recipe.begin(server, DATABASE).await?;
     prepared.recipe.fill(server, DATABASE).await?;
     let mut connection = server.connect(DATABASE).await?;
-    connection.execute("set synchronous_commit = on").await?;
-    connection.execute("vacuum (freeze, analyze)").await?;
+    settle(&mut connection).await?;
     let _ = connection.close().await;
     let _ = control.close().await;
     Ok(())

@@ -5,6 +5,8 @@ use super::shelf::{Label, Place, Shelf, State};
 use super::stock::{Handed, Order, SPARES_MAX, Stock};
 use super::sweep;
 use super::work::Work;
+use crate::error::Error;
+use crate::notice;
 use crate::postgres::Lsn;
 use crate::server::Server;
 use sqlx::Connection;
@@ -155,9 +157,10 @@ impl Stock {
         let loan = Loan { stock: self.clone(), oid, mark, since, uses };
         let is_watched = work.loans.watch_from(&work.server(), &work.facts.borrow(), oid, since);
         let spare = match is_watched {
-            true => put_back(work, &mut name, loan, is_connected).await.ok(),
-            false => None,
+            true => put_back(work, &mut name, loan, is_connected).await,
+            false => Err(Error::server("the server's log is out of reach")),
         };
+        let spare = spare.inspect_err(|why| notice::dropped(&name, why)).ok();
         if spare.is_none() {
             work.discard(oid, name.clone());
         }

@@ -1,25 +1,20 @@
 //! The makers of clones: for tests that wait, else ahead of need.
 
 use super::build::Built;
-use super::drops::drop_whole;
 use super::name::DatabaseName;
 use super::shelf::{Shelf, State};
 use super::stock::{Handed, Order, Stock};
 use super::work::Work;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::ident::{quote_ident, quote_literal};
-use crate::wait;
+use crate::ident::quote_ident;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Makers of all processes together take turns by advisory locks with this first key.
 const MAKER_LOCK: i32 = 0x7067_6861;
 /// Of a template of this size, in MiB, it is the bytes that take time, not the number of files.
 const LARGE_MIB: u64 = 64;
-/// A waiting test is refused when no room came free for so long.
-const ROOM_DEADLINE: Duration = Duration::from_secs(30);
 
 impl Stock {
     pub(super) async fn make_forever(self: Rc<Self>, work: Rc<Work>, place: i32) {
@@ -61,7 +56,9 @@ impl Stock {
     ) -> Result<Handed> {
         let built = self.built(work).await?;
         let connection = self.connection(work, slot).await?;
-        self.wait_for_room(work, connection).await?;
+        if let Some(handed) = self.wait_for_room(work, connection, order).await? {
+            return Ok(handed);
+        }
         let name = work.claimed_name();
         self.create(connection, &name).await.inspect_err(|error| work.is_refused(&name, error))?;
         work.drops.own(&name);
@@ -187,46 +184,6 @@ impl Stock {
             .attempt(ErrorKind::Database, || format!("failed to clone template `{template}` as `{name}`"))
             .map_err(with_advice)?;
         Ok(())
-    }
-
-    async fn admit(&self, work: &Rc<Work>, connection: &mut PgConnection) -> Result<()> {
-        let server = work.server();
-        let Some(space) = server.space() else { return Ok(()) };
-        let databases: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
-            "select count(*) from pg_database where starts_with(datname::text, {})",
-            quote_literal(super::name::PREFIX)
-        )))
-        .fetch_one(connection)
-        .await?;
-        let size_mib = self.built(work).await?.size_mib;
-        space.admit(size_mib, u64::try_from(databases).unwrap_or_default() * size_mib)
-    }
-
-    /// Drops clones of other templates that nobody uses. Says whether there were any.
-    async fn evict_others(&self, work: &Work, connection: &mut PgConnection) -> bool {
-        let mut is_evicted = work.drop_spares_but(&self.digest);
-        for place in work.shelf().map(|shelf| shelf.take_unused_but(&self.digest)).unwrap_or_default() {
-            if drop_whole(&work.server(), connection, &place.name).await.is_ok() {
-                place.clear();
-                is_evicted = true;
-            }
-        }
-        is_evicted
-    }
-
-    /// Waits while the room is taken by databases that are about to be dropped.
-    async fn wait_for_room(&self, work: &Rc<Work>, connection: &mut PgConnection) -> Result<()> {
-        let started = std::time::Instant::now();
-        loop {
-            match self.admit(work, connection).await {
-                Ok(()) => return Ok(()),
-                Err(_) if self.evict_others(work, connection).await => {}
-                Err(error) if work.drops.pending() == 0 || started.elapsed() > ROOM_DEADLINE => {
-                    return Err(error);
-                }
-                Err(_) => wait::pass(Duration::from_millis(5)).await,
-            }
-        }
     }
 }
 

@@ -30,6 +30,7 @@ mod prepared;
 mod put_back;
 mod recipe;
 mod replay;
+mod room;
 mod scratch;
 mod shared_objects;
 mod shelf;

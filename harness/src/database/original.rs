@@ -6,7 +6,7 @@ use crate::error::{Attempt, ErrorKind, Result};
 use crate::ident::quote_literal;
 use crate::server::Server;
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use std::path::{Path, PathBuf};
 
 /// A table's rows are written down if they take no more than this, in bytes.
@@ -100,10 +100,8 @@ impl Original {
         }
         let sequences: Vec<(i64, String, bool)> =
             sqlx::query_as(SEQUENCES).fetch_all(&mut *connection).await?;
-        for (filenode, name, is_logged) in sequences {
-            let sql = format!("select last_value, is_called from {name}");
-            let (last_value, is_called) =
-                sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut *connection).await?;
+        let states = states(connection, sequences.iter().map(|(_, name, _)| name.as_str())).await?;
+        for ((filenode, name, is_logged), (last_value, is_called)) in sequences.into_iter().zip(states) {
             let Some(filenode) = as_id(filenode) else { continue };
             original.sequences.push(Sequence { filenode, name, last_value, is_called, is_logged });
         }
@@ -142,6 +140,16 @@ impl Original {
 async fn count(connection: &mut PgConnection, table: &str) -> Result<i64> {
     let sql = format!("select count(*) from only {table}");
     Ok(sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await?)
+}
+
+/// The last values of sequences, and whether they were given out: of all of them by one message.
+async fn states<'a>(
+    connection: &mut PgConnection,
+    sequences: impl Iterator<Item = &'a str>,
+) -> Result<Vec<(i64, bool)>> {
+    let sql: String = sequences.map(|name| format!("select last_value, is_called from {name};\n")).collect();
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 fn as_id(value: i64) -> Option<u32> {

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor};
 use std::path::{Path, PathBuf};
 
 /// Raised when the way templates are built changes: those of older harnesses are then built anew.
-const FORMAT: &str = "3";
+const FORMAT: &str = "4";
 
 /// The parts of a template as they are declared.
 #[derive(Clone, Debug, Default)]

@@ -63,6 +63,8 @@ pub(super) struct Stock {
     original: OnceCell<Rc<Original>>,
     /// The template's size, as far as it is known.
     pub(super) mib: Cell<u64>,
+    /// Whether it was told that tests wait for room.
+    pub(super) is_told: Cell<bool>,
 }
 
 impl Stock {
@@ -84,6 +86,7 @@ impl Stock {
             returning: Cell::new(0),
             original: OnceCell::new(),
             mib: Cell::new(0),
+            is_told: Cell::new(false),
         })
     }
 

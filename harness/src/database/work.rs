@@ -14,6 +14,7 @@ use super::shelf::Place;
 use super::stock::{Handed, Order, Stock};
 use super::{build, sweep};
 use crate::error::{Error, Result};
+use crate::notice;
 use crate::server::{Backend, Lease, Server};
 use sqlx::{Connection, PgConnection};
 use std::cell::{Cell, RefCell};
@@ -179,7 +180,8 @@ impl Work {
         tokio::task::spawn_local(async move {
             let (old, stock, oid) = (name.clone(), loan.stock.clone(), loan.oid);
             let mut name = name;
-            let spare = put_back(&work, &mut name, loan, true).await.ok();
+            let spare = put_back(&work, &mut name, loan, true).await;
+            let spare = spare.inspect_err(|why| notice::dropped(&name, why)).ok();
             if name != old {
                 work.clear_shelf(&old);
             }

@@ -5,6 +5,7 @@ use super::ledger::Ledger;
 use super::source::Migrations;
 use super::step::Migration;
 use super::table::TableName;
+use super::took::Took;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use crate::script::Session;
@@ -270,7 +271,7 @@ impl History {
     }
 
     /// The statements that record a migration.
-    pub(super) fn record(&self, table: &QualifiedName, migration: &Migration, took: Duration) -> String {
+    pub(super) fn record(&self, table: &QualifiedName, migration: &Migration, took: Took) -> String {
         self.ledger.record(&table.sql(), migration, took)
     }
 

@@ -3,8 +3,8 @@
 use super::history::Entry;
 use super::source::Migrations;
 use super::step::Migration;
+use super::took::Took;
 use crate::ident::QualifiedName;
-use std::time::Duration;
 
 /// The history as one tool keeps it. In all SQL, `table` is the table's name, quoted.
 pub(super) trait Ledger: Sync {
@@ -37,7 +37,7 @@ pub(super) trait Ledger: Sync {
     }
 
     /// Records `migration`, which is applied; in its transaction, if it has one.
-    fn record(&self, table: &str, migration: &Migration, took: Duration) -> String;
+    fn record(&self, table: &str, migration: &Migration, took: Took) -> String;
 
     /// The keys of the advisory locks that the tool takes while it migrates the database of that name, with its
     /// history in `table`.

@@ -25,6 +25,7 @@ mod runner;
 mod source;
 mod step;
 mod table;
+mod took;
 
 pub use format::Format;
 pub use history::Entry;

@@ -6,10 +6,11 @@ use super::lock::MigrationLock;
 use super::plan::Plan;
 use super::source::Migrations;
 use super::step::{Delivery, Migration, Version};
+use super::took::Took;
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::postgres::{Installation, command_path};
-use crate::script::{Closing, Purpose, Session, Transaction, Uncommitted};
+use crate::script::{Closing, Purpose, Session, Uncommitted};
 use crate::server::explain;
 use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
@@ -214,39 +215,36 @@ impl<'a> Runner<'a> {
         let (script, purpose) = (&migration.script, Purpose::Migration);
         self.history.begin(session, table, migration).await?;
         let started = Instant::now();
-        let transaction = match migration.delivery {
-            Delivery::Transaction => Some(session.load(script, purpose).await?),
-            Delivery::Statements => session.run_apart(script, purpose).await.map(|()| None)?,
-            Delivery::Message => session.run_whole(script, purpose).await.map(|()| None)?,
-        };
-        let took = started.elapsed();
-        let record = self.history.record(table, migration, took);
-        match transaction {
-            Some(transaction) => self.close(session, lock, table, migration, transaction, &record).await?,
-            None => {
-                // A role or a time-out that the file set must not decide whether the history can be written.
-                session.take_back(self.history.lock_timeout()).await?;
-                // Recorded first: what was done is done, whatever has become of the lock.
-                self.history.write(session, table, migration, &record).await?;
-                lock.check(session, migration.name()).await?;
+        match migration.delivery {
+            Delivery::Transaction => {
+                self.apply_in_transaction(session, lock, table, migration).await?;
+                return Ok(started.elapsed());
             }
+            Delivery::Statements => session.run_apart(script, purpose).await?,
+            Delivery::Message => session.run_whole(script, purpose).await?,
         }
+        let took = started.elapsed();
+        let record = self.history.record(table, migration, Took::Known(took));
+        // A role or a time-out that the file set must not decide whether the history can be written.
+        session.take_back(self.history.lock_timeout()).await?;
+        // Recorded first: what was done is done, whatever has become of the lock.
+        self.history.write(session, table, migration, &record).await?;
+        lock.check(session, migration.name()).await?;
         Ok(took)
     }
 
-    /// Records a migration and commits its transaction, if the lock is still held.
-    async fn close(
+    /// Applies and records a migration in one transaction, which is committed if the lock is still held.
+    async fn apply_in_transaction(
         &self,
         session: &mut Session,
         lock: &MigrationLock,
         table: &QualifiedName,
         migration: &Migration,
-        transaction: Transaction,
-        record: &str,
     ) -> Result<()> {
+        let record = self.history.record(table, migration, Took::SinceBegin);
         let (condition, lock_timeout) = (&lock.is_held(), self.history.lock_timeout());
-        let closing = Closing { condition, last: record, lock_timeout };
-        match session.commit(transaction, &migration.script, Purpose::Migration, Some(closing)).await {
+        let closing = Closing { condition, last: &record, lock_timeout };
+        match session.apply(&migration.script, Purpose::Migration, closing).await {
             Ok(()) => Ok(()),
             Err(Uncommitted::Last(error)) => {
                 Err(self.history.not_written(error, session, table, migration).await)
@@ -257,7 +255,7 @@ impl<'a> Runner<'a> {
                 lock.check(session, migration.name()).await?;
                 Err(error)
             }
-            Err(Uncommitted::Refused(error)) => Err(error),
+            Err(Uncommitted::Script(error) | Uncommitted::Refused(error)) => Err(error),
         }
     }
 

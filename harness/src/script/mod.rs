@@ -5,6 +5,7 @@ mod command;
 mod connect;
 mod failure;
 mod file;
+mod joint;
 mod lexer;
 #[cfg(feature = "explore")]
 mod mask;
@@ -21,7 +22,7 @@ pub(crate) use failure::Purpose;
 pub use file::Script;
 #[cfg(feature = "explore")]
 pub(crate) use mask::mask;
-pub(crate) use session::{Closing, Session, Transaction, Uncommitted};
+pub(crate) use session::{Closing, Session, Uncommitted};
 pub use statements::{Statement, split};
 pub use target::database_url;
 #[cfg(feature = "checks")]

@@ -14,17 +14,17 @@ use std::time::Duration;
 
 /// Puts back what a script may have changed in its session, but for the advisory locks: those of `DISCARD ALL`
 /// would go with it. Works within a transaction too.
-const RESET: &str = "reset session authorization; reset role; reset all;";
+pub(super) const RESET: &str = "reset session authorization; reset role; reset all;";
 
 /// What else a script may leave in its session; outside a transaction.
-const DISCARD: &str =
+pub(super) const DISCARD: &str =
     "close all; unlisten *; deallocate all; discard temp; discard sequences; discard plans;";
 
 /// Begins a transaction and tells its number; goes before a script in one message.
 const BEGIN: &str = "begin; select pg_catalog.pg_current_xact_id()::text;";
 
 /// The SQLSTATE of a division by zero, which is how an expression stops a message.
-const DIVISION_BY_ZERO: &str = "22012";
+pub(super) const DIVISION_BY_ZERO: &str = "22012";
 
 /// Has the server look, while a statement runs, whether we are still there. Without it a statement whose client
 /// has gone runs to its end, and holds its locks until then.
@@ -61,6 +61,8 @@ pub(crate) struct Closing<'a> {
 /// Why a transaction was not committed. It may be open still.
 #[derive(Debug)]
 pub(crate) enum Uncommitted {
+    /// The script cannot be run in a transaction of ours, or the server refused a statement of it.
+    Script(Error),
     /// Its [condition](Closing::condition) did not hold, or the script had ended it, as the error says.
     Moved(Error),
     /// The server refused one of the [last](Closing::last) statements, or the connection is lost.
@@ -69,10 +71,20 @@ pub(crate) enum Uncommitted {
     Refused(Error),
 }
 
+impl Uncommitted {
+    /// Says that the server refused the commit.
+    pub(super) fn refused(script: &Script, purpose: Purpose, error: sqlx::Error) -> Uncommitted {
+        Uncommitted::Refused(
+            failed(script, purpose, error, Sent::part(0), None)
+                .with_help("it was refused at the commit, where deferred constraints are checked"),
+        )
+    }
+}
+
 impl From<Uncommitted> for Error {
     fn from(uncommitted: Uncommitted) -> Error {
         match uncommitted {
-            Uncommitted::Moved(error) | Uncommitted::Refused(error) => error,
+            Uncommitted::Script(error) | Uncommitted::Moved(error) | Uncommitted::Refused(error) => error,
             Uncommitted::Last(error) => error.into(),
         }
     }
@@ -124,7 +136,7 @@ impl Session {
         self.run(&format!("{RESET} {} {lock_timeout}", self.watch())).await
     }
 
-    fn watch(&self) -> &'static str {
+    pub(super) fn watch(&self) -> &'static str {
         if self.watches { WATCH } else { "" }
     }
 
@@ -155,7 +167,10 @@ impl Session {
     ///
     /// # Errors
     /// What the server answers, and how many statements it had done before.
-    async fn send(&mut self, text: &str) -> std::result::Result<Option<PgRow>, (sqlx::Error, usize)> {
+    pub(super) async fn send(
+        &mut self,
+        text: &str,
+    ) -> std::result::Result<Option<PgRow>, (sqlx::Error, usize)> {
         let (mut first, mut completed) = (None, 0);
         let mut answers = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).fetch_many(&mut self.connection);
         loop {
@@ -210,10 +225,7 @@ impl Session {
             );
             Uncommitted::Moved(moved)
         } else if is_answer && completed >= guarded + split(last).len() {
-            Uncommitted::Refused(
-                failed(script, purpose, error, Sent::part(0), None)
-                    .with_help("it was refused at the commit, where deferred constraints are checked"),
-            )
+            Uncommitted::refused(script, purpose, error)
         } else {
             Uncommitted::Last(error)
         })

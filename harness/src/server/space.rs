@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub struct Space {
     base: PathBuf,
     databases_mib_max: u64,
+    /// Whether the cap is somebody's wish.
+    is_asked: bool,
 }
 
 /// What stays free for everything else.
@@ -18,11 +20,12 @@ const MEMORY_RESERVE_MIB: u64 = 512;
 
 impl Space {
     pub(super) fn below(base: PathBuf) -> Result<Space> {
-        let asked = env::DATABASES_MIB_MAX.number()?.unwrap_or(2048);
+        let asked = env::DATABASES_MIB_MAX.number()?;
         // Of a file system in memory at most half of what is there: the other half is everybody else's.
         let half =
             if is_memory(&base) { free_mib(&base).map_or(u64::MAX, |free| free / 2) } else { u64::MAX };
-        Ok(Space { base, databases_mib_max: asked.min(half) })
+        let databases_mib_max = asked.unwrap_or(2048).min(half);
+        Ok(Space { base, databases_mib_max, is_asked: asked.is_some() })
     }
 
     /// The cap on the size of all databases together, in MiB.
@@ -30,12 +33,15 @@ impl Space {
         self.databases_mib_max
     }
 
-    /// Whether there is room for another database of `mib`, where databases take `used_mib` already.
+    /// Whether there is room for another database of `mib`, where templates take `templates_mib` already and their clones
+    /// `clones_mib`. The cap that nobody asked for leaves room for one clone of any template.
     ///
     /// # Errors
     /// There is none; the error says what is full.
-    pub fn admit(&self, mib: u64, used_mib: u64) -> Result<()> {
-        if used_mib + mib > self.databases_mib_max {
+    pub fn admit(&self, mib: u64, templates_mib: u64, clones_mib: u64) -> Result<()> {
+        let used_mib = templates_mib + clones_mib;
+        let is_only_one = clones_mib == 0 && !self.is_asked;
+        if used_mib + mib > self.databases_mib_max && !is_only_one {
             return Err(Error::environment(format!(
                 "databases take {used_mib} MiB, and another {mib} MiB would exceed the cap of {} MiB",
                 self.databases_mib_max
@@ -61,5 +67,26 @@ impl Space {
             .with_help(format!("name a folder on a disk in {}", env::DATA_ROOTS.name)));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(is_asked: bool) -> Space {
+        Space { base: std::env::temp_dir(), databases_mib_max: 10, is_asked }
+    }
+
+    #[test]
+    fn a_cap_that_nobody_asked_for_leaves_room_for_one_clone() {
+        assert!(space(false).admit(9, 9, 0).is_ok());
+        let error = space(false).admit(9, 9, 9).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "databases take 18 MiB, and another 9 MiB would exceed the cap of 10 MiB"
+        );
+        assert!(space(true).admit(9, 9, 0).is_err(), "whoever asks for a cap gets it");
+        assert!(space(true).admit(2, 4, 4).is_ok());
     }
 }

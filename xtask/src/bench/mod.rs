@@ -28,6 +28,7 @@ use pgharness::{Error, ErrorKind, Result};
 use place::Place;
 use release::Release;
 use serde::Serialize;
+use std::io::IsTerminal;
 
 #[cfg(feature = "peers")]
 pub(crate) use measure::{Measure, Sample};
@@ -99,6 +100,8 @@ impl Bench {
         for group in groups {
             let mut figures = Vec::new();
             for medium in options.media(group) {
+                // Some take minutes, and those that build packages as many more on a machine where nothing is built.
+                progress(&format!("measuring {}", medium.name(&format!("{}*", group.prefix()))));
                 figures.extend(options.measure(&release, group, medium).unwrap_or_else(|error| {
                     let name = medium.name(&format!("{}*", group.prefix()));
                     broken.push(name.clone());
@@ -180,6 +183,13 @@ fn no_such_figure(subject: Subject, only: Option<&str>) -> Error {
     let known: Vec<_> = Group::of(subject).map(|group| format!("`{}`", group.prefix())).collect();
     Error::new(ErrorKind::Usage, format!("no figure's name starts with `{}`", only.unwrap_or_default()))
         .with_help(format!("names start with {}", known.join(", ")))
+}
+
+#[expect(clippy::print_stderr, reason = "a command's progress")]
+fn progress(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("{text}");
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "a command's own output")]

@@ -7,10 +7,10 @@ use crate::migration::ledger::Ledger;
 use crate::migration::name::{NameProblem, ProblemKind, leading_number, looks_like_migration, out_of_order};
 use crate::migration::source::read_script;
 use crate::migration::step::{Delivery, Migration, Version};
+use crate::migration::took::Took;
 use crate::script::{Purpose, Script};
 use std::collections::BTreeMap;
 use std::iter::once;
-use std::time::Duration;
 
 pub(super) struct Dbmate;
 
@@ -146,7 +146,7 @@ impl Ledger for Dbmate {
         )
     }
 
-    fn record(&self, table: &str, migration: &Migration, _took: Duration) -> String {
+    fn record(&self, table: &str, migration: &Migration, _took: Took) -> String {
         format!("insert into {table} (version) values ({})", quote_literal(&migration.version.to_string()))
     }
 }

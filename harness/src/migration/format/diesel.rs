@@ -7,10 +7,10 @@ use crate::migration::ledger::{Ledger, local};
 use crate::migration::name::{NameProblem, ProblemKind, out_of_order};
 use crate::migration::source::read_script;
 use crate::migration::step::{Delivery, Migration, Version};
+use crate::migration::took::Took;
 use crate::script::Purpose;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 pub(super) struct Diesel;
 
@@ -159,7 +159,7 @@ impl Ledger for Diesel {
         )
     }
 
-    fn record(&self, table: &str, migration: &Migration, _took: Duration) -> String {
+    fn record(&self, table: &str, migration: &Migration, _took: Took) -> String {
         format!("insert into {table} (version) values ({})", quote_literal(&migration.version.to_string()))
     }
 }

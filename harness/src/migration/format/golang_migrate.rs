@@ -9,8 +9,8 @@ use crate::migration::ledger::Ledger;
 use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration};
 use crate::migration::source::{Migrations, read_script};
 use crate::migration::step::{Delivery, Migration, Version};
+use crate::migration::took::Took;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 pub(super) struct GolangMigrate;
 
@@ -133,7 +133,7 @@ impl Ledger for GolangMigrate {
         Some(set_version(table, migration, true))
     }
 
-    fn record(&self, table: &str, migration: &Migration, _took: Duration) -> String {
+    fn record(&self, table: &str, migration: &Migration, _took: Took) -> String {
         set_version(table, migration, false)
     }
 

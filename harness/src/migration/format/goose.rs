@@ -7,10 +7,10 @@ use crate::migration::ledger::{Ledger, local};
 use crate::migration::name::{NameProblem, ProblemKind};
 use crate::migration::source::read_script;
 use crate::migration::step::{Delivery, Migration, Version};
+use crate::migration::took::Took;
 use crate::script::{Purpose, Script, split};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
 
 pub(super) struct Goose;
 
@@ -236,7 +236,7 @@ impl Ledger for Goose {
         vec![4_097_083_626, 5_887_940_537_704_921_958]
     }
 
-    fn record(&self, table: &str, migration: &Migration, _took: Duration) -> String {
+    fn record(&self, table: &str, migration: &Migration, _took: Took) -> String {
         format!("insert into {table} (version_id, is_applied) values ({}, true)", migration.version)
     }
 }

@@ -7,7 +7,7 @@ use crate::migration::ledger::{Ledger, utc};
 use crate::migration::name::{NameProblem, ProblemKind, out_of_order};
 use crate::migration::source::read_script;
 use crate::migration::step::{Delivery, Migration, Version};
-use std::time::Duration;
+use crate::migration::took::Took;
 
 pub(super) struct Plain;
 
@@ -135,13 +135,13 @@ impl Ledger for Plain {
         )
     }
 
-    fn record(&self, table: &str, migration: &Migration, took: Duration) -> String {
+    fn record(&self, table: &str, migration: &Migration, took: Took) -> String {
         format!(
             "insert into {table} (version, name, checksum, duration_ms) values ({}, {}, {}, {})",
             quote_literal(&migration.version.to_string()),
             quote_literal(migration.name()),
             quote_literal(migration.checksum.as_deref().unwrap_or_default()),
-            took.as_millis()
+            took.in_units(1_000)
         )
     }
 }

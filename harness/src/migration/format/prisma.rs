@@ -8,8 +8,8 @@ use crate::migration::ledger::{Ledger, utc};
 use crate::migration::name::{NameProblem, ProblemKind};
 use crate::migration::source::read_script;
 use crate::migration::step::{Delivery, Migration, Version};
+use crate::migration::took::Took;
 use serde::Deserialize;
-use std::time::Duration;
 
 pub(super) struct Prisma;
 
@@ -117,7 +117,7 @@ impl Ledger for Prisma {
         ))
     }
 
-    fn record(&self, table: &str, migration: &Migration, _took: Duration) -> String {
+    fn record(&self, table: &str, migration: &Migration, _took: Took) -> String {
         format!(
             "update {table} set finished_at = now(), applied_steps_count = applied_steps_count + 1 \
              where migration_name = {} and finished_at is null and rolled_back_at is null",

@@ -7,10 +7,10 @@ use crate::migration::ledger::Ledger;
 use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration};
 use crate::migration::source::read_script;
 use crate::migration::step::{Migration, Turn, Version};
+use crate::migration::took::Took;
 use siphasher::sip::SipHasher13;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-use std::time::Duration;
 
 pub(super) struct Refinery;
 
@@ -142,7 +142,7 @@ impl Ledger for Refinery {
         )
     }
 
-    fn record(&self, table: &str, migration: &Migration, _took: Duration) -> String {
+    fn record(&self, table: &str, migration: &Migration, _took: Took) -> String {
         format!(
             "insert into {table} (version, name, applied_on, checksum) values ({}, {}, \
                pg_catalog.to_char(pg_catalog.clock_timestamp() at time zone 'UTC', \

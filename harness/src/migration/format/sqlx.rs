@@ -9,12 +9,12 @@ use crate::migration::name::{NameProblem, ProblemKind, looks_like_migration, out
 use crate::migration::source::read_script;
 use crate::migration::step::{Delivery, Migration, Version};
 use crate::migration::table::TableName;
+use crate::migration::took::Took;
 use crate::script::Script;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha384};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub(super) struct Sqlx;
 
@@ -148,14 +148,14 @@ impl Ledger for Sqlx {
         )
     }
 
-    fn record(&self, table: &str, migration: &Migration, took: Duration) -> String {
+    fn record(&self, table: &str, migration: &Migration, took: Took) -> String {
         format!(
             "insert into {table} (version, description, success, checksum, execution_time) \
              values ({}, {}, true, pg_catalog.decode('{}', 'hex'), {})",
             migration.version,
             quote_literal(&migration.description),
             migration.checksum.as_deref().unwrap_or_default(),
-            took.as_nanos()
+            took.in_units(1_000_000_000)
         )
     }
 

@@ -1,7 +1,7 @@
 //! What a build pays for the dependency.
 
 use super::Measure;
-use super::generated::{Package, cargo};
+use super::generated::{Dependency, Package, cargo};
 use crate::bench::figure::Figure;
 use crate::bench::place::failed;
 use crate::bench::samples::Samples;
@@ -11,8 +11,8 @@ use std::time::Instant;
 
 /// A clean build of a package that uses sqlx and pgharness with its default features, beside one with sqlx alone.
 pub(super) fn measure(bench: &Measure) -> Result<Vec<Figure>> {
-    let plain = Package::write(bench, "plain", false)?;
-    let with = Package::write(bench, "with", true)?;
+    let plain = Package::write(bench, "plain", &[Dependency::Sqlx])?;
+    let with = Package::write(bench, "with", &[Dependency::Sqlx, Dependency::Pgharness])?;
     let (mut ours, mut theirs) = (Samples::default(), Samples::default());
     for _ in 0..bench.rounds(7) {
         for (package, samples) in [(&plain, &mut theirs), (&with, &mut ours)] {

@@ -8,6 +8,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What a package may depend on, as its users write it.
+#[derive(Clone, Copy)]
+pub(super) enum Dependency {
+    Pgharness,
+    Sqlx,
+}
+
 /// A package of its own, with the repository's lock file.
 pub(super) struct Package {
     pub(super) dir: PathBuf,
@@ -16,18 +23,26 @@ pub(super) struct Package {
 }
 
 impl Package {
-    /// Writes a package that depends on sqlx and tokio, and on pgharness if asked for.
-    pub(super) fn write(bench: &Measure, name: &str, with_pgharness: bool) -> Result<Package> {
+    /// Writes a package that depends on tokio and on these.
+    pub(super) fn write(bench: &Measure, name: &str, dependencies: &[Dependency]) -> Result<Package> {
         let dir = bench.path("workspace").join(name);
         fs::create_dir_all(dir.join("src")).map_err(failed)?;
-        let pgharness = match with_pgharness {
-            true => format!("pgharness = {{ path = \"{}\" }}\n", bench.repository.join("harness").display()),
-            false => String::new(),
-        };
+        let lines: String = dependencies
+            .iter()
+            .map(|dependency| match dependency {
+                Dependency::Pgharness => {
+                    format!("pgharness = {{ path = \"{}\" }}\n", bench.repository.join("harness").display())
+                }
+                Dependency::Sqlx => {
+                    "sqlx = { version = \"0.9\", features = [\"postgres\", \"runtime-tokio\", \
+                     \"tls-rustls-ring-webpki\"] }\n"
+                        .to_owned()
+                }
+            })
+            .collect();
         let manifest = format!(
             "[package]\nname = \"bench-{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-             sqlx = {{ version = \"0.9\", features = [\"postgres\", \"runtime-tokio\", \"tls-rustls-ring-webpki\"] }}\n\
-             tokio = {{ version = \"1\", features = [\"macros\", \"rt\"] }}\n{pgharness}"
+             tokio = {{ version = \"1\", features = [\"macros\", \"rt\"] }}\n{lines}"
         );
         fs::write(dir.join("Cargo.toml"), manifest).map_err(failed)?;
         fs::write(dir.join("src/lib.rs"), "").map_err(failed)?;

@@ -1,6 +1,6 @@
 //! What a database costs a test under a runner that gives each test a process.
 
-use super::generated::{Package, cargo, run_cargo};
+use super::generated::{Dependency, Package, cargo, run_cargo};
 use super::{Measure, ms, runtime};
 use crate::bench::figure::Figure;
 use crate::bench::place::failed;
@@ -80,7 +80,9 @@ pub(super) fn measure(bench: &Measure) -> Result<Vec<Figure>> {
 }
 
 fn write(bench: &Measure) -> Result<Package> {
-    let package = Package::write(bench, "nextest", true)?;
+    let mut package = Package::write(bench, "nextest", &[Dependency::Pgharness])?;
+    // Where this program was built: much of what both depend on is there already.
+    package.target = bench.repository.join("target");
     for name in ["tests", "migrations"] {
         fs::create_dir_all(package.dir.join(name)).map_err(failed)?;
     }

@@ -6,7 +6,7 @@ use crate::migration::history::Entry;
 use crate::migration::ledger::{Ledger, local};
 use crate::migration::source::Migrations;
 use crate::migration::step::{Migration, Turn};
-use std::time::Duration;
+use crate::migration::took::Took;
 
 /// `Flyway` in ASCII: from there the locks of histories are counted.
 const LOCK: i64 = 0x466c_7977_6179;
@@ -88,7 +88,7 @@ impl Ledger for Flyway {
         entries
     }
 
-    fn record(&self, table: &str, migration: &Migration, took: Duration) -> String {
+    fn record(&self, table: &str, migration: &Migration, took: Took) -> String {
         let name = Name::of(migration.name());
         let kind = name.as_ref().map(|name| name.kind);
         let version =
@@ -102,7 +102,7 @@ impl Ledger for Flyway {
             quote_literal(if kind == Some(Kind::Baseline) { "SQL_BASELINE" } else { "SQL" }),
             quote_literal(migration.name()),
             migration.checksum.as_deref().unwrap_or("null"),
-            took.as_millis()
+            took.in_units(1_000)
         )
     }
 
