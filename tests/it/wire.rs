@@ -6,6 +6,7 @@ mod fault;
 mod pgbouncer;
 mod record;
 mod robustness;
+mod tls;
 
 use crate::raw::Raw;
 use crate::support::{client_tool, empty_cluster, empty_database};
@@ -128,21 +129,23 @@ async fn psql_works_through_the_proxy() {
     assert!(text.starts_with("3\n1\n2\n4\n5\n"), "{text}");
 }
 
+/// A server's TCP, and options that lead there with a password.
+async fn tcp_cluster() -> (Address, PgConnectOptions) {
+    let mut control = empty_cluster().await.connect().await.unwrap();
+    let port: String = sqlx::query_scalar("show port").fetch_one(&mut control).await.unwrap();
+    control.execute("alter role postgres password 'secret'").await.unwrap();
+    let server = Address::Tcp { host: "127.0.0.1".into(), port: port.parse().unwrap() };
+    let options =
+        PgConnectOptions::new_without_pgpass().username("postgres").password("secret").database("postgres");
+    let options = server.lead(&options);
+    (server, options)
+}
+
 #[tokio::test]
 async fn a_client_that_insists_on_tls_is_refused_clearly() {
-    let direct = empty_cluster().await;
-    let mut control = direct.connect().await.unwrap();
-    let port: String = sqlx::query_scalar("show port").fetch_one(&mut control).await.unwrap();
-    let server = Address::Tcp { host: "127.0.0.1".into(), port: port.parse().unwrap() };
+    let (server, options) = tcp_cluster().await;
     let proxy = Proxy::start_tcp(server, |_| PassAll).await.unwrap();
-    let Address::Tcp { host, port } = proxy.address().clone() else { panic!() };
-    control.execute("alter role postgres password 'secret'").await.unwrap();
-    let options = PgConnectOptions::new_without_pgpass()
-        .host(&host)
-        .port(port)
-        .username("postgres")
-        .password("secret")
-        .database("postgres");
+    let options = proxy.options(&options);
     let error = options.clone().ssl_mode(PgSslMode::Require).connect().await.unwrap_err();
     assert!(error.to_string().contains("server does not support TLS"), "{error}");
     // Who only prefers it logs in by scram without.

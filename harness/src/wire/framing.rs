@@ -84,6 +84,11 @@ impl Framer {
         Framer { side, state: State::Typed, head: Vec::new() }
     }
 
+    /// What was fed to it and is no message yet.
+    pub(super) fn into_unread(self) -> Vec<u8> {
+        self.head
+    }
+
     /// Whether the stream stands between two messages.
     pub fn is_between(&self) -> bool {
         self.head.is_empty() && !matches!(self.state, State::Within(_))

@@ -9,6 +9,8 @@
 //! be collected with it.
 
 mod address;
+#[cfg(feature = "tls")]
+mod authority;
 mod batch;
 mod connection;
 mod cut;
@@ -23,9 +25,12 @@ mod record;
 mod refusal;
 mod relay;
 mod tap;
+mod tls;
 mod transcript;
 
 pub use address::{Address, Stream};
+#[cfg(feature = "tls")]
+pub use authority::Authority;
 pub use batch::{Batches, Boundary};
 pub use connection::Connection;
 pub(crate) use connection::{Arrival, begin, forward_cancel, greet};

@@ -197,7 +197,9 @@ impl Out<'_> {
 
     async fn send(&mut self, bytes: &[u8]) {
         if !self.is_deaf {
-            self.is_deaf = self.writer.write_all(bytes).await.is_err();
+            // TLS keeps what it was given until it is told to let go.
+            let is_sent = self.writer.write_all(bytes).await.is_ok() && self.writer.flush().await.is_ok();
+            self.is_deaf = !is_sent;
         }
     }
 }
