@@ -5,8 +5,10 @@ mod fake_server;
 mod fault;
 mod pgbouncer;
 mod record;
+mod reset;
 mod robustness;
 mod tls;
+mod within;
 
 use crate::raw::Raw;
 use crate::support::{client_tool, empty_cluster, empty_database};

@@ -28,7 +28,11 @@ impl Tls {
     /// client was told as far as TLS has words for it.
     pub(super) async fn accept(&self, stream: Stream, began: &[u8]) -> Option<Stream> {
         match self {
-            Tls::Refused => None,
+            // Nobody gets here: it was not offered.
+            Tls::Refused => {
+                drop((stream, began));
+                None
+            }
             #[cfg(feature = "tls")]
             Tls::Terminated(authority) => {
                 let mut acceptor = Acceptor::default();

@@ -1,5 +1,6 @@
 //! TLS ends at the proxy, with an authority of the harness's own: clients verify it, and taps see what is within.
 
+use super::reset::startup;
 use super::{psql, tcp_cluster};
 use crate::support::empty_database;
 use pgharness::wire::{
@@ -163,12 +164,6 @@ async fn counted(authority: &Authority) -> (Proxy, TcpStream, Arc<AtomicUsize>) 
     let proxy = Proxy::start_tls(Address::of(&direct), authority, taps).await.unwrap();
     let Address::Tcp { host, port } = proxy.address().clone() else { panic!("{proxy:?}") };
     (proxy, TcpStream::connect((host, port)).await.unwrap(), sessions)
-}
-
-fn startup() -> Vec<u8> {
-    let parameters = b"user\0postgres\0database\0postgres\0\0";
-    let length = u32::try_from(parameters.len() + 8).unwrap();
-    [&length.to_be_bytes()[..], &[0, 3, 0, 0], parameters].concat()
 }
 
 #[rstest]
