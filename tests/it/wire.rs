@@ -3,7 +3,9 @@
 mod cut;
 mod fake_server;
 mod fault;
+mod memory;
 mod pgbouncer;
+mod psycopg;
 mod record;
 mod reset;
 mod robustness;
