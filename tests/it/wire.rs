@@ -21,6 +21,7 @@ use pgharness::wire::{
 };
 use sqlx::postgres::{PgConnectOptions, PgListener, PgSslMode};
 use sqlx::{ConnectOptions, Connection as _, Executor, PgConnection};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,8 +36,13 @@ async fn proxied() -> (Proxy, PgConnectOptions, PgConnectOptions) {
 }
 
 fn psql(options: &PgConnectOptions) -> Command {
+    psql_at(&client_tool("psql"), options)
+}
+
+/// The psql at `path`.
+fn psql_at(path: &Path, options: &PgConnectOptions) -> Command {
     #[expect(clippy::disallowed_methods, reason = "a test may start a client")]
-    let mut psql = Command::new(client_tool("psql"));
+    let mut psql = Command::new(path);
     psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1"]).arg(pgharness::script::database_url(options));
     psql
 }
@@ -232,6 +238,31 @@ impl Tap for Boundaries {
         }
         Verdict::Pass
     }
+}
+
+#[tokio::test]
+async fn a_pipeline_of_psql_passes() {
+    let (_proxy, through, _) = proxied().await;
+    let mut version = psql(&through);
+    let output = version.arg("--version").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let major = text.split([' ', '.']).find_map(|word| word.parse::<u32>().ok());
+    if major.is_none_or(|major| major < 18) {
+        let reason = format!("`{}` has no pipelines", text.trim());
+        assert!(!pgharness::env::is_required("psql18"), "{reason}");
+        return pgharness::notice::skipped("psql18", &reason);
+    }
+    let script = "\\startpipeline\nselect $1::int + 1 \\bind 4 \\sendpipeline\n\\flushrequest\n\\getresults\n\
+                  select $1::int + 2 \\bind 4 \\sendpipeline\n\\syncpipeline\n\
+                  select $1::int + 3 \\bind 4 \\sendpipeline\n\\endpipeline\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("script.sql");
+    std::fs::write(&file, script).unwrap();
+    let mut psql = psql(&through);
+    psql.arg("-f").arg(&file);
+    let output = tokio::task::spawn_blocking(move || psql.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "5\n6\n7\n");
 }
 
 #[tokio::test]

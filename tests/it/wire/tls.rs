@@ -1,14 +1,16 @@
 //! TLS ends at the proxy, with an authority of the harness's own: clients verify it, and taps see what is within.
 
 use super::reset::startup;
-use super::{psql, tcp_cluster};
-use crate::support::empty_database;
+use super::{psql_at, tcp_cluster};
+use crate::support::{client_tool, empty_database};
 use pgharness::wire::{
     Address, Authority, Connection, Cut, FakeServer, Guest, Moment, PassAll, Proxy, Record, Reply,
 };
+use pgharness::{env, notice};
 use rstest::rstest;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Executor};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,21 +29,38 @@ async fn run(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-/// psql, which trusts what this authority vouches for.
-fn trusting(authority: &Authority, options: &PgConnectOptions) -> Command {
-    let mut psql = psql(options);
+/// A psql that was built with TLS: some of those that come with a server's binaries were not.
+fn psql_with_tls() -> Option<PathBuf> {
+    let nowhere =
+        PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(1).ssl_mode(PgSslMode::Require);
+    let can = |path: &PathBuf| {
+        let output = psql_at(path, &nowhere).output();
+        output.is_ok_and(|output| !String::from_utf8_lossy(&output.stderr).contains("not compiled in"))
+    };
+    let found = [client_tool("psql"), "psql".into()].into_iter().find(can);
+    if found.is_none() {
+        assert!(!env::is_required("psql-tls"), "no psql has TLS");
+        notice::skipped("psql-tls", "no psql has TLS");
+    }
+    found
+}
+
+/// This psql, which trusts what this authority vouches for.
+fn trusting(psql: &Path, authority: &Authority, options: &PgConnectOptions) -> Command {
+    let mut psql = psql_at(psql, options);
     psql.env("PGSSLROOTCERT", authority.certificate()).env("LC_ALL", "C");
     psql
 }
 
 #[tokio::test]
 async fn libpq_verifies_the_proxy_by_each_of_its_names() {
+    let Some(tool) = psql_with_tls() else { return };
     let direct = empty_database().await;
     let authority = Authority::new().unwrap();
     let proxy = Proxy::start_tls(Address::of(&direct), &authority, |_| PassAll).await.unwrap();
     let through = authority.verified(&proxy.options(&direct));
     for host in ["127.0.0.1", "localhost"] {
-        let mut psql = trusting(&authority, &through.clone().host(host));
+        let mut psql = trusting(&tool, &authority, &through.clone().host(host));
         psql.args(["-c", "select 40 + 2", "-c", "\\conninfo"]);
         let output = run(psql).await;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -54,8 +73,8 @@ async fn libpq_verifies_the_proxy_by_each_of_its_names() {
         assert!(!output.status.success() && complaint.contains(expected), "{complaint}");
     };
     let other = Authority::new().unwrap();
-    check(trusting(&other, &through), "certificate verify failed").await;
-    let mut psql = trusting(&authority, &through.clone().host("elsewhere.invalid"));
+    check(trusting(&tool, &other, &through), "certificate verify failed").await;
+    let mut psql = trusting(&tool, &authority, &through.clone().host("elsewhere.invalid"));
     psql.env("PGHOSTADDR", "127.0.0.1");
     check(psql, "does not match host name \"elsewhere.invalid\"").await;
 }
@@ -83,13 +102,14 @@ async fn sqlx_verifies_the_proxy_and_may_do_without() {
 /// With TLS ended before it, the server has nothing to bind the exchange to, and says so by what it offers.
 #[tokio::test]
 async fn a_password_goes_through_and_channel_binding_does_not() {
+    let Some(tool) = psql_with_tls() else { return };
     let (server, options) = tcp_cluster().await;
     let authority = Authority::new().unwrap();
     let proxy = Proxy::start_tls(server, &authority, |_| PassAll).await.unwrap();
     let through = authority.verified(&proxy.address().lead(&options));
     through.connect().await.unwrap().execute("select 1").await.unwrap();
     let with = |binding| {
-        let mut psql = trusting(&authority, &through);
+        let mut psql = trusting(&tool, &authority, &through);
         psql.env("PGCHANNELBINDING", binding).args(["-c", "select 1"]);
         run(psql)
     };
