@@ -5,6 +5,8 @@
 //! on a socket of its own and forwards every byte to the server; a [`Tap`] looks on and decides when a message may go
 //! on. Memory is bounded whatever passes: of a long message only the beginning is ever kept.
 //!
+//! TLS is refused, unless a proxy is started with an `Authority` (feature `tls`): then it ends there.
+//!
 //! The framing is our own: the well-kept libraries collect a message before they show it, and a value of 200 MB would
 //! be collected with it.
 
