@@ -31,6 +31,21 @@ impl Raw {
         self.0.write_all(&bytes).await.unwrap();
     }
 
+    /// Sends a `Bind`, or what is like it: a body that ends with one value of so many bytes, and no formats behind it.
+    pub(crate) async fn say_long(&mut self, byte: u8, begin: &[u8], length: usize) {
+        let whole = u32::try_from(4 + begin.len() + 4 + length + 2).unwrap();
+        let value = u32::try_from(length).unwrap().to_be_bytes();
+        self.0.write_all(&[&[byte][..], &whole.to_be_bytes(), begin, &value].concat()).await.unwrap();
+        let filler = vec![b'x'; 64 << 10];
+        let mut left = length;
+        while left > 0 {
+            let part = left.min(filler.len());
+            self.0.write_all(&filler[..part]).await.unwrap();
+            left -= part;
+        }
+        self.0.write_all(&[0, 0]).await.unwrap();
+    }
+
     /// The type bytes of all messages up to the first of this type.
     pub(crate) async fn read_until(&mut self, last: u8) -> String {
         let mut seen = String::new();

@@ -44,7 +44,7 @@ fn fetched(program: Program, client: &str) -> bool {
 }
 
 /// An environment of Python's in `dir` with `packages`; those in `alone` without what they need.
-fn python(dir: &Path, packages: &[&str], alone: &[&str]) -> bool {
+pub(crate) fn python(dir: &Path, packages: &[&str], alone: &[&str]) -> bool {
     let pip = |more: &[&str], packages: &[&str]| {
         let quiet = ["install", "--quiet", "--disable-pip-version-check", "--retries", "1"];
         Program::new(dir.join("bin/pip")).args(quiet).args(more).args(packages)

@@ -3,9 +3,14 @@
 mod cut;
 mod fake_server;
 mod fault;
+mod memory;
 mod pgbouncer;
+mod psycopg;
 mod record;
+mod reset;
 mod robustness;
+mod tls;
+mod within;
 
 use crate::raw::Raw;
 use crate::support::{client_tool, empty_cluster, empty_database};
@@ -16,6 +21,7 @@ use pgharness::wire::{
 };
 use sqlx::postgres::{PgConnectOptions, PgListener, PgSslMode};
 use sqlx::{ConnectOptions, Connection as _, Executor, PgConnection};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,8 +36,13 @@ async fn proxied() -> (Proxy, PgConnectOptions, PgConnectOptions) {
 }
 
 fn psql(options: &PgConnectOptions) -> Command {
+    psql_at(&client_tool("psql"), options)
+}
+
+/// The psql at `path`.
+fn psql_at(path: &Path, options: &PgConnectOptions) -> Command {
     #[expect(clippy::disallowed_methods, reason = "a test may start a client")]
-    let mut psql = Command::new(client_tool("psql"));
+    let mut psql = Command::new(path);
     psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1"]).arg(pgharness::script::database_url(options));
     psql
 }
@@ -128,21 +139,23 @@ async fn psql_works_through_the_proxy() {
     assert!(text.starts_with("3\n1\n2\n4\n5\n"), "{text}");
 }
 
+/// A server's TCP, and options that lead there with a password.
+async fn tcp_cluster() -> (Address, PgConnectOptions) {
+    let mut control = empty_cluster().await.connect().await.unwrap();
+    let port: String = sqlx::query_scalar("show port").fetch_one(&mut control).await.unwrap();
+    control.execute("alter role postgres password 'secret'").await.unwrap();
+    let server = Address::Tcp { host: "127.0.0.1".into(), port: port.parse().unwrap() };
+    let options =
+        PgConnectOptions::new_without_pgpass().username("postgres").password("secret").database("postgres");
+    let options = server.lead(&options);
+    (server, options)
+}
+
 #[tokio::test]
 async fn a_client_that_insists_on_tls_is_refused_clearly() {
-    let direct = empty_cluster().await;
-    let mut control = direct.connect().await.unwrap();
-    let port: String = sqlx::query_scalar("show port").fetch_one(&mut control).await.unwrap();
-    let server = Address::Tcp { host: "127.0.0.1".into(), port: port.parse().unwrap() };
+    let (server, options) = tcp_cluster().await;
     let proxy = Proxy::start_tcp(server, |_| PassAll).await.unwrap();
-    let Address::Tcp { host, port } = proxy.address().clone() else { panic!() };
-    control.execute("alter role postgres password 'secret'").await.unwrap();
-    let options = PgConnectOptions::new_without_pgpass()
-        .host(&host)
-        .port(port)
-        .username("postgres")
-        .password("secret")
-        .database("postgres");
+    let options = proxy.options(&options);
     let error = options.clone().ssl_mode(PgSslMode::Require).connect().await.unwrap_err();
     assert!(error.to_string().contains("server does not support TLS"), "{error}");
     // Who only prefers it logs in by scram without.
@@ -225,6 +238,31 @@ impl Tap for Boundaries {
         }
         Verdict::Pass
     }
+}
+
+#[tokio::test]
+async fn a_pipeline_of_psql_passes() {
+    let (_proxy, through, _) = proxied().await;
+    let mut version = psql(&through);
+    let output = version.arg("--version").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let major = text.split([' ', '.']).find_map(|word| word.parse::<u32>().ok());
+    if major.is_none_or(|major| major < 18) {
+        let reason = format!("`{}` has no pipelines", text.trim());
+        assert!(!pgharness::env::is_required("psql18"), "{reason}");
+        return pgharness::notice::skipped("psql18", &reason);
+    }
+    let script = "\\startpipeline\nselect $1::int + 1 \\bind 4 \\sendpipeline\n\\flushrequest\n\\getresults\n\
+                  select $1::int + 2 \\bind 4 \\sendpipeline\n\\syncpipeline\n\
+                  select $1::int + 3 \\bind 4 \\sendpipeline\n\\endpipeline\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("script.sql");
+    std::fs::write(&file, script).unwrap();
+    let mut psql = psql(&through);
+    psql.arg("-f").arg(&file);
+    let output = tokio::task::spawn_blocking(move || psql.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "5\n6\n7\n");
 }
 
 #[tokio::test]

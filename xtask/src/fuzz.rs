@@ -1,6 +1,7 @@
 //! `cargo xtask fuzz`: arbitrary bytes from clients and servers against the wire, for a time.
 
 use pgharness::Result;
+use pgharness::wire::Side;
 use pgharness_tests::fuzz::{Until, fuzz};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -18,6 +19,15 @@ pub(crate) struct Fuzz {
     /// Chooses what is said; the same seed says the same.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Who says anything; the other says what stands in the corpus. Both, unless it is named.
+    #[arg(long, value_enum)]
+    side: Option<Who>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Who {
+    Client,
+    Server,
 }
 
 impl Fuzz {
@@ -31,7 +41,11 @@ impl Fuzz {
 
     fn fuzz(&self) -> Result<bool> {
         let before = resident_mib();
-        let mut fuzzed = fuzz(self.seed, Until::Time(Duration::from_secs(self.seconds)))?;
+        let only = self.side.map(|who| match who {
+            Who::Client => Side::Frontend,
+            Who::Server => Side::Backend,
+        });
+        let mut fuzzed = fuzz(self.seed, only, Until::Time(Duration::from_secs(self.seconds)))?;
         let after = resident_mib();
         if after > before + GROWTH_MAX_MIB {
             fuzzed.findings.push(format!("memory grew from {before} to {after} MiB"));

@@ -12,9 +12,26 @@ use tokio::net::{TcpStream, UnixStream};
 pub type Stream = Box<dyn Duplex>;
 
 /// What can be read and written.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Has it end with a reset when it is dropped, where there is such a thing.
+    fn reset_at_end(&self) {}
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+impl Duplex for UnixStream {}
+
+impl Duplex for TcpStream {
+    fn reset_at_end(&self) {
+        // It fails of a connection that is gone already.
+        let _ = self.set_zero_linger();
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Duplex for tokio_rustls::server::TlsStream<Stream> {
+    fn reset_at_end(&self) {
+        self.get_ref().0.reset_at_end();
+    }
+}
 
 impl fmt::Debug for dyn Duplex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

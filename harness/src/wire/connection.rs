@@ -6,6 +6,7 @@ use super::message::{Head, Kind, Side};
 use super::refusal::{PROTOCOL, refuse, refuse_unreachable};
 use super::relay::{Leg, relay};
 use super::tap::Tap;
+use super::tls::Tls;
 use crate::error::{Attempt, ErrorKind, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 
@@ -30,11 +31,31 @@ pub(crate) enum Arrival {
 }
 
 /// Reads what comes before a session. TLS and GSS are refused: a client that insists says so to its user.
-pub(crate) async fn greet(mut stream: Stream) -> Arrival {
+pub(crate) async fn greet(stream: Stream) -> Arrival {
+    greet_with(stream, &Tls::Refused).await
+}
+
+/// Reads what comes before a session, within TLS if the client asks for that and it is offered.
+pub(super) async fn greet_with(mut stream: Stream, tls: &Tls) -> Arrival {
     let mut framer = Framer::new(Side::Frontend);
+    let mut is_within = false;
     loop {
-        match first(&mut stream, &mut framer).await {
+        let came = first(&mut stream, &mut framer).await;
+        let is_offered = tls.is_offered() && !is_within;
+        match came {
             Ok(Some(head)) => match head.kind() {
+                Kind::SslRequest | Kind::GssRequest if is_within => {
+                    refuse(&mut stream, PROTOCOL, "the connection is encrypted already").await;
+                    return Arrival::Nothing;
+                }
+                Kind::SslRequest if is_offered => {
+                    if stream.write_all(b"S").await.is_err() {
+                        return Arrival::Nothing;
+                    }
+                    // Not a byte behind the request was read: what somebody put there is no part of what is encrypted.
+                    let Some(accepted) = tls.accept(stream, &[]).await else { return Arrival::Nothing };
+                    (stream, is_within) = (accepted, true);
+                }
                 Kind::SslRequest | Kind::GssRequest => {
                     if stream.write_all(b"N").await.is_err() {
                         return Arrival::Nothing;
@@ -44,6 +65,12 @@ pub(crate) async fn greet(mut stream: Stream) -> Arrival {
                 _ => return Arrival::Session(head, Leg { stream, framer }),
             },
             Ok(None) => return Arrival::Nothing,
+            Err(Malformed::Tls) if is_offered => {
+                let began = framer.into_unread();
+                let Some(accepted) = tls.accept(stream, &began).await else { return Arrival::Nothing };
+                (stream, is_within) = (accepted, true);
+                framer = Framer::new(Side::Frontend);
+            }
             Err(malformed) => {
                 refuse(&mut stream, PROTOCOL, &malformed.to_string()).await;
                 return Arrival::Nothing;

@@ -2,6 +2,9 @@
 
 use super::batch::{Batches, Boundary};
 use super::connection::Connection;
+use super::framing::HEAD_MAX;
+use super::halt::{Halt, Heard, SCRIPT_MAX};
+use super::landing::{Landing, Moment};
 use super::message::{Head, Kind, Side};
 use super::prepared::Prepared;
 use super::tap::{Event, Tap, Verdict};
@@ -10,7 +13,6 @@ use crate::script::mask;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection as _};
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,53 +22,6 @@ const TERMINATION_MS_MAX: i64 = 10_000;
 /// So many steps of one session are followed at a time; a client that has more in flight does not read.
 const OPEN_MAX: usize = 100_000;
 
-/// When, about a step, its session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Moment {
-    /// The server has run nothing of it; what was only parsed or bound for it may have reached the server.
-    Before,
-    /// The server has done it, and the client has heard nothing of that.
-    Unheard,
-    /// The client has heard all of the answer.
-    After,
-}
-
-impl Moment {
-    /// All of them, in the order of time.
-    pub const ALL: [Moment; 3] = [Moment::Before, Moment::Unheard, Moment::After];
-}
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Moment::Before => "before",
-            Moment::Unheard => "done but unheard",
-            Moment::After => "after",
-        })
-    }
-}
-
-/// Where a cut landed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Landing {
-    /// The session, counted from 0 in the order in which they came to the proxy.
-    pub session: u64,
-    /// The step, counted from 0 over all sessions of the proxy.
-    pub step: u64,
-    /// When, about that step.
-    pub moment: Moment,
-    /// What the step runs, without its values; empty if the client prepared it before the proxy could see it.
-    pub sql: String,
-    /// The server's process.
-    pub pid: Option<i32>,
-}
-
-impl fmt::Display for Landing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session {}, {} step {}: {}", self.session, self.moment, self.step, self.sql)
-    }
-}
-
 /// Ends one session at one step of the sessions of a proxy, once. Whoever connects again is left in peace.
 ///
 /// Steps are counted from 0 over all sessions in the order in which they reach the server, so `k` means the same in
@@ -74,7 +29,7 @@ impl fmt::Display for Landing {
 /// [land](Cut::landing): the client has no such step.
 ///
 /// What a step is, [`Boundary`] says. A step that ends with `Flush` is done inside a transaction that stays open.
-/// Several statements in one simple query are one step.
+/// Several statements in one simple query are one step; [`Cut::within`] ends a session between them.
 ///
 /// ```
 /// use pgharness::wire::{Address, Cut, Moment, Proxy};
@@ -103,6 +58,8 @@ pub struct Cut(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     step: u64,
+    /// The statement within the step, if the cut is about one.
+    statement: Option<u64>,
     moment: Moment,
     /// Where to ask for the end of a backend; the connection is ended if there is none.
     control: Option<PgConnectOptions>,
@@ -114,17 +71,30 @@ struct Shared {
 impl Cut {
     /// Ends the client's connection to the proxy, and the proxy's to the server, at step `step`.
     pub fn at(step: u64, moment: Moment) -> Cut {
-        Cut::new(step, moment, None)
+        Cut::new(step, None, moment, None)
     }
 
     /// Ends the server's process instead, with `pg_terminate_backend`, and waits until it is gone. The client hears the
     /// server's `57P01`. `control` leads to the server directly, as a role that may do that.
     pub fn backend_at(step: u64, moment: Moment, control: PgConnectOptions) -> Cut {
-        Cut::new(step, moment, Some(control))
+        Cut::new(step, None, moment, Some(control))
     }
 
-    fn new(step: u64, moment: Moment, control: Option<PgConnectOptions>) -> Cut {
-        Cut(Arc::new(Shared { step, moment, control, begun: AtomicU64::new(0), landing: Mutex::new(None) }))
+    /// Ends the server's process within a step that is a simple query of several statements: before its statement with
+    /// this number, counted from 0, or after it. What the statements before it did that is not committed by one of them
+    /// goes with the process. To cut everywhere, begin at 0 and go on until a cut does not [land](Cut::landing): the
+    /// step has no such statement, or only one.
+    ///
+    /// The server is sent the query up to there, and a block of PL/pgSQL behind it that waits for its end. That the
+    /// statements are those that the server sees is held against its own answers; and a script of which the server
+    /// refuses all, for a later statement that does not parse, is begun here.
+    pub fn within(step: u64, statement: u64, moment: Moment, control: PgConnectOptions) -> Cut {
+        Cut::new(step, Some(statement), moment, Some(control))
+    }
+
+    fn new(step: u64, statement: Option<u64>, moment: Moment, control: Option<PgConnectOptions>) -> Cut {
+        let (begun, landing) = (AtomicU64::new(0), Mutex::new(None));
+        Cut(Arc::new(Shared { step, statement, moment, control, begun, landing }))
     }
 
     /// Makes the taps, for [`Proxy::start`](super::Proxy::start).
@@ -140,7 +110,7 @@ impl Cut {
     /// Where it landed; `None` if no client has come so far.
     ///
     /// # Errors
-    /// The backend could not be ended.
+    /// The backend could not be ended, or not where it was to be.
     pub fn landing(&self) -> Result<Option<Landing>> {
         match &*lock(&self.0.landing) {
             None => Ok(None),
@@ -176,6 +146,10 @@ struct State {
     /// What the chosen step runs.
     sql: String,
     pid: Option<i32>,
+    /// Whether a backslash escapes in plain strings.
+    escapes: bool,
+    /// How the chosen step goes, if it is to halt within.
+    halt: Option<Halt>,
     /// The backend was ended, or is about to be: nothing more goes there.
     is_severed: bool,
 }
@@ -194,12 +168,15 @@ impl CutTap {
             return Action::Give(Verdict::Drop);
         }
         let sql = state.prepared.frontend(head);
+        let mut replaced = None;
         if state.batches.begins(head) {
             let step = self.shared.begun.fetch_add(1, Ordering::SeqCst);
             if step == self.shared.step {
                 state.sql = sql.map(|sql| mask(&sql)).unwrap_or_default();
-                if self.shared.moment == Moment::Before {
-                    return Action::Sever(Verdict::Drop);
+                match self.shared.statement {
+                    Some(statement) => replaced = self.halt(state, statement, head),
+                    None if self.shared.moment == Moment::Before => return Action::Sever(Verdict::Drop),
+                    None => {}
                 }
             }
             if state.open.len() < OPEN_MAX {
@@ -207,7 +184,33 @@ impl CutTap {
             }
         }
         let boundary = state.batches.frontend(head);
-        self.ended(state, boundary).unwrap_or(Action::Give(Verdict::Pass))
+        let verdict = replaced.map_or(Verdict::Pass, Verdict::Replace);
+        self.ended(state, boundary).unwrap_or(Action::Give(verdict))
+    }
+
+    /// What goes to the server in place of the chosen step, if it has such a statement.
+    fn halt(&self, state: &mut State, statement: u64, head: &Head) -> Option<Head> {
+        if head.kind() != Kind::Query {
+            return None;
+        }
+        let about = match state.escapes {
+            false => Halt::about(head, statement, self.shared.moment),
+            true => {
+                Err("the session has `standard_conforming_strings` off: its statements are not told apart"
+                    .into())
+            }
+        };
+        match about {
+            Ok(about) => {
+                let (halt, head) = about?;
+                state.halt = Some(halt);
+                Some(head)
+            }
+            Err(why) => {
+                *lock(&self.shared.landing) = Some(Err(why));
+                None
+            }
+        }
     }
 
     fn backend(&self, head: &Head) -> Action {
@@ -217,10 +220,18 @@ impl CutTap {
             return Action::Give(Verdict::Pass);
         }
         state.pid = state.pid.or(head.pid());
+        state.escapes = head.escapes().unwrap_or(state.escapes);
         let is_chosen = state.open.front() == Some(&self.shared.step);
         let boundary = state.batches.backend(head);
         if let Some(action) = self.ended(state, boundary) {
             return action;
+        }
+        if self.shared.statement.is_some() {
+            return match state.halt.as_mut().filter(|_| is_chosen).map(|halt| halt.hear(head)) {
+                Some(Heard::Arrived) => Action::Sever(Verdict::Drop),
+                Some(Heard::Hidden) => Action::Give(Verdict::Drop),
+                Some(Heard::Open) | None => Action::Give(Verdict::Pass),
+            };
         }
         // The client answers these: without them the server would wait for it.
         let asks = matches!(head.kind(), Kind::CopyIn | Kind::CopyBoth);
@@ -231,7 +242,7 @@ impl CutTap {
     /// What becomes of the message that ends a step, if it is the chosen one.
     fn ended(&self, state: &mut State, boundary: Option<Boundary>) -> Option<Action> {
         let (Boundary::Ready { ran, .. } | Boundary::Flushed { ran }) = boundary?;
-        if !ran || state.open.pop_front() != Some(self.shared.step) {
+        if !ran || state.open.pop_front() != Some(self.shared.step) || self.shared.statement.is_some() {
             return None;
         }
         Some(Action::Sever(match self.shared.moment {
@@ -242,20 +253,23 @@ impl CutTap {
 
     /// Ends the session; `verdict` is for the message at hand.
     async fn sever(&self, verdict: Verdict) -> Verdict {
-        let landing = {
+        let (landing, strayed) = {
             let mut state = lock(&self.state);
             state.is_severed = true;
-            Landing {
+            let strayed = state.halt.as_ref().and_then(Halt::strayed);
+            let landing = Landing {
                 session: self.session,
                 step: self.shared.step,
+                statement: self.shared.statement,
                 moment: self.shared.moment,
                 sql: state.sql.clone(),
                 pid: state.pid,
-            }
+            };
+            (landing, strayed)
         };
         let pid = landing.pid;
         // Before the end itself: with the server's end this session ends, and this future with it.
-        *lock(&self.shared.landing) = Some(Ok(landing));
+        *lock(&self.shared.landing) = Some(strayed.map_or(Ok(landing), Err));
         let Some(control) = &self.shared.control else {
             return if verdict == Verdict::Pass { Verdict::Last } else { Verdict::Cut };
         };
@@ -293,6 +307,10 @@ async fn terminate(control: &PgConnectOptions, pid: Option<i32>) -> Result<()> {
 }
 
 impl Tap for CutTap {
+    fn head_max(&self) -> usize {
+        if self.shared.statement.is_some() { SCRIPT_MAX } else { HEAD_MAX }
+    }
+
     async fn pass(&self, from: Side, event: Event<'_>) -> Verdict {
         let Event::Message(head) = event else { return Verdict::Pass };
         let action = match from {

@@ -1,11 +1,12 @@
 //! A server that is none: it answers what a script says.
 
 use super::address::{Address, Stream};
-use super::connection::{Arrival, greet};
+use super::connection::{Arrival, greet_with};
 use super::framing::{Framer, Piece};
 use super::message::{Head, Kind, Side};
 use super::proxy::Listener;
 use super::relay::Leg;
+use super::tls::Tls;
 use crate::error::{Attempt, ErrorKind, Result};
 use sqlx::postgres::PgConnectOptions;
 use std::collections::VecDeque;
@@ -40,7 +41,7 @@ const CHUNK: usize = 16 << 10;
 pub struct FakeServer {
     address: Address,
     task: JoinHandle<()>,
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 impl FakeServer {
@@ -54,22 +55,24 @@ impl FakeServer {
         F: Future<Output = Result<()>> + Send + 'static,
     {
         let (listener, address, dir) = Listener::private_socket()?;
-        let task = tokio::spawn(async move {
-            let script = Arc::new(script);
-            let mut guests = JoinSet::new();
-            loop {
-                let stream = listener.client().await;
-                let script = script.clone();
-                guests.spawn(async move {
-                    if let Arrival::Session(startup, Leg { stream, framer }) = greet(stream).await {
-                        // What it fails of is that the client went away, which no one is left to be told of.
-                        let _ = script(Guest { startup, stream, framer, heard: VecDeque::new() }).await;
-                    }
-                });
-                while guests.try_join_next().is_some() {}
-            }
-        });
-        Ok(FakeServer { address, task, _dir: dir })
+        Ok(FakeServer { address, task: play(listener, Tls::Refused, script), _dir: Some(dir) })
+    }
+
+    /// The same on a port of the loopback interface, with TLS for clients that ask for it.
+    ///
+    /// # Errors
+    /// The loopback interface cannot be used.
+    #[cfg(feature = "tls")]
+    pub async fn start_tls<F>(
+        authority: &super::Authority,
+        script: impl Fn(Guest) -> F + Send + Sync + 'static,
+    ) -> Result<FakeServer>
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let (listener, address) = Listener::tcp().await?;
+        let tls = Tls::Terminated(authority.clone());
+        Ok(FakeServer { address, task: play(listener, tls, script), _dir: None })
     }
 
     /// Where it listens.
@@ -87,6 +90,31 @@ impl Drop for FakeServer {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn play<F>(
+    listener: Listener,
+    tls: Tls,
+    script: impl Fn(Guest) -> F + Send + Sync + 'static,
+) -> JoinHandle<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    tokio::spawn(async move {
+        let (script, tls) = (Arc::new(script), Arc::new(tls));
+        let mut guests = JoinSet::new();
+        loop {
+            let stream = listener.client().await;
+            let (script, tls) = (script.clone(), tls.clone());
+            guests.spawn(async move {
+                if let Arrival::Session(startup, Leg { stream, framer }) = greet_with(stream, &tls).await {
+                    // What it fails of is that the client went away, which no one is left to be told of.
+                    let _ = script(Guest { startup, stream, framer, heard: VecDeque::new() }).await;
+                }
+            });
+            while guests.try_join_next().is_some() {}
+        }
+    })
 }
 
 /// What a [`Guest`] is answered to a statement.
@@ -186,7 +214,9 @@ impl Guest {
     /// # Errors
     /// The client went away.
     pub async fn say(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.write_all(bytes).await.attempt(ErrorKind::Server, || "failed to write to a client".into())
+        let failed = || "failed to write to a client".to_owned();
+        self.stream.write_all(bytes).await.attempt(ErrorKind::Server, failed)?;
+        self.stream.flush().await.attempt(ErrorKind::Server, failed)
     }
 
     /// Sends a message of this type.

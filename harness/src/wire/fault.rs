@@ -87,7 +87,8 @@ impl Faults {
     }
 
     /// Every session ends on both sides, without a word, where the message `number` of `side` would go on; counted from
-    /// 0, behind the start-up packet.
+    /// 0, behind the start-up packet. By TCP that is a reset, and what is under way is lost; a unix socket has none, and
+    /// closes.
     #[must_use]
     pub fn with_reset(mut self, side: Side, number: u64) -> Faults {
         self.plan.reset = Some((side, number));
@@ -226,7 +227,10 @@ impl Tap for FaultTap {
         // Its sender lives as long as this tap.
         let _ = self.faults.live.is_stalled.subscribe().wait_for(|is_stalled| !is_stalled).await;
         let Event::Message(head) = event else { return Verdict::Pass };
-        if self.plan().reset == Some((from, number)) || (from == Side::Backend && self.loses(head)) {
+        if self.plan().reset == Some((from, number)) {
+            return Verdict::Reset;
+        }
+        if from == Side::Backend && self.loses(head) {
             return Verdict::Cut;
         }
         if from == Side::Backend && head.kind() == Kind::Ready {

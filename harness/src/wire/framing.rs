@@ -67,6 +67,7 @@ pub struct Framer {
     state: State,
     /// The head that is not complete yet.
     head: Vec<u8>,
+    head_max: usize,
 }
 
 impl Framer {
@@ -76,12 +77,22 @@ impl Framer {
             Side::Frontend => State::Initial,
             Side::Backend => State::Typed,
         };
-        Framer { side, state, head: Vec::new() }
+        Framer { side, state, head: Vec::new(), head_max: HEAD_MAX }
     }
 
     /// For a connection that is past its start-up packet.
     pub fn typed(side: Side) -> Framer {
-        Framer { side, state: State::Typed, head: Vec::new() }
+        Framer { side, state: State::Typed, head: Vec::new(), head_max: HEAD_MAX }
+    }
+
+    /// Keeps so much of a message as its head from now on, in bytes; [`HEAD_MAX`] is the least.
+    pub(super) fn keep(&mut self, head_max: usize) {
+        self.head_max = head_max.max(HEAD_MAX);
+    }
+
+    /// What was fed to it and is no message yet.
+    pub(super) fn into_unread(self) -> Vec<u8> {
+        self.head
     }
 
     /// Whether the stream stands between two messages.
@@ -103,7 +114,7 @@ impl Framer {
             return Ok(header - have);
         }
         let whole = self.length()?;
-        let shown = usize::try_from(whole).unwrap_or(usize::MAX).min(HEAD_MAX);
+        let shown = usize::try_from(whole).unwrap_or(usize::MAX).min(self.head_max);
         Ok(shown.saturating_sub(have))
     }
 

@@ -227,6 +227,13 @@ impl Head {
         Some(i32::from_be_bytes(self.body().get(..4)?.try_into().ok()?))
     }
 
+    /// Whether a backslash escapes in plain strings from now on, of a `ParameterStatus` that says so: then the end of one
+    /// cannot be told by the standard's rules.
+    pub(super) fn escapes(&self) -> Option<bool> {
+        let value = self.body().strip_prefix(b"standard_conforming_strings\0")?;
+        (self.kind == Kind::ParameterStatus).then(|| !value.starts_with(b"on"))
+    }
+
     /// A parameter of a `Startup`: `user`, `database`, `options`, …
     pub fn parameter(&self, name: &str) -> Option<String> {
         if self.kind != Kind::Startup {

@@ -1,10 +1,11 @@
 //! A proxy between any client and a server.
 
 use super::address::{Address, Stream};
-use super::connection::{Arrival, Connection, forward_cancel, greet, serve};
+use super::connection::{Arrival, Connection, forward_cancel, greet_with, serve};
 use super::message::Head;
 use super::relay::Leg;
 use super::tap::Tap;
+use super::tls::Tls;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::wait::pass;
 use sqlx::postgres::PgConnectOptions;
@@ -59,7 +60,7 @@ impl Proxy {
         tap: impl Fn(&Connection) -> T + Send + Sync + 'static,
     ) -> Result<Proxy> {
         let (listener, address, dir) = Listener::private_socket()?;
-        Ok(Proxy { address, task: serve_all(listener, server, tap), _dir: Some(dir) })
+        Ok(Proxy { address, task: serve_all(listener, Tls::Refused, server, tap), _dir: Some(dir) })
     }
 
     /// Listens on a port of the loopback interface. Whoever finds it comes as far as at the server itself: let it lead to
@@ -72,7 +73,24 @@ impl Proxy {
         tap: impl Fn(&Connection) -> T + Send + Sync + 'static,
     ) -> Result<Proxy> {
         let (listener, address) = Listener::tcp().await?;
-        Ok(Proxy { address, task: serve_all(listener, server, tap), _dir: None })
+        Ok(Proxy { address, task: serve_all(listener, Tls::Refused, server, tap), _dir: None })
+    }
+
+    /// The same with TLS for clients that ask for it, at once or first in the clear. It ends here: taps see what is within,
+    /// and the server is spoken to in the clear. So the server has nothing to bind a password's exchange to, and a client
+    /// that requires channel binding is refused by itself, with its own words for it.
+    ///
+    /// # Errors
+    /// The loopback interface cannot be used.
+    #[cfg(feature = "tls")]
+    pub async fn start_tls<T: Tap>(
+        server: Address,
+        authority: &super::Authority,
+        tap: impl Fn(&Connection) -> T + Send + Sync + 'static,
+    ) -> Result<Proxy> {
+        let (listener, address) = Listener::tcp().await?;
+        let tls = Tls::Terminated(authority.clone());
+        Ok(Proxy { address, task: serve_all(listener, tls, server, tap), _dir: None })
     }
 
     /// Where it listens.
@@ -94,20 +112,21 @@ impl Drop for Proxy {
 
 fn serve_all<T: Tap>(
     listener: Listener,
+    tls: Tls,
     server: Address,
     tap: impl Fn(&Connection) -> T + Send + Sync + 'static,
 ) -> JoinHandle<()> {
-    let (server, tap) = (Arc::new(server), Arc::new(tap));
+    let (tls, server, tap) = (Arc::new(tls), Arc::new(server), Arc::new(tap));
     tokio::spawn(async move {
         // They end with this task.
         let mut sessions = JoinSet::new();
         let mut number = 0;
         loop {
             let stream = listener.client().await;
-            let (server, tap, this) = (server.clone(), tap.clone(), number);
+            let (tls, server, tap, this) = (tls.clone(), server.clone(), tap.clone(), number);
             number += 1;
             sessions.spawn(async move {
-                match greet(stream).await {
+                match greet_with(stream, &tls).await {
                     Arrival::Session(startup, client) => session(&server, this, startup, client, &*tap).await,
                     Arrival::Cancel(request) => forward_cancel(&server, &request).await,
                     Arrival::Nothing => {}
@@ -157,7 +176,7 @@ impl Listener {
     }
 
     /// A free port of the loopback interface.
-    async fn tcp() -> Result<(Listener, Address)> {
+    pub(super) async fn tcp() -> Result<(Listener, Address)> {
         const HOST: &str = "127.0.0.1";
         let failed = || "failed to listen on the loopback interface".to_owned();
         let listener = TcpListener::bind((HOST, 0)).await.attempt(ErrorKind::Environment, failed)?;

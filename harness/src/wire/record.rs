@@ -83,7 +83,7 @@ enum Due {
     Sync,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     prepared: Prepared,
     due: VecDeque<Due>,
@@ -91,20 +91,8 @@ struct State {
     is_skipping: bool,
     /// The SQL of the last `Parse`.
     parsed: Option<Arc<str>>,
-    /// The server's `standard_conforming_strings`.
-    is_standard: bool,
-}
-
-impl Default for State {
-    fn default() -> State {
-        State {
-            prepared: Prepared::default(),
-            due: VecDeque::new(),
-            is_skipping: false,
-            parsed: None,
-            is_standard: true,
-        }
-    }
+    /// Whether a backslash escapes in plain strings.
+    escapes: bool,
 }
 
 /// Looks on at one session for a [`Record`].
@@ -145,9 +133,9 @@ impl RecordTap {
     }
 
     fn masked(&self, state: &State, sql: &str) -> Arc<str> {
-        // Where a backslash escapes in plain strings, the end of one cannot be told by the standard's rules.
+        // Where a backslash escapes, the end of a string cannot be told.
         match sql.find('\'') {
-            Some(at) if !state.is_standard => (mask(&sql[..at]) + "…").into(),
+            Some(at) if state.escapes => (mask(&sql[..at]) + "…").into(),
             _ => mask(sql).into(),
         }
     }
@@ -160,9 +148,7 @@ impl RecordTap {
         let is_execute = matches!(state.due.front(), Some(Due::Execute(_)));
         let answer = match head.kind() {
             Kind::ParameterStatus => {
-                if let Some(value) = head.body().strip_prefix(b"standard_conforming_strings\0") {
-                    state.is_standard = value.starts_with(b"on");
-                }
+                state.escapes = head.escapes().unwrap_or(state.escapes);
                 return;
             }
             Kind::ParseComplete => {

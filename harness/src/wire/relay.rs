@@ -37,6 +37,8 @@ pub(crate) struct Ended {
 enum Stop {
     /// The server's end was handed on, or a tap cut the session.
     Over,
+    /// A tap wants a reset.
+    Reset,
     Malformed(Side, Malformed),
 }
 
@@ -44,6 +46,7 @@ enum Stop {
 /// none of its business: it begins behind that.
 pub(crate) async fn relay<T: Tap>(client: Leg, server: Leg, tap: &T) -> Ended {
     let Leg { stream, framer: mut client_framer } = client;
+    client_framer.keep(tap.head_max());
     let (mut client_reader, mut client_writer) = split(stream);
     let Leg { stream, framer: mut server_framer } = server;
     let (mut server_reader, mut server_writer) = split(stream);
@@ -55,15 +58,18 @@ pub(crate) async fn relay<T: Tap>(client: Leg, server: Leg, tap: &T) -> Ended {
         read(Side::Backend, &mut server_reader, &mut server_framer, &down, tap),
         write(Side::Backend, &mut client_writer, &down, tap),
     );
+    let client = Leg { stream: client_reader.unsplit(client_writer), framer: client_framer };
+    let server = Leg { stream: server_reader.unsplit(server_writer), framer: server_framer };
     let malformed = match stop {
         Err(Stop::Malformed(side, malformed)) => Some((side, malformed)),
+        Err(Stop::Reset) => {
+            client.stream.reset_at_end();
+            server.stream.reset_at_end();
+            None
+        }
         Ok(_) | Err(Stop::Over) => None,
     };
-    Ended {
-        client: Leg { stream: client_reader.unsplit(client_writer), framer: client_framer },
-        server: Leg { stream: server_reader.unsplit(server_writer), framer: server_framer },
-        malformed,
-    }
+    Ended { client, server, malformed }
 }
 
 async fn read<T: Tap>(
@@ -135,15 +141,17 @@ async fn write<T: Tap>(
                 }
             }
         };
-        drops_rest = verdict == Verdict::Drop;
-        match verdict {
+        drops_rest = matches!(verdict, Verdict::Drop | Verdict::Replace(_));
+        let event = match &verdict {
             Verdict::Drop => continue,
+            Verdict::Replace(head) => Event::Message(head),
             Verdict::Cut => {
                 out.flush().await;
                 return Err(Stop::Over);
             }
-            Verdict::Pass | Verdict::Last => {}
-        }
+            Verdict::Reset => return Err(Stop::Reset),
+            Verdict::Pass | Verdict::Last => event,
+        };
         match event {
             Event::Message(head) => out.write(head.bytes()).await,
             Event::End => {
@@ -197,7 +205,9 @@ impl Out<'_> {
 
     async fn send(&mut self, bytes: &[u8]) {
         if !self.is_deaf {
-            self.is_deaf = self.writer.write_all(bytes).await.is_err();
+            // TLS keeps what it was given until it is told to let go.
+            let is_sent = self.writer.write_all(bytes).await.is_ok() && self.writer.flush().await.is_ok();
+            self.is_deaf = !is_sent;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What looks on at a connection and decides when its messages go on.
 
+use super::framing::HEAD_MAX;
 use super::message::{Head, Side};
 use std::future::Future;
 
@@ -13,16 +14,20 @@ pub enum Event<'a> {
 }
 
 /// What becomes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It goes on.
     Pass,
     /// It is left out, and what follows goes on.
     Drop,
+    /// This message goes on in its place, and what follows behind it.
+    Replace(Head),
     /// It goes on, all that its head holds of it, and the connection ends behind it as after a [`Cut`](Verdict::Cut).
     Last,
     /// The connection ends here, on both sides, without what is still under way.
     Cut,
+    /// The same with a reset where there is such a thing: by TCP.
+    Reset,
 }
 
 /// Looks on at one connection. The two sides are asked independently of one another, so that one may be held while the
@@ -31,6 +36,12 @@ pub enum Verdict {
 /// Bytes go through a queue of bounded size on each side: [`arrived`](Tap::arrived) is told of a message when it enters,
 /// [`pass`](Tap::pass) is asked when it is about to leave. A tap that holds a message there sees what comes behind it.
 pub trait Tap: Send + Sync + 'static {
+    /// As much of a client's message is wanted as its head, in bytes; [`HEAD_MAX`] is the least. It is held in memory for
+    /// each session.
+    fn head_max(&self) -> usize {
+        HEAD_MAX
+    }
+
     /// A message came in.
     fn arrived(&self, from: Side, head: &Head) {
         let _ = (from, head);
@@ -66,6 +77,10 @@ impl Tap for PassAll {}
 
 /// Both look on; the first is asked first, and what it does not let pass the second never sees.
 impl<A: Tap, B: Tap> Tap for (A, B) {
+    fn head_max(&self) -> usize {
+        self.0.head_max().max(self.1.head_max())
+    }
+
     fn arrived(&self, from: Side, head: &Head) {
         self.0.arrived(from, head);
         self.1.arrived(from, head);
@@ -89,6 +104,10 @@ impl<A: Tap, B: Tap> Tap for (A, B) {
                 // Even where the second would leave it out: the first ends the connection.
                 _ => Verdict::Cut,
             },
+            Verdict::Replace(head) => match self.1.pass(from, Event::Message(&head)).await {
+                Verdict::Pass => Verdict::Replace(head),
+                other => other,
+            },
             other => other,
         }
     }
@@ -100,6 +119,10 @@ impl<A: Tap, B: Tap> Tap for (A, B) {
 }
 
 impl<T: Tap> Tap for std::sync::Arc<T> {
+    fn head_max(&self) -> usize {
+        (**self).head_max()
+    }
+
     fn arrived(&self, from: Side, head: &Head) {
         (**self).arrived(from, head);
     }

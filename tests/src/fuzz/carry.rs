@@ -2,6 +2,7 @@
 
 use super::conversation::Conversation;
 use pgharness::Result;
+use pgharness::sqlx::postgres::PgConnectOptions;
 use pgharness::statement::Random;
 use pgharness::wire::{Address, Connection, Cut, FakeServer, Faults, Guest, Moment, Proxy, Record, Side};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,18 +32,22 @@ impl Carrier {
                 Ok(())
             }
         })?;
+        let nowhere = PgConnectOptions::new_without_pgpass().socket("/nowhere");
         let mut proxies = Vec::new();
         for moment in Moment::ALL {
             let (record, faults) = (
                 Record::default().taps(),
                 Faults::default().with_lost_commit(3).with_reset(Side::Backend, 40).taps(),
             );
+            let nowhere = nowhere.clone();
             let taps = move |connection: &Connection| {
                 // One cut for each session: a cut lands once.
-                (
-                    (faults(connection), Cut::at(connection.number % 3, moment).taps()(connection)),
-                    record(connection),
-                )
+                let step = connection.number % 3;
+                let cut = match connection.number % 2 {
+                    0 => Cut::at(step, moment),
+                    _ => Cut::within(step, connection.number % 5, moment, nowhere.clone()),
+                };
+                ((faults(connection), cut.taps()(connection)), record(connection))
             };
             proxies.push(Proxy::start(server.address().clone(), taps).await?);
         }

@@ -51,15 +51,18 @@ impl Conversation {
         conversation
     }
 
-    /// Another one, not far from one of these.
-    pub(super) fn invent(corpus: &[Conversation], random: &mut Random) -> Conversation {
+    /// Another one, not far from one of these; what the other side says than `only` is left as it is.
+    pub(super) fn invent(corpus: &[Conversation], only: Option<Side>, random: &mut Random) -> Conversation {
         let mut conversation = match corpus {
             [] => Conversation::default(),
             corpus => corpus[random.below(corpus.len())].clone(),
         };
         for _ in 0..random.below(6) {
             let other = &corpus[random.below(corpus.len())];
-            let is_client = random.below(2) == 0;
+            let is_client = match only {
+                Some(side) => side == Side::Frontend,
+                None => random.below(2) == 0,
+            };
             let donor = if random.below(2) == 0 { &other.client } else { &other.server };
             change(
                 if is_client { &mut conversation.client } else { &mut conversation.server },

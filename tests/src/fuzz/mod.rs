@@ -50,11 +50,12 @@ fn watch_panics() {
     });
 }
 
-/// Invents conversations from those in `tests/corpus/wire`; the same seed invents the same.
+/// Invents conversations from those in `tests/corpus/wire`; the same seed invents the same. With `only`, one side says
+/// what stands there, and the other anything.
 ///
 /// # Errors
 /// The corpus cannot be read, or no socket can be made.
-pub fn fuzz(seed: u64, until: Until) -> Result<Fuzzed> {
+pub fn fuzz(seed: u64, only: Option<Side>, until: Until) -> Result<Fuzzed> {
     let failed = |error: std::io::Error| {
         Error::new(ErrorKind::Environment, format!("failed to prepare the fuzzer: {error}"))
     };
@@ -79,7 +80,7 @@ pub fn fuzz(seed: u64, until: Until) -> Result<Fuzzed> {
             // First what is there, as it is.
             let conversation = match usize::try_from(number).ok().and_then(|number| corpus.get(number)) {
                 Some(conversation) => conversation.clone(),
-                None => Conversation::invent(&corpus, &mut random),
+                None => Conversation::invent(&corpus, only, &mut random),
             };
             let found = run(&carrier, &conversation, &mut random, &mut fuzzed).await;
             let panics = std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner));
