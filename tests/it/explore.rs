@@ -3,6 +3,7 @@
 mod determinism;
 mod drivers;
 mod killed;
+mod reduction;
 mod scenarios;
 mod shapes;
 

@@ -57,13 +57,17 @@
 mod access;
 mod board;
 mod client;
+mod deed;
 mod expedition;
 mod explorer;
+mod footprint;
 mod ground;
+mod lens;
 mod limits;
 mod outcome;
 mod porch;
 mod quiet;
+mod reduction;
 mod report;
 mod schedule;
 mod search;

@@ -2,8 +2,11 @@
 
 use super::board::{Board, Remarks};
 use super::client::Doing;
+use super::deed::{Hindrance, Stance};
+use super::lens::Lens;
 use super::limits::Limits;
 use super::quiet::Pulse;
+use super::reduction::Deed;
 use super::search::Choice;
 use super::session::{Phase, Session};
 use super::trace::{Event, Trace, What};
@@ -25,6 +28,9 @@ const LEAVING: Duration = Duration::from_secs(5);
 pub(super) struct Course {
     pub(super) choices: Vec<Choice>,
     pub(super) trace: Trace,
+    /// What each step did, if schedules may be left out; up to where something was uncertain.
+    pub(super) deeds: Vec<Deed>,
+    pub(super) hindrance: Option<Hindrance>,
     pub(super) remarks: Remarks,
     /// The first step at which the client that was to go could not, and somebody else went.
     pub(super) departed_at: Option<usize>,
@@ -52,6 +58,8 @@ pub(super) struct Trial<'a, T> {
     pub(super) clients: &'a mut [Doing<T>],
     pub(super) programs: &'a [bool],
     pub(super) limits: &'a Limits,
+    /// If schedules may be left out.
+    pub(super) lens: Option<&'a Lens>,
     pub(super) course: Course,
     /// Sessions that wait in the server, frozen, in the order in which they began to.
     pub(super) waiting: Vec<usize>,
@@ -177,6 +185,8 @@ impl<T> Trial<'_, T> {
 
     /// One step: the server's part, that of those who waited for it, then the clients hear of it one by one.
     async fn step(&mut self, place: usize) -> Result<()> {
+        let (before, first) = (self.board.look(place, Stance::of), self.course.trace.events.len());
+        let mut places = vec![place];
         self.board.change(place, Session::grant);
         let mut answered = Vec::new();
         match self.serve(place).await? {
@@ -187,6 +197,7 @@ impl<T> Trial<'_, T> {
             Reply::Blocked(whom) => self.set_waiting(place, whom).await?,
         }
         while let Some(place) = self.first_free().await? {
+            places.push(place);
             self.watch.thaw(self.pid(place)?)?;
             self.board.change(place, |session| session.phase = Phase::Running);
             match self.serve(place).await? {
@@ -198,6 +209,7 @@ impl<T> Trial<'_, T> {
                 Reply::Blocked(_) => self.freeze(place).await?,
             }
         }
+        self.take_down(&places, before, first).await?;
         for place in answered {
             if self.board.look(place, |session| session.phase == Phase::Answered) {
                 self.board.change(place, Session::deliver);
