@@ -3,6 +3,7 @@
 mod determinism;
 mod drivers;
 mod killed;
+mod readme;
 mod reduction;
 mod scenarios;
 mod shapes;

@@ -44,7 +44,8 @@ impl Migrator {
         }
     }
 
-    fn options(&self, db: &TestDb) -> PgConnectOptions {
+    /// The way to `db` as who applies them.
+    pub(super) fn options(&self, db: &TestDb) -> PgConnectOptions {
         match &self.role {
             Some(role) => db.options_as(role),
             None => db.options(),
@@ -59,16 +60,68 @@ impl Migrator {
         self.runner().with_tools(db.server().installation()).apply(&self.options(db)).await
     }
 
+    /// The role that applies them, where one is declared.
+    #[cfg(feature = "explore")]
+    pub(super) fn declared_role(&self) -> Option<&str> {
+        self.role.as_deref()
+    }
+
+    /// Applies what is pending, by the built-in runner, where `options` lead.
+    ///
+    /// # Errors
+    /// As [`Runner::apply`].
+    #[cfg(feature = "explore")]
+    pub(super) async fn apply_at(&self, options: &PgConnectOptions) -> Result<Applied> {
+        self.runner().apply(options).await
+    }
+
+    /// A program that applies what is pending by the command `line`, where `options` lead, with the tools at `path`.
+    #[cfg(feature = "explore")]
+    pub(super) fn command_at(
+        &self,
+        line: &str,
+        options: &PgConnectOptions,
+        path: Option<std::ffi::OsString>,
+    ) -> Program {
+        let program = Program::shell(line).current_dir(self.migrations.dir());
+        environment(options, path)
+            .into_iter()
+            .fold(program, |program, (name, value)| program.env(name, value))
+    }
+
     /// The names of the applied files, in order; nothing of a command.
     ///
     /// # Errors
     /// As [`Runner::history`].
     pub(super) async fn applied(&self, db: &TestDb) -> Result<Vec<String>> {
+        self.applied_at(&self.options(db)).await
+    }
+
+    /// The same where `options` lead.
+    ///
+    /// # Errors
+    /// As [`Runner::history`].
+    pub(super) async fn applied_at(&self, options: &PgConnectOptions) -> Result<Vec<String>> {
         if self.migrations.command_line().is_some() {
             return Ok(Vec::new());
         }
-        let history = self.runner().history(&self.options(db)).await?;
+        let history = self.runner().history(options).await?;
         Ok(history.into_iter().map(|entry| entry.name).collect())
+    }
+
+    /// What the history has where `options` lead instead of each file once; a command's is its own affair.
+    ///
+    /// # Errors
+    /// As [`Runner::history`].
+    pub(super) async fn applied_otherwise(&self, options: &PgConnectOptions) -> Result<Option<String>> {
+        if self.migrations.command_line().is_some() {
+            return Ok(None);
+        }
+        let mut expected: Vec<String> = self.migrations.iter().map(|one| one.name().to_owned()).collect();
+        let mut applied = self.applied_at(options).await?;
+        expected.sort();
+        applied.sort();
+        Ok((applied != expected).then(|| format!("applied: {}", applied.join(", "))))
     }
 
     /// A process that applies what is pending when `gate`, a named pipe, is opened for writing; it creates the file

@@ -7,8 +7,9 @@ use super::deed::Hindrance;
 use super::explorer::Plan;
 use super::ground::Ground;
 use super::lens::Lens;
+use super::limits::Limits;
 use super::outcome::Outcomes;
-use super::porch::Porch;
+use super::porch::{Kept, Porch};
 use super::quiet::Pulse;
 use super::report::{Coverage, Exploration, Violation};
 use super::schedule::{Schedule, letter};
@@ -24,6 +25,7 @@ use futures_util::FutureExt;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// A schedule that was run, and what was wrong with its end.
 struct Tried {
@@ -64,14 +66,14 @@ impl<'a, T: 'static> Expedition<'a, T> {
         let control = server.connect(server.endpoint().maintenance_database()).await?;
         let mut watch = Watch::new(control);
         let ground = Ground::take(plan.reset.clone(), db.name(), &mut watch).await?;
+        let kept = match (ground.is_cloned(), plan.is_warm) {
+            (true, _) => Kept::Nobodys,
+            (false, false) => Kept::Services,
+            (false, true) => Kept::Everybodys,
+        };
         // Within the server's own directory: it goes with the server, even if we are killed.
-        let porch = Porch::open(
-            base,
-            Address::of(&db.options()),
-            plan.works.len(),
-            Board::new(pulse.clone()),
-            plan.is_warm,
-        )?;
+        let porch =
+            Porch::open(base, Address::of(&db.options()), plan.works.len(), Board::new(pulse.clone()), kept)?;
         let lens = (plan.is_reduced && plan.replay.is_none()).then(|| Lens::new(ground.is_cloned()));
         Ok(Expedition { plan, db, pulse, watch, ground, porch, lens, hindrance: None })
     }
@@ -100,6 +102,7 @@ impl<'a, T: 'static> Expedition<'a, T> {
             schedules: 1,
             left_out: 0,
             not_reduced: None,
+            not_tried: 0,
             steps: tried.schedule.len(),
             preemptions: preemptions(&tried.course.choices),
             is_complete: false,
@@ -118,7 +121,10 @@ impl<'a, T: 'static> Expedition<'a, T> {
         let mut hasher = Hasher::new("exploration");
         let mut first = None;
         let mut violating = Vec::new();
+        let started = Instant::now();
+        let is_in_time = |limits: &Limits| limits.time_max.is_none_or(|max| started.elapsed() < max);
         while coverage.schedules < self.plan.limits.schedules_max
+            && (coverage.schedules == 0 || is_in_time(&self.plan.limits))
             && (violating.is_empty() || self.plan.finds_all)
             && !is_unwanted()
         {
@@ -148,9 +154,14 @@ impl<'a, T: 'static> Expedition<'a, T> {
         self.lens = None;
         coverage.left_out = search.spared(coverage.schedules);
         coverage.not_covered = gaps.words(&self.plan.names);
-        if search.left() > 0 {
-            let why = if violating.is_empty() { "the limit on schedules" } else { "the first violation" };
-            coverage.not_covered.push(format!("at least {} schedules behind {why}", search.left()));
+        coverage.not_tried = search.left();
+        if coverage.not_tried > 0 {
+            let why = match violating.is_empty() || self.plan.finds_all {
+                false => "the first violation",
+                true if coverage.schedules >= self.plan.limits.schedules_max => "the limit on schedules",
+                true => "the limit on time",
+            };
+            coverage.not_covered.push(format!("at least {} schedules behind {why}", coverage.not_tried));
         }
         coverage.is_complete = coverage.not_covered.is_empty();
         let violation = match first {
@@ -225,7 +236,7 @@ impl<'a, T: 'static> Expedition<'a, T> {
     /// The way to the database for whoever is no client.
     fn direct(&self) -> Access {
         let options = self.db.options();
-        Access::new(if self.plan.is_warm { self.porch.service().lead(&options) } else { options })
+        Access::new(if self.ground.is_cloned() { options } else { self.porch.service().lead(&options) })
     }
 
     /// Runs one schedule from a fresh start to its judgement.

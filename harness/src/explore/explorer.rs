@@ -130,6 +130,13 @@ impl<'a, T: 'static> Explorer<'a, T> {
         self
     }
 
+    /// Begins no schedule after this time, but the first. How much is tried depends on the machine then, and
+    /// [`Coverage`](super::Coverage) says how much was not.
+    pub fn with_time_max(mut self, time: Duration) -> Self {
+        self.plan.limits.time_max = Some(time);
+        self
+    }
+
     /// Gives a schedule up after so many steps; 1000 if not set.
     pub fn with_steps_max(mut self, steps: usize) -> Self {
         self.plan.limits.steps_max = steps;
@@ -137,7 +144,7 @@ impl<'a, T: 'static> Explorer<'a, T> {
     }
 
     /// Sets a client aside that took so many steps in a row, if another can go: it may be waiting for that one; 50 if not
-    /// set.
+    /// set. One that reads the same again and again is set aside sooner.
     pub fn with_steps_in_a_row_max(mut self, steps: usize) -> Self {
         self.plan.limits.steps_in_a_row_max = steps;
         self

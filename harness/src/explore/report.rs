@@ -15,6 +15,8 @@ pub struct Coverage {
     pub left_out: usize,
     /// Why none could be left out, if some were to be.
     pub not_reduced: Option<String>,
+    /// How many at least were not tried, behind a limit or the first violation.
+    pub not_tried: usize,
     /// How many steps they had together.
     pub steps: usize,
     /// How often a turn was taken from a client that could have gone on, at most, within one schedule.

@@ -7,6 +7,7 @@ use super::lens::Lens;
 use super::limits::Limits;
 use super::quiet::Pulse;
 use super::reduction::Deed;
+use super::refrain::Refrain;
 use super::search::Choice;
 use super::session::{Phase, Session};
 use super::trace::{Event, Trace, What};
@@ -80,7 +81,7 @@ impl<T> Trial<'_, T> {
     async fn take_turns(&mut self, given: &[usize]) -> Result<()> {
         self.quiet().await?;
         let mut current = None;
-        let mut in_a_row = 0;
+        let (mut in_a_row, mut refrain) = (0, Refrain::default());
         let mut stood_still = None;
         loop {
             let pending = self.pending();
@@ -105,14 +106,22 @@ impl<T> Trial<'_, T> {
                 self.course.cut_off_at = Some(step);
                 return Ok(());
             }
-            let choice = self.choose(given.get(step).copied(), current, enabled, in_a_row, step);
-            in_a_row = if current == Some(choice.taken) { in_a_row + 1 } else { 1 };
+            let has_had_enough = in_a_row >= self.limits.steps_in_a_row_max || refrain.goes_round();
+            let choice = self.choose(given.get(step).copied(), current, enabled, has_had_enough, step);
+            if current == Some(choice.taken) {
+                in_a_row += 1;
+            } else {
+                in_a_row = 1;
+                refrain.end();
+            }
             current = Some(choice.taken);
             let Some((_, place)) = pending.into_iter().find(|(client, _)| *client == choice.taken) else {
                 return Err(Error::server("a client was chosen that has nothing to run"));
             };
             self.course.choices.push(choice);
+            let first = self.course.trace.events.len();
             self.step(place).await?;
+            refrain.hear(&self.course.trace.events[first..]);
         }
     }
 
@@ -121,12 +130,12 @@ impl<T> Trial<'_, T> {
         given: Option<usize>,
         current: Option<usize>,
         enabled: Vec<usize>,
-        in_a_row: usize,
+        has_had_enough: bool,
         step: usize,
     ) -> Choice {
         let going = current.filter(|current| enabled.contains(current));
         // Somebody who asks for the same again and again may be waiting for what another has to do first.
-        let set_aside = going.filter(|_| in_a_row >= self.limits.steps_in_a_row_max && enabled.len() > 1);
+        let set_aside = going.filter(|_| has_had_enough && enabled.len() > 1);
         let next =
             set_aside.map(|aside| enabled.iter().copied().find(|other| *other > aside).unwrap_or(enabled[0]));
         let default = next.or(going).unwrap_or(enabled[0]);

@@ -5,6 +5,8 @@ mod concurrent;
 mod crowd;
 mod filename;
 mod rerun;
+#[cfg(feature = "explore")]
+mod schedules;
 mod traces;
 
 pub(super) use clean_apply::CleanApply;
