@@ -1,23 +1,14 @@
 //! The example of the README finds what the README says, and prints it so.
 
-use super::{EMPTY, ask};
+use super::{EMPTY, ask, deposit};
 use pgharness::explore::{Access, Explorer, ensure};
 use sqlx::Connection;
 
 /// As in the README, where the compiler and a run of its own hold it to the library.
 fn deposits(read: &'static str) -> Explorer<'static> {
-    let deposit = async move |db: Access| {
-        let mut connection = db.connection().await?;
-        let mut tx = connection.begin().await?;
-        let balance: i32 = sqlx::query_scalar(read).fetch_one(&mut *tx).await?;
-        sqlx::query("update account set balance = $1").bind(balance + 10).execute(&mut *tx).await?;
-        tx.commit().await?;
-        connection.close().await?;
-        Ok(())
-    };
     Explorer::of(&EMPTY)
-        .client("one", deposit)
-        .client("two", deposit)
+        .client("one", deposit(read))
+        .client("two", deposit(read))
         .every_client_succeeds()
         .invariant(async |db, _| {
             let balance: i32 = ask(&db, "select balance from account").await?;

@@ -1,6 +1,6 @@
 //! What is known to go wrong is found, and its cure is clean.
 
-use super::{after, ask};
+use super::{after, ask, deposit};
 use pgharness::explore::{Access, Exploration, Explorer, Failure, ensure};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
@@ -8,23 +8,11 @@ pub(super) const ACCOUNT: &str =
     "drop table if exists account; create table account (id int primary key, balance int);
                        insert into account values (1, 0)";
 
-/// Reads the balance with `read`, then writes it back with 10 more.
+/// Two who [deposit](super::deposit) at once.
 pub(super) fn deposits(explorer: Explorer<'static>, read: &'static str) -> Explorer<'static> {
-    let deposit = async move |db: Access| {
-        let mut connection = db.connection().await?;
-        let mut tx = connection.begin().await?;
-        let balance: i32 = sqlx::query_scalar(read).fetch_one(&mut *tx).await?;
-        sqlx::query("update account set balance = $1 where id = 1")
-            .bind(balance + 10)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        connection.close().await?;
-        Ok(())
-    };
     explorer
-        .client("one", deposit)
-        .client("two", deposit)
+        .client("one", deposit(read))
+        .client("two", deposit(read))
         .every_client_succeeds()
         .invariant(async |db, _| {
             let balance: i32 = ask(&db, "select balance from account").await?;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How many migrators are driven, and for how long at most.
-const CROWDS: [(usize, Duration); 2] = [(2, Duration::from_secs(6)), (3, Duration::from_secs(3))];
+const CROWDS: [(usize, Duration); 2] = [(2, Duration::from_secs(4)), (3, Duration::from_secs(2))];
 
 /// So much of a statement and so many steps are shown as evidence.
 const SQL_MAX: usize = 120;
