@@ -6,6 +6,7 @@ use pgharness::contract::{
     Answer, BoxFuture, ErrorMap, Failure, Reference, Transactions, Verdict, Work, errors, transaction,
 };
 use pgharness::runtime::{DataError, Isolation, PoolSettings, TransactionOptions, with_transaction};
+use pgharness::template;
 use rstest::rstest;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
@@ -306,4 +307,53 @@ async fn a_broken_error_map_is_found(#[case] leak: Leak, #[case] property: &str,
     assert_eq!(report.verdict(property), Some(&Verdict::Broken), "{leak:?}\n{report}");
     let found = report.findings.iter().any(|one| one.check == property && one.subject.name == subject);
     assert!(found, "{leak:?}\n{report}");
+}
+
+/// What two transactions at once come to in every order of their steps: each property's verdict, and its message.
+async fn interleaved(mistake: Option<Mistake>) -> Vec<(Verdict, String)> {
+    let shown = transaction::explore(&template! {}, async move |db, isolation, work| {
+        let pool = db.pool();
+        let outcome = match mistake {
+            None => Reference::new(pool.clone()).transaction(isolation, work).await,
+            Some(mistake) => Broken { pool: pool.clone(), mistake }.run(isolation, work).await,
+        };
+        pool.close().await;
+        outcome
+    })
+    .await
+    .unwrap();
+    assert_eq!(shown.coverage.len(), 2);
+    let message = |name: &str| {
+        let finding = shown.report.findings.iter().find(|finding| finding.check == name);
+        finding.map(|finding| finding.message.clone()).unwrap_or_default()
+    };
+    shown
+        .report
+        .properties
+        .iter()
+        .map(|property| (property.verdict.clone(), message(&property.name)))
+        .collect()
+}
+
+#[tokio::test]
+async fn two_transactions_at_once_lose_nothing() {
+    for (verdict, _) in interleaved(None).await {
+        assert_eq!(verdict, Verdict::Held);
+    }
+}
+
+#[rstest]
+#[case(Mistake::IgnoresIsolation, "an update was lost", "both did what only one may do")]
+#[case(Mistake::NoRetry, "failed: 40001", "failed: 40001")]
+#[tokio::test]
+async fn two_transactions_at_once_show_what_is_wrong(
+    #[case] mistake: Mistake,
+    #[case] lost: &str,
+    #[case] skew: &str,
+) {
+    let shown = interleaved(Some(mistake)).await;
+    for ((verdict, message), expected) in shown.iter().zip([lost, skew]) {
+        assert_eq!(*verdict, Verdict::Broken);
+        assert!(message.contains(expected), "{message}");
+    }
 }

@@ -54,7 +54,7 @@ impl Migrator {
         }
     }
 
-    /// How it connects.
+    /// The way to `db` as who applies them.
     pub(super) fn options(&self, db: &TestDb) -> PgConnectOptions {
         match &self.role {
             Some(role) => db.options_as(role),
@@ -94,6 +94,32 @@ impl Migrator {
         self.runner().with_tools(db.server().installation()).apply(options).await
     }
 
+    /// The role that applies them, where one is declared.
+    pub(super) fn declared_role(&self) -> Option<&str> {
+        self.role.as_deref()
+    }
+
+    /// Applies what is pending of files, in the database that `options` lead to.
+    ///
+    /// # Errors
+    /// As [`Runner::apply`].
+    pub(super) async fn apply_files(&self, options: &PgConnectOptions) -> Result<Applied> {
+        self.runner().apply(options).await
+    }
+
+    /// A program that applies what is pending by the command `line`, where `options` lead, with the tools at `path`.
+    pub(super) fn command_at(
+        &self,
+        line: &str,
+        options: &PgConnectOptions,
+        path: Option<std::ffi::OsString>,
+    ) -> Program {
+        let program = Program::shell(line).current_dir(self.migrations.dir());
+        environment(options, path)
+            .into_iter()
+            .fold(program, |program, (name, value)| program.env(name, value))
+    }
+
     /// The names of the applied files, in order; nothing of a command.
     ///
     /// # Errors
@@ -112,6 +138,21 @@ impl Migrator {
         }
         let history = self.runner().history(options).await?;
         Ok(history.into_iter().map(|entry| entry.name).collect())
+    }
+
+    /// What the history has where `options` lead instead of each file once; a command's is its own affair.
+    ///
+    /// # Errors
+    /// As [`Runner::history`].
+    pub(super) async fn applied_otherwise(&self, options: &PgConnectOptions) -> Result<Option<String>> {
+        if self.migrations.command_line().is_some() {
+            return Ok(None);
+        }
+        let mut expected: Vec<String> = self.migrations.iter().map(|one| one.name().to_owned()).collect();
+        let mut applied = self.applied_by(options).await?;
+        expected.sort();
+        applied.sort();
+        Ok((applied != expected).then(|| format!("applied: {}", applied.join(", "))))
     }
 
     /// A process that applies what is pending when `gate`, a named pipe, is opened for writing; it creates the file

@@ -48,6 +48,8 @@ pub(crate) use needs::Needs;
 #[cfg(feature = "explore")]
 pub(crate) use replay::Replay;
 pub use scratch::Scratch;
+#[cfg(feature = "checks")]
+pub(crate) use shared_objects::SharedObjects;
 pub use template::{Template, TemplateBuilder};
 pub use test_db::TestDb;
 

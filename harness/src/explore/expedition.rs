@@ -3,10 +3,13 @@
 use super::access::Access;
 use super::board::{Board, Remarks};
 use super::client::{Doing, Work, panic_text};
+use super::deed::Hindrance;
 use super::explorer::Plan;
 use super::ground::Ground;
+use super::lens::Lens;
+use super::limits::Limits;
 use super::outcome::Outcomes;
-use super::porch::Porch;
+use super::porch::{Kept, Porch};
 use super::quiet::Pulse;
 use super::report::{Coverage, Exploration, Violation};
 use super::schedule::{Schedule, letter};
@@ -22,6 +25,7 @@ use futures_util::FutureExt;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// A schedule that was run, and what was wrong with its end.
 struct Tried {
@@ -48,6 +52,10 @@ pub(super) struct Expedition<'a, T> {
     watch: Watch,
     ground: Ground,
     porch: Porch,
+    /// If schedules may be left out.
+    lens: Option<Lens>,
+    /// Why none may be.
+    hindrance: Option<String>,
 }
 
 impl<'a, T: 'static> Expedition<'a, T> {
@@ -58,15 +66,16 @@ impl<'a, T: 'static> Expedition<'a, T> {
         let control = server.connect(server.endpoint().maintenance_database()).await?;
         let mut watch = Watch::new(control);
         let ground = Ground::take(plan.reset.clone(), db.name(), &mut watch).await?;
+        let kept = match (ground.is_cloned(), plan.is_warm) {
+            (true, _) => Kept::Nobodys,
+            (false, false) => Kept::Services,
+            (false, true) => Kept::Everybodys,
+        };
         // Within the server's own directory: it goes with the server, even if we are killed.
-        let porch = Porch::open(
-            base,
-            Address::of(&db.options()),
-            plan.works.len(),
-            Board::new(pulse.clone()),
-            plan.is_warm,
-        )?;
-        Ok(Expedition { plan, db, pulse, watch, ground, porch })
+        let porch =
+            Porch::open(base, Address::of(&db.options()), plan.works.len(), Board::new(pulse.clone()), kept)?;
+        let lens = (plan.is_reduced && plan.replay.is_none()).then(|| Lens::new(ground.is_cloned()));
+        Ok(Expedition { plan, db, pulse, watch, ground, porch, lens, hindrance: None })
     }
 
     /// Explores, or replays, until there is nothing more to try or nobody wants to know.
@@ -91,6 +100,9 @@ impl<'a, T: 'static> Expedition<'a, T> {
         gaps.add(&tried.course);
         let coverage = Coverage {
             schedules: 1,
+            left_out: 0,
+            not_reduced: None,
+            not_tried: 0,
             steps: tried.schedule.len(),
             preemptions: preemptions(&tried.course.choices),
             is_complete: false,
@@ -102,19 +114,30 @@ impl<'a, T: 'static> Expedition<'a, T> {
     }
 
     async fn search(&mut self, is_unwanted: impl Fn() -> bool) -> Result<Exploration> {
-        let mut search = Search::new(self.plan.limits.preemptions);
-        let mut coverage = Coverage { preemptions: self.plan.limits.preemptions, ..Coverage::default() };
+        let bound = self.plan.limits.preemptions;
+        let mut search = if self.lens.is_some() { Search::reduced(bound) } else { Search::new(bound) };
+        let mut coverage = Coverage { preemptions: bound, ..Coverage::default() };
         let mut gaps = Gaps::default();
         let mut hasher = Hasher::new("exploration");
         let mut first = None;
         let mut violating = Vec::new();
+        let started = Instant::now();
+        let is_in_time = |limits: &Limits| limits.time_max.is_none_or(|max| started.elapsed() < max);
         while coverage.schedules < self.plan.limits.schedules_max
+            && (coverage.schedules == 0 || is_in_time(&self.plan.limits))
             && (violating.is_empty() || self.plan.finds_all)
             && !is_unwanted()
         {
             let Some(given) = search.next() else { break };
             let tried = self.run(&given).await?;
-            search.learn(given.len(), &tried.course.choices);
+            let learnt = search.learn(given.len(), &tried.course.choices, &tried.course.deeds);
+            if self.lens.is_some()
+                && let Some(hindrance) = self.hindrance(&tried.course).or(learnt.err())
+            {
+                search.leave_nothing_out();
+                self.lens = None;
+                coverage.not_reduced = Some(hindrance);
+            }
             coverage.schedules += 1;
             coverage.steps += tried.schedule.len();
             gaps.add(&tried.course);
@@ -128,10 +151,17 @@ impl<'a, T: 'static> Expedition<'a, T> {
                 }
             }
         }
+        self.lens = None;
+        coverage.left_out = search.spared(coverage.schedules);
         coverage.not_covered = gaps.words(&self.plan.names);
-        if search.left() > 0 {
-            let why = if violating.is_empty() { "the limit on schedules" } else { "the first violation" };
-            coverage.not_covered.push(format!("at least {} schedules behind {why}", search.left()));
+        coverage.not_tried = search.left();
+        if coverage.not_tried > 0 {
+            let why = match violating.is_empty() || self.plan.finds_all {
+                false => "the first violation",
+                true if coverage.schedules >= self.plan.limits.schedules_max => "the limit on schedules",
+                true => "the limit on time",
+            };
+            coverage.not_covered.push(format!("at least {} schedules behind {why}", coverage.not_tried));
         }
         coverage.is_complete = coverage.not_covered.is_empty();
         let violation = match first {
@@ -142,6 +172,40 @@ impl<'a, T: 'static> Expedition<'a, T> {
             None => None,
         };
         Ok(Exploration { coverage, violation, violating, digest: hasher.finish() })
+    }
+
+    /// Why schedules cannot be told to be the same from what this one did.
+    fn hindrance(&mut self, course: &Course) -> Option<String> {
+        if let Some(hindrance) = self.hindrance.take() {
+            return Some(hindrance);
+        }
+        let names = &self.plan.names;
+        let who = |clients: &BTreeSet<usize>| clients.iter().next().map(|client| names[*client].clone());
+        let steps = |client: usize| course.choices.iter().filter(|choice| choice.taken == client).count();
+        if let Some(hindrance) = &course.hindrance {
+            return Some(match hindrance {
+                Hindrance::Statement(client, sql) => {
+                    format!("`{}` ran what may do more than it says: {sql}", names[*client])
+                }
+                Hindrance::Lock(client) => {
+                    format!("`{}` read a catalog or took a lock of its own", names[*client])
+                }
+            });
+        }
+        if course.departed_at.is_some() {
+            return Some("a client does not always do the same".into());
+        }
+        if let Some(client) = who(&course.idle) {
+            return Some(format!("`{client}` waits for something other than the database"));
+        }
+        if !course.stuck.is_empty() || course.remarks != Remarks::default() {
+            return Some("clients met outside the reach of schedules".into());
+        }
+        // Whoever is set aside is so for the number of steps in a row, which are others in another order.
+        let in_a_row_max = self.plan.limits.steps_in_a_row_max;
+        let is_long =
+            course.cut_off_at.is_some() || (0..names.len()).any(|client| steps(client) >= in_a_row_max);
+        is_long.then(|| "a client takes so many steps that it is set aside".into())
     }
 
     /// Looks for a schedule with fewer turns of hand that is broken too.
@@ -172,12 +236,17 @@ impl<'a, T: 'static> Expedition<'a, T> {
     /// The way to the database for whoever is no client.
     fn direct(&self) -> Access {
         let options = self.db.options();
-        Access::new(if self.plan.is_warm { self.porch.service().lead(&options) } else { options })
+        Access::new(if self.ground.is_cloned() { options } else { self.porch.service().lead(&options) })
     }
 
     /// Runs one schedule from a fresh start to its judgement.
     async fn run(&mut self, given: &[usize]) -> Result<Tried> {
         self.ground.level(self.direct(), &mut self.watch).await?;
+        if let Some(lens) = &mut self.lens
+            && let Some(hindrance) = lens.focus(&self.db.options()).await?
+        {
+            self.hindrance = Some(hindrance);
+        }
         let board = Board::new(self.pulse.clone());
         self.porch.turn_to(board.clone());
         let mut clients: Vec<Doing<T>> = Vec::new();
@@ -193,6 +262,7 @@ impl<'a, T: 'static> Expedition<'a, T> {
             clients: &mut clients,
             programs: &programs,
             limits: &self.plan.limits,
+            lens: self.lens.as_ref(),
             course: Course::default(),
             waiting: Vec::new(),
         };

@@ -34,6 +34,7 @@ pub(super) struct Plan<T> {
     pub(super) is_warm: bool,
     pub(super) limits: Limits,
     pub(super) finds_all: bool,
+    pub(super) is_reduced: bool,
     /// The schedule to be replayed; `None`: all are explored.
     pub(super) replay: Option<Schedule>,
 }
@@ -64,6 +65,7 @@ impl<'a, T: 'static> Explorer<'a, T> {
                 is_warm: false,
                 limits: Limits::default(),
                 finds_all: false,
+                is_reduced: false,
                 replay: None,
             },
         }
@@ -128,6 +130,13 @@ impl<'a, T: 'static> Explorer<'a, T> {
         self
     }
 
+    /// Begins no schedule after this time, but the first. How much is tried depends on the machine then, and
+    /// [`Coverage`](super::Coverage) says how much was not.
+    pub fn with_time_max(mut self, time: Duration) -> Self {
+        self.plan.limits.time_max = Some(time);
+        self
+    }
+
     /// Gives a schedule up after so many steps; 1000 if not set.
     pub fn with_steps_max(mut self, steps: usize) -> Self {
         self.plan.limits.steps_max = steps;
@@ -135,7 +144,7 @@ impl<'a, T: 'static> Explorer<'a, T> {
     }
 
     /// Sets a client aside that took so many steps in a row, if another can go: it may be waiting for that one; 50 if not
-    /// set.
+    /// set. One that reads the same again and again is set aside sooner.
     pub fn with_steps_in_a_row_max(mut self, steps: usize) -> Self {
         self.plan.limits.steps_in_a_row_max = steps;
         self
@@ -166,6 +175,24 @@ impl<'a, T: 'static> Explorer<'a, T> {
     /// [`with_reset`](Explorer::with_reset), and where nothing depends on a process being new.
     pub fn with_warm_backends(mut self) -> Self {
         self.plan.is_warm = true;
+        self
+    }
+
+    /// Leaves out schedules that differ from one that runs only in the order of steps that certainly have nothing to do
+    /// with each other: `BEGIN`, `SET`, the end of a session that holds nothing, steps of transactions that touch no table
+    /// of the other's, as the server's own lock table shows. Every state that all schedules within the bound come to, these
+    /// come to as well. [`Coverage::left_out`](super::Coverage::left_out) counts what was left out.
+    ///
+    /// It leaves out less rather than too much. A statement outside a transaction, one that waits or fails, and a snapshot
+    /// that is kept (REPEATABLE READ and above) depend on everything. Nothing at all is left out as soon as a client calls a
+    /// function, reads a catalog or the time, or changes a schema, nor where tables have triggers, policies, views or
+    /// defaults that do more than count: [`Coverage::not_reduced`](super::Coverage::not_reduced) says why then, and all is
+    /// run.
+    ///
+    /// What is not seen on the wire is yours to answer for: clients that have anything in common besides the database, and
+    /// invariants that ask when something was done, by which transaction, or in which order rows lie, need all schedules.
+    pub fn with_reduction(mut self) -> Self {
+        self.plan.is_reduced = true;
         self
     }
 

@@ -48,6 +48,11 @@ impl Ground {
         Ok(Ground { reset, database: database.to_owned(), replay })
     }
 
+    /// Whether every schedule has a database of its own.
+    pub(super) fn is_cloned(&self) -> bool {
+        matches!(self.reset, Reset::Clone)
+    }
+
     /// Makes the database what it was at first.
     pub(super) async fn level(&self, access: Access, watch: &mut Watch) -> Result<()> {
         match &self.reset {

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(super) struct Limits {
     pub(super) preemptions: usize,
     pub(super) schedules_max: usize,
+    /// No schedule begins later than this, but the first.
+    pub(super) time_max: Option<Duration>,
     pub(super) steps_max: usize,
     /// A client that could go on is set aside after so many steps in a row, if another can.
     pub(super) steps_in_a_row_max: usize,
@@ -21,6 +23,7 @@ impl Default for Limits {
         Limits {
             preemptions: 2,
             schedules_max: 10_000,
+            time_max: None,
             steps_max: 1_000,
             steps_in_a_row_max: 50,
             task_idle: Duration::from_millis(300),

@@ -47,6 +47,56 @@
 //! # }
 //! ```
 //!
+//! # A web handler
+//!
+//! A handler is a function of a pool and a request, and is called as its framework would call it: with axum,
+//! `redeem(State(db.pool()), Path(code)).await`. What it answered is what its client returns, and invariants judge that too.
+//!
+//! ```
+//! use pgharness::explore::{Access, Explorer, ensure};
+//! use pgharness::sqlx::{self, PgPool};
+//! use pgharness::{Template, template};
+//!
+//! static SHOP: Template = template! {};
+//!
+//! /// Answers 200 to whoever redeems the voucher, and 409 to all others.
+//! async fn redeem(pool: PgPool, code: &str) -> Result<u16, sqlx::Error> {
+//!     let sql = "update voucher set redeemed = true where code = $1 and not redeemed";
+//!     let redeemed = sqlx::query(sql).bind(code).execute(&pool).await?;
+//!     Ok(if redeemed.rows_affected() == 1 { 200 } else { 409 })
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> pgharness::Result<()> {
+//! let request = async |db: Access| {
+//!     let pool = db.pool();
+//!     let answer = redeem(pool.clone(), "XMAS").await?;
+//!     pool.close().await;     // a client leaves nothing open
+//!     Ok(answer)
+//! };
+//! let found = Explorer::of(&SHOP)
+//!     .client("alice", request)
+//!     .client("bob", request)
+//!     .invariant(async |_, outcomes| {
+//!         let answers: Vec<u16> = outcomes.iter().filter_map(|(_, outcome)| outcome.value().copied()).collect();
+//!         ensure(answers.iter().filter(|answer| **answer == 200).count() == 1, format!("they got {answers:?}"))
+//!     })
+//!     .with_reset(async |db| {
+//!         let mut connection = db.connection().await?;
+//!         let sql = "drop table if exists voucher; create table voucher as select 'XMAS' as code, false as redeemed";
+//!         sqlx::raw_sql(sql).execute(&mut connection).await?;
+//!         Ok(())
+//!     })
+//!     .run()
+//!     .await?;
+//! found.assert_clean();
+//! // A handler that selects first and updates then, in one transaction or not, redeems it twice.
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it says
+//!
 //! A schedule that broke an invariant is simplified, printed as a transcript with a column for each client, and run again
 //! by its id with [`Explorer::replay`]. What was tried, and what was not, stands in [`Exploration::coverage`]: schedules
 //! of messages within the bound, not every interleaving within the server.
@@ -57,13 +107,18 @@
 mod access;
 mod board;
 mod client;
+mod deed;
 mod expedition;
 mod explorer;
+mod footprint;
 mod ground;
+mod lens;
 mod limits;
 mod outcome;
 mod porch;
 mod quiet;
+mod reduction;
+mod refrain;
 mod report;
 mod schedule;
 mod search;

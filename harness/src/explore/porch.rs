@@ -30,8 +30,20 @@ struct Shared {
     /// The sessions of nobody's: those that reset the database and look at it in the end.
     service: Board,
     clients: usize,
-    /// Sessions kept for the next schedule; `None`: none are kept.
-    warm: Option<RefCell<Stash>>,
+    kept: Kept,
+    /// Sessions kept for the next schedule.
+    warm: RefCell<Stash>,
+}
+
+/// Whose sessions are kept for the next schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// None: the database is another one then.
+    Nobodys,
+    /// Those of whoever is no client.
+    Services,
+    /// All.
+    Everybodys,
 }
 
 /// Sessions without a client, by the client that they are kept for and its start-up packet.
@@ -51,11 +63,11 @@ impl Porch {
         server: Address,
         clients: usize,
         board: Board,
-        keeps_warm: bool,
+        kept: Kept,
     ) -> Result<Porch> {
-        let warm = keeps_warm.then(RefCell::default);
         let service = board.clone();
-        let shared = Rc::new(Shared { server, board: RefCell::new(board), service, clients, warm });
+        let (board, warm) = (RefCell::new(board), RefCell::default());
+        let shared = Rc::new(Shared { server, board, service, clients, kept, warm });
         let mut porch = Porch { shared, addresses: Vec::new(), listeners: Vec::new() };
         // No server listens on ports so low. Sockets, not folders: whoever cleans up may be another user, who could remove
         // the sockets of ours from a folder of theirs, but nothing from a folder of ours.
@@ -111,10 +123,16 @@ async fn listen(shared: Rc<Shared>, listener: Listener, client: usize) {
 
 impl Shared {
     async fn serve(&self, board: &Board, client: usize, startup: Head, mut leg: Leg) {
-        let seat = board.enter(client, self.warm.is_some());
-        seat.change(|session| session.is_free = client == self.clients);
+        let is_free = client == self.clients;
+        let is_warm = match self.kept {
+            Kept::Nobodys => false,
+            Kept::Services => is_free,
+            Kept::Everybodys => true,
+        };
+        let seat = board.enter(client, is_warm);
+        seat.change(|session| session.is_free = is_free);
         let key = (client, startup.bytes().to_vec());
-        let kept = self.warm.as_ref().and_then(|warm| warm.borrow_mut().get_mut(&key)?.pop());
+        let kept = self.warm.borrow_mut().get_mut(&key).and_then(Vec::pop);
         let (server, greeting) = match kept {
             Some(Warm { leg: server, greeting }) => {
                 for head in &greeting {
@@ -136,7 +154,7 @@ impl Shared {
         let ended = relay(leg, server, &seat).await;
         let (is_over, is_settled, status) =
             seat.look(|session| (session.phase == Phase::Gone, session.is_settled(), session.status));
-        if let (false, true, Some(warm)) = (is_over, is_settled, &self.warm)
+        if let (false, true, true) = (is_over, is_settled, is_warm)
             && ended.malformed.is_none()
         {
             let mut server = ended.server;
@@ -145,7 +163,7 @@ impl Shared {
             seat.change(|session| session.over());
             let greeting = greeting.unwrap_or_else(|| seat.into_greeting());
             if is_tidy && can_be_repeated(&greeting) {
-                warm.borrow_mut().entry(key).or_default().push(Warm { leg: server, greeting });
+                self.warm.borrow_mut().entry(key).or_default().push(Warm { leg: server, greeting });
             }
             return;
         }

@@ -10,6 +10,13 @@ use std::fmt;
 pub struct Coverage {
     /// How many schedules ran.
     pub schedules: usize,
+    /// How many more were left out, since they differ from one of these only in the order of independent steps; see
+    /// [`Explorer::with_reduction`](super::Explorer::with_reduction).
+    pub left_out: usize,
+    /// Why none could be left out, if some were to be.
+    pub not_reduced: Option<String>,
+    /// How many at least were not tried, behind a limit or the first violation.
+    pub not_tried: usize,
     /// How many steps they had together.
     pub steps: usize,
     /// How often a turn was taken from a client that could have gone on, at most, within one schedule.
@@ -97,6 +104,12 @@ impl fmt::Display for Coverage {
             if self.preemptions == 1 { "preemption" } else { "preemptions" },
             if self.is_complete { ", all there are" } else { "" },
         )?;
+        if self.left_out > 0 {
+            write!(f, "\n  left out, as the same but for the order of independent steps: {}", self.left_out)?;
+        }
+        if let Some(why) = &self.not_reduced {
+            write!(f, "\n  left out: none, since {why}")?;
+        }
         for gap in &self.not_covered {
             write!(f, "\n  not covered: {gap}")?;
         }

@@ -1,7 +1,9 @@
 //! One session of a client, as the scheduler sees it: what it asks for, and what the server said.
 
+use super::footprint::Footprint;
 use super::trace::Answer;
 use crate::digest::Hasher;
+use crate::script::{is_plain, mask};
 use crate::wire::{Batches, Boundary, Event, Head, Kind, Prepared, Side, Status};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -62,6 +64,10 @@ pub(super) struct Session {
     began_open: bool,
     /// The step is the end of the session.
     pub(super) is_ending: bool,
+    /// What the transaction has to do with, so far.
+    pub(super) held: Footprint,
+    /// The first statement that may do more than it says, without values.
+    pub(super) opaque: Option<Arc<str>>,
     /// What the step asked, and what came.
     asked: Vec<Arc<str>>,
     answer: Answer,
@@ -90,6 +96,8 @@ impl Session {
             is_lull: false,
             began_open: false,
             is_ending: false,
+            held: Footprint::Nowhere,
+            opaque: None,
             asked: Vec::new(),
             answer: Answer::default(),
             rows: None,
@@ -104,6 +112,30 @@ impl Session {
     /// Whether nothing is under way between the client and the server.
     pub(super) fn is_settled(&self) -> bool {
         self.batches.is_settled()
+    }
+
+    /// Whether it is within a batch whose end is not there yet.
+    pub(super) fn is_in_batch(&self) -> bool {
+        self.batches.is_open()
+    }
+
+    /// Keeps what a step had to do with until the transaction is over.
+    pub(super) fn keep_in_mind(&mut self, footprint: &Footprint) {
+        let is_over = self.status == Status::Idle && !self.batches.is_open() && self.phase != Phase::Blocked;
+        self.held = if is_over { Footprint::Nowhere } else { self.held.and(footprint) };
+    }
+
+    /// Looks whether a message makes the server do what its text does not tell.
+    fn read(&mut self, head: &Head) {
+        let what: Arc<str> = match head.kind() {
+            Kind::Query | Kind::Parse => match head.sql() {
+                Some(sql) if head.is_whole() && is_plain(&sql) => return,
+                sql => mask(&sql.unwrap_or_default()).into(),
+            },
+            Kind::FunctionCall => "a call of a function without SQL".into(),
+            _ => return,
+        };
+        self.opaque.get_or_insert(what);
     }
 
     /// Lets its step go on.
@@ -276,6 +308,7 @@ impl Session {
             (Side::Frontend, Event::Message(head)) => {
                 self.ahead.pop_front();
                 self.is_lull = false;
+                self.read(head);
                 if let Some(sql) = self.prepared.frontend(head)
                     && self.phase == Phase::Running
                 {

@@ -2,8 +2,12 @@
 
 use super::board::{Board, Remarks};
 use super::client::Doing;
+use super::deed::{Hindrance, Stance};
+use super::lens::Lens;
 use super::limits::Limits;
 use super::quiet::Pulse;
+use super::reduction::Deed;
+use super::refrain::Refrain;
 use super::search::Choice;
 use super::session::{Phase, Session};
 use super::trace::{Event, Trace, What};
@@ -25,6 +29,9 @@ const LEAVING: Duration = Duration::from_secs(5);
 pub(super) struct Course {
     pub(super) choices: Vec<Choice>,
     pub(super) trace: Trace,
+    /// What each step did, if schedules may be left out; up to where something was uncertain.
+    pub(super) deeds: Vec<Deed>,
+    pub(super) hindrance: Option<Hindrance>,
     pub(super) remarks: Remarks,
     /// The first step at which the client that was to go could not, and somebody else went.
     pub(super) departed_at: Option<usize>,
@@ -52,6 +59,8 @@ pub(super) struct Trial<'a, T> {
     pub(super) clients: &'a mut [Doing<T>],
     pub(super) programs: &'a [bool],
     pub(super) limits: &'a Limits,
+    /// If schedules may be left out.
+    pub(super) lens: Option<&'a Lens>,
     pub(super) course: Course,
     /// Sessions that wait in the server, frozen, in the order in which they began to.
     pub(super) waiting: Vec<usize>,
@@ -72,7 +81,7 @@ impl<T> Trial<'_, T> {
     async fn take_turns(&mut self, given: &[usize]) -> Result<()> {
         self.quiet().await?;
         let mut current = None;
-        let mut in_a_row = 0;
+        let (mut in_a_row, mut refrain) = (0, Refrain::default());
         let mut stood_still = None;
         loop {
             let pending = self.pending();
@@ -97,14 +106,22 @@ impl<T> Trial<'_, T> {
                 self.course.cut_off_at = Some(step);
                 return Ok(());
             }
-            let choice = self.choose(given.get(step).copied(), current, enabled, in_a_row, step);
-            in_a_row = if current == Some(choice.taken) { in_a_row + 1 } else { 1 };
+            let has_had_enough = in_a_row >= self.limits.steps_in_a_row_max || refrain.goes_round();
+            let choice = self.choose(given.get(step).copied(), current, enabled, has_had_enough, step);
+            if current == Some(choice.taken) {
+                in_a_row += 1;
+            } else {
+                in_a_row = 1;
+                refrain.end();
+            }
             current = Some(choice.taken);
             let Some((_, place)) = pending.into_iter().find(|(client, _)| *client == choice.taken) else {
                 return Err(Error::server("a client was chosen that has nothing to run"));
             };
             self.course.choices.push(choice);
+            let first = self.course.trace.events.len();
             self.step(place).await?;
+            refrain.hear(&self.course.trace.events[first..]);
         }
     }
 
@@ -113,12 +130,12 @@ impl<T> Trial<'_, T> {
         given: Option<usize>,
         current: Option<usize>,
         enabled: Vec<usize>,
-        in_a_row: usize,
+        has_had_enough: bool,
         step: usize,
     ) -> Choice {
         let going = current.filter(|current| enabled.contains(current));
         // Somebody who asks for the same again and again may be waiting for what another has to do first.
-        let set_aside = going.filter(|_| in_a_row >= self.limits.steps_in_a_row_max && enabled.len() > 1);
+        let set_aside = going.filter(|_| has_had_enough && enabled.len() > 1);
         let next =
             set_aside.map(|aside| enabled.iter().copied().find(|other| *other > aside).unwrap_or(enabled[0]));
         let default = next.or(going).unwrap_or(enabled[0]);
@@ -177,6 +194,8 @@ impl<T> Trial<'_, T> {
 
     /// One step: the server's part, that of those who waited for it, then the clients hear of it one by one.
     async fn step(&mut self, place: usize) -> Result<()> {
+        let (before, first) = (self.board.look(place, Stance::of), self.course.trace.events.len());
+        let mut places = vec![place];
         self.board.change(place, Session::grant);
         let mut answered = Vec::new();
         match self.serve(place).await? {
@@ -187,6 +206,7 @@ impl<T> Trial<'_, T> {
             Reply::Blocked(whom) => self.set_waiting(place, whom).await?,
         }
         while let Some(place) = self.first_free().await? {
+            places.push(place);
             self.watch.thaw(self.pid(place)?)?;
             self.board.change(place, |session| session.phase = Phase::Running);
             match self.serve(place).await? {
@@ -198,6 +218,7 @@ impl<T> Trial<'_, T> {
                 Reply::Blocked(_) => self.freeze(place).await?,
             }
         }
+        self.take_down(&places, before, first).await?;
         for place in answered {
             if self.board.look(place, |session| session.phase == Phase::Answered) {
                 self.board.change(place, Session::deliver);

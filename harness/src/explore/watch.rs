@@ -14,6 +14,25 @@ const LONG_LOOK: Duration = Duration::from_secs(5);
 const WAITS: &str = "select pg_blocking_pids(pid) || pg_safe_snapshot_blocking_pids(pid) \
                      from unnest($1::int4[]) with ordinality as asked (pid, place) order by place";
 
+/// What a session holds, for as long as its transaction.
+const HELD: &str = "
+    with held as materialized (
+        select locktype, relation::int8 from pg_locks where pid = $1 and mode <> 'SIReadLock')
+    select coalesce((select backend_xmin is not null from pg_stat_get_activity($1)), true),
+           array(select distinct relation from held where locktype = 'relation' order by 1),
+           exists(select from held where locktype not in ('relation', 'virtualxid', 'transactionid', 'tuple'))";
+
+/// What the server says that a session holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// It goes on to see what it saw, whatever others commit.
+    pub(super) has_snapshot: bool,
+    /// Relations that it has locked, by their numbers.
+    pub(super) relations: Vec<i64>,
+    /// Locks of anything else, but transactions and their rows.
+    pub(super) has_others: bool,
+}
+
 /// Looks on from a session of its own, which never waits for a lock of a table.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -52,6 +71,16 @@ impl Watch {
             .fetch_all(&mut self.control)
             .await
             .attempt(ErrorKind::Database, || "failed to look who waits for whom".into())
+    }
+
+    /// What a session holds that is within a transaction and does nothing at the moment.
+    pub(super) async fn held(&mut self, pid: i32) -> Result<Held> {
+        let (has_snapshot, relations, has_others) = sqlx::query_as(HELD)
+            .bind(pid)
+            .fetch_one(&mut self.control)
+            .await
+            .attempt(ErrorKind::Database, || "failed to look what a session holds".into())?;
+        Ok(Held { has_snapshot, relations, has_others })
     }
 
     /// Stops a process that waits for a lock, so that it goes on only when we say so. It may be about to look for a

@@ -10,6 +10,8 @@ mod lexer;
 #[cfg(feature = "explore")]
 mod mask;
 mod place;
+#[cfg(feature = "explore")]
+mod plain;
 mod session;
 mod statements;
 mod target;
@@ -22,6 +24,8 @@ pub(crate) use failure::Purpose;
 pub use file::Script;
 #[cfg(feature = "explore")]
 pub(crate) use mask::mask;
+#[cfg(feature = "explore")]
+pub(crate) use plain::{FUNCTIONS, is_plain};
 pub(crate) use session::{Closing, Session, Uncommitted};
 pub use statements::{Statement, split};
 pub use target::database_url;

@@ -1,10 +1,12 @@
 //! The contracts of the reference data layer, as checks: `verify` shows that it keeps them on this server.
 
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
+#[cfg(feature = "explore")]
+use crate::contract::Transactions as _;
 use crate::contract::{ContractReport, Reference, Verdict as Shown, errors, transaction};
-use crate::database::{Isolation, Template, TestDb};
+use crate::database::{Isolation, Template};
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::finding::{Finding, Subject};
+use crate::finding::{Finding, Measurement, Subject};
 use crate::runtime::PoolSettings;
 use crate::server::Capability;
 
@@ -53,8 +55,14 @@ impl Check for Contract {
     fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
         let contract = *self;
         Box::pin(async move {
-            let db = stage(context).await?;
-            verdict(contract.id(), on_a_thread(move || contract.show(db)).await?)
+            let stage = stage(context)?;
+            let (report, schedules) = on_a_thread(move || contract.show(stage)).await?;
+            let figure = |value: f64| Measurement {
+                name: format!("{}.schedules", contract.id()),
+                value,
+                unit: "schedules".into(),
+            };
+            Ok(verdict(contract.id(), report)?.with_measurements(schedules.map(figure)))
         })
     }
 }
@@ -62,8 +70,11 @@ impl Check for Contract {
 const TRANSACTIONS: Explanation = Explanation {
     proves: "`pgharness::runtime::with_transaction` commits what it says it commits, leaves nothing after an error, a \
              panic or a future that is dropped half-way, runs at the level it was asked for, and retries what must be \
-             retried and nothing else. It is shown on a server of its own. Of your own data layer \
-             `pgharness::contract::transaction::verify` says the same in a test.",
+             retried and nothing else. It is shown on a server of its own. And two of them at once lose no update and \
+             do not both what only one may do, in every order of their statements with at most two preemptions: the \
+             measurement `contract.transaction.schedules` says how many were run, 0 where this program was built \
+             without the feature `explore`. Of your own data layer `pgharness::contract::transaction::verify` and \
+             `explore` say the same in a test.",
     matters: "Each property comes from a bug that somebody shipped: a COMMIT of an aborted transaction that reports \
               success, a cancelled request that leaves its locks, a retry within the old snapshot.",
     remedy: "The finding names the property and what to change. A data layer that breaks one can be compared with the \
@@ -80,32 +91,57 @@ const ERRORS: Explanation = Explanation {
 };
 
 impl Contract {
-    async fn show(self, db: TestDb) -> Result<ContractReport> {
+    /// The report, and in how many orders two transactions at once were driven, where that is part of it.
+    async fn show(self, stage: Template) -> Result<(ContractReport, Option<f64>)> {
+        let db = stage.get_for("pgharness verify").await?;
         let settings = PoolSettings::new(db.options());
         match self {
             Contract::Transactions => {
                 let pool = settings.with_max(4).connect().await?;
-                transaction::verify(&Reference::new(pool), &db.options()).await
+                let mut report = transaction::verify(&Reference::new(pool), &db.options()).await?;
+                let schedules = drive(&stage, &mut report).await?;
+                Ok((report, Some(schedules)))
             }
             Contract::Errors => {
                 let pool = settings.connect().await?;
-                errors::verify(&Reference::new(pool), &db.options()).await
+                Ok((errors::verify(&Reference::new(pool), &db.options()).await?, None))
             }
         }
     }
 }
 
+/// Drives two transactions at once through the orders of their steps; gives how many.
+#[cfg(feature = "explore")]
+async fn drive(stage: &Template, report: &mut ContractReport) -> Result<f64> {
+    let shown = transaction::explore(stage, async |db, isolation, work| {
+        let pool = db.pool();
+        let outcome = Reference::new(pool.clone()).transaction(isolation, work).await;
+        pool.close().await;
+        outcome
+    })
+    .await?;
+    report.properties.extend(shown.report.properties);
+    report.findings.extend(shown.report.findings);
+    Ok(shown.coverage.iter().map(|coverage| coverage.schedules as f64).sum())
+}
+
+/// Without the explorer there is none, and the figure says so.
+#[cfg(not(feature = "explore"))]
+async fn drive(_: &Template, _: &mut ContractReport) -> Result<f64> {
+    Ok(0.0)
+}
+
 /// A server of its own: contracts create roles, end sessions and hold what others would wait for.
-async fn stage(context: &Context) -> Result<TestDb> {
+fn stage(context: &Context) -> Result<Template> {
     let server = context.server()?.clone();
     let builder = Template::builder(&context.project().dir).with_server(server);
-    builder.with_isolation(Isolation::Cluster).build().get_for("pgharness verify").await
+    Ok(builder.with_isolation(Isolation::Cluster).build())
 }
 
 /// Contracts poll futures by hand and let them panic: they get a thread and a runtime of their own.
-async fn on_a_thread<F: Future<Output = Result<ContractReport>>>(
+async fn on_a_thread<T: Send + 'static, F: Future<Output = Result<T>>>(
     make: impl FnOnce() -> F + Send + 'static,
-) -> Result<ContractReport> {
+) -> Result<T> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let work = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

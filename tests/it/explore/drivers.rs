@@ -1,6 +1,6 @@
 //! Clients of other drivers, and programs.
 
-use super::{after, ask};
+use super::{after, ask, deposit};
 use crate::raw::Raw;
 use crate::support::client_tool;
 use pgharness::explore::{Access, Outcome, ensure};
@@ -48,15 +48,7 @@ async fn programs_are_clients_beside_closures() {
         .program("psql", move |db| {
             Program::new(&psql).args(["-Xq", "-v", "ON_ERROR_STOP=1"]).arg(db.url()).arg("-f").arg(&file)
         })
-        .client("sqlx", async |db: Access| {
-            let mut connection = db.connection().await?;
-            let mut tx = connection.begin().await?;
-            let balance: i32 = sqlx::query_scalar("select balance from account").fetch_one(&mut *tx).await?;
-            sqlx::query("update account set balance = $1").bind(balance + 10).execute(&mut *tx).await?;
-            tx.commit().await?;
-            connection.close().await?;
-            Ok(())
-        })
+        .client("sqlx", deposit("select balance from account"))
         .invariant(async |db, outcomes| {
             if let Some(Outcome::Exited(status, text)) = outcomes.of("psql") {
                 ensure(status.success(), text.clone())?;

@@ -1,29 +1,18 @@
 //! What is known to go wrong is found, and its cure is clean.
 
-use super::{after, ask};
+use super::{after, ask, deposit};
 use pgharness::explore::{Access, Exploration, Explorer, Failure, ensure};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
-const ACCOUNT: &str = "drop table if exists account; create table account (id int primary key, balance int);
+pub(super) const ACCOUNT: &str =
+    "drop table if exists account; create table account (id int primary key, balance int);
                        insert into account values (1, 0)";
 
-/// Reads the balance with `read`, then writes it back with 10 more.
-fn deposits(read: &'static str) -> Explorer<'static> {
-    let deposit = async move |db: Access| {
-        let mut connection = db.connection().await?;
-        let mut tx = connection.begin().await?;
-        let balance: i32 = sqlx::query_scalar(read).fetch_one(&mut *tx).await?;
-        sqlx::query("update account set balance = $1 where id = 1")
-            .bind(balance + 10)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        connection.close().await?;
-        Ok(())
-    };
-    after(ACCOUNT)
-        .client("one", deposit)
-        .client("two", deposit)
+/// Two who [deposit](super::deposit) at once.
+pub(super) fn deposits(explorer: Explorer<'static>, read: &'static str) -> Explorer<'static> {
+    explorer
+        .client("one", deposit(read))
+        .client("two", deposit(read))
         .every_client_succeeds()
         .invariant(async |db, _| {
             let balance: i32 = ask(&db, "select balance from account").await?;
@@ -41,17 +30,22 @@ fn check(found: &Exploration, schedules: usize, violations: usize) {
 
 #[tokio::test]
 async fn a_lost_update_is_found_with_one_preemption_and_for_update_cures_it() {
-    let found = deposits("select balance from account where id = 1").run().await.unwrap();
+    let found = deposits(after(ACCOUNT), "select balance from account where id = 1").run().await.unwrap();
     check(&found, 40, 18);
     let violation = found.violation().unwrap();
     assert_eq!(violation.message, "a deposit was lost");
     assert_eq!(violation.schedule.to_string(), "a2b5a3");
-    let clean = deposits("select balance from account where id = 1 for update").run().await.unwrap();
+    let clean =
+        deposits(after(ACCOUNT), "select balance from account where id = 1 for update").run().await.unwrap();
     check(&clean, 34, 0);
 }
 
+pub(super) const DOCTORS: &str =
+    "drop table if exists doctor; create table doctor (id int primary key, on_duty bool);
+                                  insert into doctor values (1, true), (2, true)";
+
 /// Two doctors; each goes off duty if another stays.
-fn doctors(isolation: &'static str) -> Explorer<'static> {
+pub(super) fn doctors(explorer: Explorer<'static>, isolation: &'static str) -> Explorer<'static> {
     let leave = |doctor: i32| {
         async move |db: Access| {
             let mut connection = db.connection().await?;
@@ -70,33 +64,38 @@ fn doctors(isolation: &'static str) -> Explorer<'static> {
             Ok(())
         }
     };
-    after(
-        "drop table if exists doctor; create table doctor (id int primary key, on_duty bool);
-         insert into doctor values (1, true), (2, true)",
-    )
-    .client("one", leave(1))
-    .client("two", leave(2))
-    .invariant(async |db, outcomes| {
-        for (name, _) in outcomes.iter() {
-            ensure(outcomes.sqlstates(name).iter().all(|code| code == "40001"), "an unexpected error")?;
-        }
-        let on_duty: i64 = ask(&db, "select count(*) from doctor where on_duty").await?;
-        ensure(on_duty > 0, "nobody is on duty")
-    })
-    .with_all_violations()
+    explorer
+        .client("one", leave(1))
+        .client("two", leave(2))
+        .invariant(async |db, outcomes| {
+            for (name, _) in outcomes.iter() {
+                ensure(outcomes.sqlstates(name).iter().all(|code| code == "40001"), "an unexpected error")?;
+            }
+            let on_duty: i64 = ask(&db, "select count(*) from doctor where on_duty").await?;
+            ensure(on_duty > 0, "nobody is on duty")
+        })
+        .with_all_violations()
 }
 
 #[tokio::test]
 async fn write_skew_is_found_under_repeatable_read_and_serializable_cures_it() {
-    let found = doctors("repeatable read").run().await.unwrap();
+    let found = doctors(after(DOCTORS), "repeatable read").run().await.unwrap();
     check(&found, 40, 20);
     assert_eq!(found.violation().unwrap().message, "nobody is on duty");
-    let clean = doctors("serializable").run().await.unwrap();
+    let clean = doctors(after(DOCTORS), "serializable").run().await.unwrap();
     check(&clean, 40, 0);
 }
 
+pub(super) const PLAIN: &str =
+    "drop table if exists account, request; create table account as select 0 as balance;
+                                create table request (key int)";
+pub(super) const KEY: &str =
+    "drop table if exists account, request; create table account as select 0 as balance;
+                              create table request (key int primary key)";
+pub(super) const INSERT: &str = "insert into request values (7)";
+
 /// A request with an idempotency key, sent twice.
-fn twice(table: &'static str, insert: &'static str) -> Explorer<'static> {
+pub(super) fn twice(explorer: Explorer<'static>, insert: &'static str) -> Explorer<'static> {
     let request = async move |db: Access| {
         let mut connection = db.connection().await?;
         let mut tx = connection.begin().await?;
@@ -117,7 +116,7 @@ fn twice(table: &'static str, insert: &'static str) -> Explorer<'static> {
         connection.close().await?;
         Ok(())
     };
-    after(table)
+    explorer
         .client("first", request)
         .client("again", request)
         .invariant(async |db, outcomes| {
@@ -133,22 +132,20 @@ fn twice(table: &'static str, insert: &'static str) -> Explorer<'static> {
 
 #[tokio::test]
 async fn a_request_applied_twice_is_found_and_a_key_cures_it() {
-    const PLAIN: &str = "drop table if exists account, request; create table account as select 0 as balance;
-                         create table request (key int)";
-    const KEY: &str = "drop table if exists account, request; create table account as select 0 as balance;
-                       create table request (key int primary key)";
-    const INSERT: &str = "insert into request values (7)";
-    let found = twice(PLAIN, INSERT).run().await.unwrap();
+    let found = twice(after(PLAIN), INSERT).run().await.unwrap();
     check(&found, 56, 34);
     assert_eq!(found.violation().unwrap().message, "the request was applied 2 times");
-    let clean = twice(KEY, INSERT).run().await.unwrap();
+    let clean = twice(after(KEY), INSERT).run().await.unwrap();
     check(&clean, 50, 0);
-    let clean = twice(KEY, "insert into request values (7) on conflict do nothing").run().await.unwrap();
+    let clean =
+        twice(after(KEY), "insert into request values (7) on conflict do nothing").run().await.unwrap();
     check(&clean, 32, 0);
 }
 
+pub(super) const OUTBOX: &str = "drop table if exists outbox; create table outbox (id bigserial)";
+
 /// Two producers write into an outbox, a poller reads it by a cursor over its sequence, twice.
-fn outbox(begin: &'static str) -> Explorer<'static, i64> {
+pub(super) fn outbox(explorer: Explorer<'static, i64>, begin: &'static str) -> Explorer<'static, i64> {
     let produce = async move |db: Access| {
         let mut connection = db.connection().await?;
         connection.execute(begin).await?;
@@ -157,7 +154,7 @@ fn outbox(begin: &'static str) -> Explorer<'static, i64> {
         connection.close().await?;
         Ok(0)
     };
-    after("drop table if exists outbox; create table outbox (id bigserial)")
+    explorer
         .client("one", produce)
         .client("two", produce)
         .client("poller", async |db: Access| {
@@ -189,15 +186,20 @@ fn outbox(begin: &'static str) -> Explorer<'static, i64> {
 
 #[tokio::test]
 async fn a_gap_in_an_outbox_is_found_and_a_lock_cures_it() {
-    let found = outbox("begin").preemptions(1).run().await.unwrap();
+    let found = outbox(after(OUTBOX), "begin").preemptions(1).run().await.unwrap();
     check(&found, 54, 2);
-    let clean =
-        outbox("begin; lock table outbox in share row exclusive mode").preemptions(1).run().await.unwrap();
+    let clean = outbox(after(OUTBOX), "begin; lock table outbox in share row exclusive mode")
+        .preemptions(1)
+        .run()
+        .await
+        .unwrap();
     check(&clean, 58, 0);
 }
 
+pub(super) const NOTHING: &str = "drop table if exists a, b, _sqlx_migrations";
+
 /// Two migrators, each with a connection of its own.
-fn migrators(takes_lock: bool) -> Explorer<'static> {
+pub(super) fn migrators(explorer: Explorer<'static>, takes_lock: bool) -> Explorer<'static> {
     let migrate = async move |db: Access| -> Result<(), Failure> {
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("1_a.sql"), "create table a (n int)")?;
@@ -210,7 +212,7 @@ fn migrators(takes_lock: bool) -> Explorer<'static> {
         connection.close().await?;
         Ok(())
     };
-    after("drop table if exists a, b, _sqlx_migrations")
+    explorer
         .client("one", migrate)
         .client("two", migrate)
         .every_client_succeeds()
@@ -224,8 +226,8 @@ fn migrators(takes_lock: bool) -> Explorer<'static> {
 
 #[tokio::test]
 async fn migrators_without_a_lock_are_found_by_what_they_say() {
-    let found = migrators(false).run().await.unwrap();
+    let found = migrators(after(NOTHING), false).run().await.unwrap();
     check(&found, 28, 18);
-    let clean = migrators(true).run().await.unwrap();
+    let clean = migrators(after(NOTHING), true).run().await.unwrap();
     check(&clean, 36, 0);
 }

@@ -1,13 +1,25 @@
 //! Clients of other shapes: pools, panics, those who wait for one another, those who spin.
 
 use super::{EMPTY, after, ask};
-use pgharness::explore::{Access, Explorer, ensure};
+use pgharness::explore::{Access, Explorer, Failure, ensure};
 use sqlx::{Connection, Executor};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
 const T: &str = "drop table if exists t; create table t (n int); insert into t values (0)";
+
+/// Two of a kind, who each add one.
+fn twins(
+    work: impl AsyncFn(Access) -> Result<(), Failure> + Copy + Send + Sync + 'static,
+) -> Explorer<'static> {
+    after(T)
+        .client("one", work)
+        .client("two", work)
+        .every_client_succeeds()
+        .invariant(async |db, _| ensure(ask::<i32>(&db, "select n from t").await? == 2, "lost"))
+        .preemptions(1)
+}
 
 #[tokio::test]
 async fn a_client_may_have_a_pool() {
@@ -20,15 +32,7 @@ async fn a_client_may_have_a_pool() {
         pool.close().await;
         Ok(())
     };
-    let found = after(T)
-        .client("one", work)
-        .client("two", work)
-        .every_client_succeeds()
-        .invariant(async |db, _| ensure(ask::<i32>(&db, "select n from t").await? == 2, "lost"))
-        .preemptions(1)
-        .run()
-        .await
-        .unwrap();
+    let found = twins(work).run().await.unwrap();
     found.assert_clean();
     assert!(found.coverage().is_complete && found.coverage().schedules > 5, "{}", found.coverage());
 }
@@ -131,17 +135,9 @@ async fn a_client_that_spins_is_set_aside_and_that_is_said() {
         connection.close().await?;
         Ok(())
     };
-    let found = after(T)
-        .client("one", work)
-        .client("two", work)
-        .every_client_succeeds()
-        .invariant(async |db, _| ensure(ask::<i32>(&db, "select n from t").await? == 2, "lost"))
-        .preemptions(1)
-        .with_steps_in_a_row_max(5)
-        .run()
-        .await
-        .unwrap();
+    let found = twins(work).run().await.unwrap();
     found.assert_clean();
+    assert!(found.coverage().steps < found.coverage().schedules * 20, "{}", found.coverage());
     let gaps = found.coverage().not_covered.join("\n");
     assert!(gaps.contains("turns in a row of `one`, `two`, set aside for others"), "{gaps}");
     let endless = after(T)

@@ -1,11 +1,10 @@
 //! `migration.concurrent`: several migrators at once.
 
 use super::crowd::{Ended, let_loose};
+use super::schedules;
 use crate::catalog::diff;
 use crate::check::first_run::State;
-use crate::check::migrator::Migrator;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
-use crate::database::TestDb;
 use crate::error::Result;
 use crate::finding::{Evidence, Finding, Severity, Subject};
 use std::path::Path;
@@ -30,7 +29,11 @@ impl Check for Concurrent {
             proves: "Four processes that apply the migrations to one empty database at the same moment all succeed, \
                      and what comes of it is what one of them alone brings about: the same catalog, as many rows in \
                      every table, each file once in the history. The first is held back until all have come as \
-                     far, so that they really meet. For the built-in runner it is an error, since that promises it; \
+                     far, so that they really meet. Where the server is one of our own and the program was built with \
+                     the feature `explore`, two and then three migrators are also driven statement by statement, \
+                     through every order in which one turn is taken away, for a few seconds: all succeed, and the \
+                     history is that of one. The measurements `migration.concurrent.orders…` say how many orders \
+                     were tried and how many at least were not; without them none was. For the built-in runner it is an error, since that promises it; \
                      for a command it is a warning, unless `migrations.concurrent = true` promises it too: many \
                      well-known tools take no lock.",
             matters: "Three instances of a service start at once after a deployment, and each migrates first. Without \
@@ -66,6 +69,7 @@ async fn look(context: &Context) -> Result<Verdict> {
         None => return Ok(Verdict::skipped("needs the program `pgharness`, of which it starts several")),
     };
     let db = context.vacant().await?;
+    let before = schedules::shared(&db).await?;
     let ended = let_loose(MIGRATORS, &db, migrator, program).await?;
     let together = State::read(&db, migrator).await?;
 
@@ -101,10 +105,12 @@ async fn look(context: &Context) -> Result<Verdict> {
     if !rows.is_empty() {
         tell(format!("{MIGRATORS} migrators at once write other rows than one"), rows.join("\n"));
     }
-    if let Some(twice) = applied_otherwise(migrator, &db).await? {
+    if let Some(twice) = migrator.applied_otherwise(&migrator.options(&db)).await? {
         tell(format!("{MIGRATORS} migrators at once leave another history than one"), twice);
     }
-    Ok(Verdict::of(findings))
+    let driven = schedules::drive(context, severity, &db, &before).await?;
+    findings.extend(driven.findings);
+    Ok(Verdict::of(findings).with_measurements(driven.measurements))
 }
 
 /// The tables that both have, with other numbers of rows.
@@ -114,13 +120,4 @@ fn other_rows(alone: &State, together: &State) -> Vec<String> {
         (rows != other).then(|| format!("{table}: {rows} rows by one, {other} by several"))
     };
     alone.rows.iter().filter_map(differs).collect()
-}
-
-/// What the history has instead of each file once; a command's is its own affair.
-async fn applied_otherwise(migrator: &Migrator, db: &TestDb) -> Result<Option<String>> {
-    let mut expected: Vec<String> = migrator.migrations().iter().map(|one| one.name().to_owned()).collect();
-    let mut applied = migrator.applied(db).await?;
-    expected.sort();
-    applied.sort();
-    Ok((applied != expected).then(|| format!("applied: {}", applied.join(", "))))
 }

@@ -18,6 +18,7 @@ mod locks;
 mod observation;
 mod populated;
 mod rerun;
+mod schedules;
 mod traces;
 mod transcript;
 

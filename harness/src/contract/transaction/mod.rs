@@ -1,10 +1,15 @@
 //! The contract of transactions: each property comes from a bug that somebody shipped.
 
 mod cancel;
+#[cfg(feature = "explore")]
+mod interleaved;
 mod isolation;
 mod outcome;
 mod retry;
 mod trial;
+
+#[cfg(feature = "explore")]
+pub use interleaved::{Interleaved, explore};
 
 use super::report::ContractReport;
 use super::seam::Transactions;

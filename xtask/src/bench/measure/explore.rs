@@ -1,4 +1,5 @@
-//! How many schedules are explored in a second: two clients of five steps that lose an update, in every order.
+//! How many schedules are explored in a second: two clients of five steps that lose an update, in every order. And how many
+//! of them need not be.
 
 use super::{Measure, runtime};
 use crate::bench::figure::Figure;
@@ -30,6 +31,12 @@ pub(super) fn measure(bench: &Measure) -> Result<Vec<Figure>> {
         }
         figures.push(Figure { better: "higher".into(), ..rates.figure(name, "1/s") });
     }
+    let explorer = lost_update(&template, |_| {}).with_reset(reset).with_warm_backends().with_reduction();
+    let found = runtime.block_on(explorer.run())?;
+    let (ran, left_out) = (found.coverage().schedules as f64, found.coverage().left_out as f64);
+    let mut shares = Samples::default();
+    shares.push(100.0 * left_out / (ran + left_out));
+    figures.push(Figure { better: "higher".into(), ..shares.figure("explore.left_out_percent", "%") });
     Ok(figures)
 }
 
@@ -40,8 +47,8 @@ async fn reset(db: Access) -> std::result::Result<(), pgharness::explore::Failur
     Ok(())
 }
 
-/// Schedules in a second, from the end of the first to the end of the last: starting the server is measured elsewhere.
-async fn rate(template: &Template, set: fn(Explorer<'_>) -> Explorer<'_>) -> Result<f64> {
+/// Two clients that each add to a balance; `noting` hears of the end of each schedule.
+fn lost_update(template: &Template, noting: impl Fn(Instant) + Send + Sync + 'static) -> Explorer<'_> {
     let deposit = async |db: Access| {
         let mut connection = db.connection().await?;
         let mut tx = connection.begin().await?;
@@ -51,9 +58,7 @@ async fn rate(template: &Template, set: fn(Explorer<'_>) -> Explorer<'_>) -> Res
         connection.close().await?;
         Ok(())
     };
-    let ends = Arc::new(Mutex::new(Vec::new()));
-    let noted = ends.clone();
-    let explorer = Explorer::of(template)
+    Explorer::of(template)
         .client("one", deposit)
         .client("two", deposit)
         .invariant(async move |db, _| {
@@ -61,11 +66,20 @@ async fn rate(template: &Template, set: fn(Explorer<'_>) -> Explorer<'_>) -> Res
             let balance: i32 =
                 sqlx::query_scalar("select balance from account").fetch_one(&mut connection).await?;
             connection.close().await?;
-            noted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+            noting(Instant::now());
             ensure(balance == 20, "an update was lost")
         })
         .preemptions(3)
-        .with_all_violations();
+        .with_all_violations()
+}
+
+/// Schedules in a second, from the end of the first to the end of the last: starting the server is measured elsewhere.
+async fn rate(template: &Template, set: fn(Explorer<'_>) -> Explorer<'_>) -> Result<f64> {
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let noted = ends.clone();
+    let explorer = lost_update(template, move |end| {
+        noted.lock().unwrap_or_else(PoisonError::into_inner).push(end);
+    });
     let _ = set(explorer).run().await?;
     let ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(match (ends.first(), ends.last()) {
