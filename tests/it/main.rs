@@ -3,6 +3,7 @@
 
 mod backends;
 mod catalog;
+mod catalog_completeness;
 mod checks;
 mod command_line;
 mod command_line_database;
