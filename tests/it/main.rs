@@ -4,6 +4,7 @@
 mod backends;
 mod catalog;
 mod catalog_completeness;
+mod catalog_laws;
 mod checks;
 mod command_line;
 mod command_line_database;
