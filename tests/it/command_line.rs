@@ -99,10 +99,10 @@ fn a_broken_migration_is_shown_with_file_line_statement_and_answer() {
     // What it keeps from running is one thing, said once.
     assert_eq!(
         text.matches("the migrations cannot be applied: see `migration.clean-apply`").count(),
-        3,
+        4,
         "{text}"
     );
-    assert!(text.contains("incomplete[migration.concurrent, migration.rerun]"), "{text}");
+    assert!(text.contains("incomplete[drift.roundtrip, migration.concurrent, migration.rerun]"), "{text}");
     assert!(text.contains("? queries"), "{text}");
 }
 

@@ -10,6 +10,7 @@ mod command_line;
 mod command_line_database;
 mod contract;
 mod database;
+mod drift;
 mod dropin;
 mod explore;
 mod extensions;
