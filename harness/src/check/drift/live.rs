@@ -48,7 +48,8 @@ impl Check for LiveDrift {
 
     fn examples(&self) -> &'static [Example] {
         crate::examples!("drift.live":
-            "bad_grant.sql", "bad_index.sql", "bad_policy.sql", "good.sql", "good_restored.sql", "good_tenants.sql", "pgharness.toml")
+            "bad_grant.sql", "bad_index.sql", "bad_policy.sql", "good.sql", "good_restored.sql", "good_tenants.sql",
+            "pgharness.toml")
     }
 
     fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
@@ -266,7 +267,8 @@ mod tests {
     #[case(Change { kind: Kind::Extension, name: "x".into(), what: What::Removed }, Some(Severity::Error))]
     #[case(Change { kind: Kind::Setting, name: "x".into(), what: What::Added }, Some(Severity::Warning))]
     #[case(Change { kind: Kind::Setting, name: "x".into(), what: What::Removed }, Some(Severity::Error))]
-    #[case(Change { kind: Kind::DefaultPrivilege, name: "of postgres on tables to x".into(), what: What::Removed }, None)]
+    #[case(Change { kind: Kind::DefaultPrivilege, name: "of postgres on tables to x".into(), what: What::Removed },
+        None)]
     #[case(Change { kind: Kind::DefaultPrivilege, name: "of app on tables to x".into(), what: What::Removed },
         Some(Severity::Error))]
     #[case(Change { kind: Kind::DefaultPrivilege, name: "of admin on tables to x".into(), what: What::Added },

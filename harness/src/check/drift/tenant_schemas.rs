@@ -24,14 +24,14 @@ impl Check for TenantSchemas {
 
     fn explain(&self) -> Explanation {
         Explanation {
-            proves: "The schemas whose names are like `tenancy.schemas` hold the same objects with the same facts, apart \
-                     from the tenant's name in those of schemas, roles and texts: those that migrations and fixtures \
-                     bring about, and two that `tenancy.onboard` creates; and those of a live database (`pgharness drift \
-                     --live URL`) among themselves. What most of them have in common is taken \
-                     for what is meant.",
-            matters: "A migration that visits the schemas of all tenants, and a procedure that creates one for the next, \
-                      are two descriptions of one thing. Where they part, the newest tenants lack a column that the \
-                      code uses, or the oldest an index.",
+            proves: "The schemas whose names are like `tenancy.schemas` hold the same objects with the same facts, \
+                     apart from the tenant's name in those of schemas, roles and texts: those that migrations and \
+                     fixtures bring about, and two that `tenancy.onboard` creates; and those of a live database \
+                     (`pgharness drift --live URL`) among themselves. What most of them have in common is taken for \
+                     what is meant.",
+            matters: "A migration that visits the schemas of all tenants, and a procedure that creates one for the \
+                      next, are two descriptions of one thing. Where they part, the newest tenants lack a column that \
+                      the code uses, or the oldest an index.",
             remedy: "Change the procedure together with the migration that visits the schemas that exist.",
         }
     }
@@ -42,7 +42,8 @@ impl Check for TenantSchemas {
 
     fn examples(&self) -> &'static [Example] {
         crate::examples!("drift.tenant-schemas":
-            "bad_forgotten.sql", "bad_grant.sql", "bad_live.sql", "bad_onboarded.sql", "good.sql", "good_onboarded.sql", "pgharness.toml")
+            "bad_forgotten.sql", "bad_grant.sql", "bad_live.sql", "bad_onboarded.sql", "good.sql",
+            "good_onboarded.sql", "pgharness.toml")
     }
 
     fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
