@@ -4,7 +4,9 @@ use futures_util::stream::{self, StreamExt};
 use pgharness::check::{Check, Example, Kind, Registry};
 use pgharness::finding::{Finding, Outcome};
 use pgharness::report::Report;
+use pgharness::secret::Secret;
 use pgharness::suite::{Config, Suite};
+use pgharness::{Template, TestDb};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -21,7 +23,7 @@ pub(crate) fn projects() -> TempDir {
 }
 
 /// Writes the project that an example stands for, and reads its configuration.
-fn project(dir: &Path, check: &dyn Check, example: &Example) -> Config {
+pub(crate) fn project(dir: &Path, check: &dyn Check, example: &Example) -> Config {
     let mut files: Vec<(String, String)> = Vec::new();
     if let Some(shared) = check.examples().iter().find(|other| other.kind() == Kind::Config) {
         files.push(("pgharness.toml".into(), shared.sql.into()));
@@ -43,10 +45,21 @@ fn project(dir: &Path, check: &dyn Check, example: &Example) -> Config {
     Config::load(&toml).unwrap()
 }
 
+/// The live database that an example stands for, where it has a `live.sql`; as superuser.
+async fn live(dir: &Path) -> Option<TestDb> {
+    if !dir.join("live.sql").exists() {
+        return None;
+    }
+    let template = Template::builder(dir).with_bootstrap(["../roles.sql"]).with_fixtures(["live.sql"]);
+    Some(template.build().get().await.unwrap())
+}
+
 /// Runs one check on one project.
 pub(crate) async fn run(config: &Config, id: &str) -> Report {
+    let live = live(config.dir()).await;
     Suite::new(config)
         .with_only(&[id.to_owned()])
+        .with_live(live.as_ref().map(|db| Secret::new(db.url())))
         .with_program(Some(env!("CARGO_BIN_EXE_door").into()))
         .run()
         .await

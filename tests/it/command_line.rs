@@ -99,7 +99,8 @@ fn a_broken_migration_is_shown_with_file_line_statement_and_answer() {
     // What it keeps from running is one thing, said once.
     let said = "the migrations cannot be applied: see `migration.clean-apply`";
     assert!(text.contains(said), "{text}");
-    let lines = text.lines().filter(|line| line.starts_with("incomplete[migration.")).count();
+    let lines =
+        text.lines().filter(|line| line.starts_with("incomplete[drift.roundtrip, migration.")).count();
     assert_eq!(lines, 1, "{text}");
     assert!(text.contains("migration.concurrent") && text.contains("migration.rerun"), "{text}");
     assert!(text.contains("? queries"), "{text}");

@@ -3,11 +3,14 @@
 
 mod backends;
 mod catalog;
+mod catalog_completeness;
+mod catalog_laws;
 mod checks;
 mod command_line;
 mod command_line_database;
 mod contract;
 mod database;
+mod drift;
 mod dropin;
 mod explore;
 mod extensions;

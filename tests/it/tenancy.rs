@@ -42,7 +42,7 @@ async fn run(check: &str, project: Project) -> (Vec<Finding>, Vec<Measurement>) 
 async fn run_in(check: &str, context: &Context) -> (Vec<Finding>, Vec<Measurement>) {
     let registry = Registry::standard();
     match registry.find(check).unwrap().run(context).await.unwrap() {
-        Verdict::Ran { findings, measurements } => (findings, measurements),
+        Verdict::Ran { findings, measurements, .. } => (findings, measurements),
         Verdict::Skipped(reason) => panic!("{check} was skipped: {reason}"),
     }
 }

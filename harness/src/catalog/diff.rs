@@ -48,6 +48,31 @@ impl Change {
         }
     }
 
+    /// Whether the fact that differs is text that the server made of what it stored: an expression, a query. Another
+    /// version may make another text of the same.
+    pub fn is_deparsed(&self) -> bool {
+        const DEPARSED: [&str; 8] = [
+            "arguments",
+            "bounds",
+            "default",
+            "definition",
+            "generated",
+            "partition key",
+            "using",
+            "with check",
+        ];
+        let is_parsed_body = |text: &Option<String>| {
+            text.as_deref()
+                .is_some_and(|text| text.starts_with("BEGIN ATOMIC") || text.starts_with("RETURN "))
+        };
+        match &self.what {
+            What::Changed { from: None, .. } | What::Changed { to: None, .. } => false,
+            What::Changed { fact, from, to } if fact == "body" => is_parsed_body(from) && is_parsed_body(to),
+            What::Changed { fact, .. } => DEPARSED.contains(&fact.as_str()),
+            _ => false,
+        }
+    }
+
     /// The same difference as seen from the other side.
     #[must_use]
     pub fn mirrored(self) -> Self {
@@ -98,7 +123,8 @@ fn write_lines(f: &mut fmt::Formatter<'_>, from: &str, to: &str) -> fmt::Result 
 /// The differences between `from` and `to`, sorted by kind, name and fact.
 ///
 /// What belongs to an object that was added or removed is not listed again: a new table is one change, not
-/// one for each of its columns.
+/// one for each of its columns. That a role is there or not is no change either: it is there for what it owns
+/// or was granted, and that is one.
 pub fn diff(from: &Catalog, to: &Catalog) -> Vec<Change> {
     let mut changes = Vec::new();
     only_in(from, to, &What::Removed, &mut changes);
@@ -115,7 +141,7 @@ pub fn diff(from: &Catalog, to: &Catalog) -> Vec<Change> {
 /// The objects of `here` that `there` lacks, other than parts of such objects.
 fn only_in(here: &Catalog, there: &Catalog, what: &What, changes: &mut Vec<Change>) {
     for (kind, name, facts) in here.objects() {
-        if there.get(kind, name).is_some() {
+        if there.get(kind, name).is_some() || kind == Kind::Role {
             continue;
         }
         let is_told_by_owner = here.owner_of(kind, name, facts).is_some_and(|(owner_kind, owner)| {

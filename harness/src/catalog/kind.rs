@@ -27,9 +27,10 @@ macro_rules! kinds {
 
 kinds! {
     Setting = "setting", "What `ALTER DATABASE … SET` or `ALTER ROLE … IN DATABASE … SET` sets.";
+    Role = "role", "A role that owns something in the database, was granted something, or is what such a role is a member of.";
     Schema = "schema", "A schema.";
     Extension = "extension", "An extension; its members are left out.";
-    Type = "type", "An enum, a composite type or a range.";
+    Type = "type", "An enum, a composite type, a range, or a base type; a shell that waits for its definition.";
     Domain = "domain", "A domain; its constraints are objects of their own.";
     Collation = "collation", "A collation.";
     Table = "table", "A table, a partitioned one or a partition.";
@@ -49,7 +50,10 @@ kinds! {
     Rule = "rule", "A rule, other than the one that makes a view.";
     Policy = "policy", "A policy of row-level security.";
     Cast = "cast", "A cast.";
+    Transform = "transform", "A transform, named with its type and language.";
     Operator = "operator", "An operator, named with its operand types.";
+    OperatorClass = "operator class", "An operator class, named with its index method.";
+    OperatorFamily = "operator family", "An operator family, also one that came with a class.";
     Conversion = "conversion", "An encoding conversion.";
     Language = "language", "A procedural language.";
     AccessMethod = "access method", "An access method.";
@@ -61,7 +65,9 @@ kinds! {
     Server = "server", "A foreign server.";
     UserMapping = "user mapping", "A user mapping; the values of its options are left out, since they hold passwords.";
     Publication = "publication", "A publication.";
+    Subscription = "subscription", "A subscription; how it connects is left out, since that holds a password.";
     Grant = "grant", "What one grantee may do with one object, where that is not the default.";
+    SecurityLabel = "security label", "What a provider says of an object.";
     DefaultPrivilege = "default privilege", "What `ALTER DEFAULT PRIVILEGES` gives to one grantee.";
 }
 

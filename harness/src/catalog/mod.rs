@@ -15,6 +15,8 @@ mod render;
 pub use diff::{Change, What, diff};
 pub use kind::Kind;
 pub use name::name_of;
+#[cfg(feature = "checks")]
+pub(crate) use name::{schema_of, unquoted};
 pub use object::{Catalog, Facts, Object, Unmodelled};
 pub use read::ReadOptions;
 pub use render::Snapshot;

@@ -1,5 +1,7 @@
 //! Names of objects as text: readable where they are plain, quoted where they are not, unique always.
 
+use super::kind::Kind;
+
 /// The name made of `parts`, joined by dots: `identity.tenants.name`. A part that is not a plain lower-case
 /// identifier is quoted. Unlike the server's own quoting this does not depend on its list of keywords,
 /// which grows from version to version.
@@ -51,6 +53,44 @@ pub(super) fn split_outside_quotes<'a>(text: &'a str, between: &str) -> Vec<&'a 
     parts
 }
 
+/// The schema that an object lies in, as the catalog writes it; that a grant or a default privilege is about. `None`
+/// where objects of that kind lie in none.
+pub(crate) fn schema_of(kind: Kind, name: &str) -> Option<&str> {
+    let first = || split_outside_quotes(name, ".").first().copied();
+    match kind {
+        Kind::Schema => Some(name),
+        Kind::Grant => {
+            let (kind, rest) = Kind::split(name)?;
+            schema_of(kind, split_outside_quotes(rest, " to ").first()?)
+        }
+        Kind::DefaultPrivilege => {
+            let (_, rest) = name.split_once(" in ")?;
+            split_outside_quotes(rest, " on ").first().copied()
+        }
+        Kind::Setting
+        | Kind::Role
+        | Kind::Extension
+        | Kind::EventTrigger
+        | Kind::Cast
+        | Kind::Transform
+        | Kind::Language
+        | Kind::AccessMethod
+        | Kind::ForeignDataWrapper
+        | Kind::Server
+        | Kind::UserMapping
+        | Kind::Publication
+        | Kind::Subscription
+        | Kind::SecurityLabel => None,
+        _ => first(),
+    }
+}
+
+/// A name of one part without its quotes.
+pub(crate) fn unquoted(part: &str) -> String {
+    let inner = part.strip_prefix('"').and_then(|part| part.strip_suffix('"'));
+    inner.map_or_else(|| part.to_owned(), |inner| inner.replace("\"\"", "\""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +105,25 @@ mod tests {
     #[case(&["public", ""], "public.\"\"")]
     fn only_what_is_not_plain_is_quoted(#[case] parts: &[&str], #[case] expect: &str) {
         assert_eq!(name_of(parts), expect);
+    }
+
+    #[rstest]
+    #[case(Kind::Schema, "crm", Some("crm"))]
+    #[case(Kind::Column, "\"a.b\".t.c", Some("\"a.b\""))]
+    #[case(Kind::Function, "crm.f(other.kind)", Some("crm"))]
+    #[case(Kind::Grant, "table crm.people to web_app", Some("crm"))]
+    #[case(Kind::Grant, "schema \"a to b\" to web_app", Some("\"a to b\""))]
+    #[case(Kind::Grant, "database to web_app", None)]
+    #[case(Kind::DefaultPrivilege, "of app in crm on tables to web_app", Some("crm"))]
+    #[case(Kind::DefaultPrivilege, "of app on tables to web_app", None)]
+    #[case(Kind::Publication, "changes.all", None)]
+    fn objects_lie_in_schemas(#[case] kind: Kind, #[case] name: &str, #[case] expect: Option<&str>) {
+        assert_eq!(schema_of(kind, name), expect);
+    }
+
+    #[test]
+    fn a_name_loses_its_quotes() {
+        assert_eq!((unquoted("crm"), unquoted("\"a\"\"b\"")), ("crm".into(), "a\"b".into()));
     }
 
     proptest! {

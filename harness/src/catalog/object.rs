@@ -146,6 +146,14 @@ impl Catalog {
                 let grantee = name::split_outside_quotes(rest, " to ").pop()?;
                 Some((kind, rest[..rest.len() - grantee.len()].strip_suffix(" to ")?.to_owned()))
             }
+            Kind::SecurityLabel => {
+                let (_, of) = name.split_once(" on ")?;
+                let (kind, name) = match of.strip_prefix("table column ") {
+                    Some(column) => (Kind::Column, column),
+                    None => Kind::split(of)?,
+                };
+                Some((kind, name.to_owned()))
+            }
             _ => None,
         }
     }

@@ -36,6 +36,10 @@ pub enum Need {
     Snapshot,
     /// A generator of the project's own model.
     Model,
+    /// The names of the tenants' schemas.
+    TenantSchemas,
+    /// A live database.
+    Live,
     /// A previous release.
     OldRelease,
 }
@@ -59,6 +63,8 @@ impl Need {
             Need::Retention => !project.structure.retention.is_empty(),
             Need::Snapshot => project.snapshot.file.is_some(),
             Need::Model => project.snapshot.model.is_some(),
+            Need::TenantSchemas => project.tenancy.as_ref().is_some_and(|tenancy| tenancy.schemas.is_some()),
+            Need::Live => project.live.is_some(),
             Need::OldRelease => project.old_release.is_some(),
         }
     }
@@ -82,6 +88,8 @@ impl fmt::Display for Need {
             Need::Retention => "`[structure.retention]`",
             Need::Snapshot => "`snapshot.file`",
             Need::Model => "`snapshot.model`",
+            Need::TenantSchemas => "`tenancy.schemas`",
+            Need::Live => "a live database (`pgharness drift --live URL`)",
             Need::OldRelease => "`checks.old_release`",
         })
     }

@@ -1,7 +1,7 @@
 //! All checks, by id.
 
 use super::Check;
-use super::drift::SnapshotDrift;
+use super::drift::{LiveDrift, ModelDrift, RoundTrip, SnapshotDrift, TenantSchemas};
 use super::migration::{
     CleanApply, Concurrent, CrashResume, Deterministic, Down, ExpandOnly, Filename, HistoryCheck, Leftovers,
     Locks, Populated, Rerun,
@@ -20,7 +20,11 @@ impl Registry {
     /// The battery.
     pub fn standard() -> Self {
         Registry::of(vec![
+            Box::new(LiveDrift),
+            Box::new(ModelDrift),
+            Box::new(RoundTrip),
             Box::new(SnapshotDrift),
+            Box::new(TenantSchemas),
             Box::new(CleanApply),
             Box::new(Concurrent),
             Box::new(CrashResume),

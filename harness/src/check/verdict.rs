@@ -11,6 +11,8 @@ pub enum Verdict {
         findings: Vec<Finding>,
         /// What it measured on the way.
         measurements: Vec<Measurement>,
+        /// What it could not look at, a lower-case fragment; nothing is all of it.
+        remark: Option<String>,
     },
     /// It had nothing to look at, for this reason; never a pass.
     Skipped(String),
@@ -19,7 +21,7 @@ pub enum Verdict {
 impl Verdict {
     /// It ran, with these findings.
     pub fn of(findings: Vec<Finding>) -> Self {
-        Verdict::Ran { findings, measurements: Vec::new() }
+        Verdict::Ran { findings, measurements: Vec::new(), remark: None }
     }
 
     /// It did not run; `reason` is a lower-case fragment.
@@ -31,9 +33,20 @@ impl Verdict {
     #[must_use]
     pub fn with_measurements(self, more: impl IntoIterator<Item = Measurement>) -> Self {
         match self {
-            Verdict::Ran { findings, mut measurements } => {
+            Verdict::Ran { findings, mut measurements, remark } => {
                 measurements.extend(more);
-                Verdict::Ran { findings, measurements }
+                Verdict::Ran { findings, measurements, remark }
+            }
+            skipped @ Verdict::Skipped(_) => skipped,
+        }
+    }
+
+    /// Says what it could not look at, also where it found nothing; a lower-case fragment.
+    #[must_use]
+    pub fn with_remark(self, remark: impl Into<String>) -> Self {
+        match self {
+            Verdict::Ran { findings, measurements, .. } => {
+                Verdict::Ran { findings, measurements, remark: Some(remark.into()) }
             }
             skipped @ Verdict::Skipped(_) => skipped,
         }

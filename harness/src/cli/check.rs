@@ -4,6 +4,7 @@ use super::{Answer, block_on, output};
 use crate::check::Registry;
 use crate::error::Result;
 use crate::report::{self, Colour, Report};
+use crate::secret::Secret;
 use crate::suite::{Config, Suite};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -50,16 +51,22 @@ impl Project {
 
 pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
     let config = arguments.project.load()?;
-    let report = battery(&config, Registry::standard(), &arguments.only)?;
+    let report = battery(&config, Registry::standard(), &arguments.only, None)?;
     answer(&report, arguments.format, colour)
 }
 
-/// Runs the checks of `registry` that `only` names, or all.
-pub(super) fn battery(config: &Config, registry: Registry, only: &[String]) -> Result<Report> {
+/// Runs the checks of `registry` that `only` names, or all; `live` is the URL of a database to compare with.
+pub(super) fn battery(
+    config: &Config,
+    registry: Registry,
+    only: &[String],
+    live: Option<Secret>,
+) -> Result<Report> {
     let progress = output::Progress::new();
     let suite = Suite::new(config)
         .with_registry(registry)
         .with_only(only)
+        .with_live(live)
         // Some checks start it several times.
         .with_program(std::env::current_exe().ok())
         .with_watch(|now| progress.show(now.done, now.total, now.ended.unwrap_or_default()));

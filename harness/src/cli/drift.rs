@@ -4,10 +4,10 @@ use super::{Answer, block_on, check};
 use crate::check::{Accepted, Context, Registry, accept};
 use crate::error::Result;
 use crate::report::Colour;
-use crate::suite::Config;
+use crate::suite::{Config, Setting};
 use clap::Args;
 
-/// Compares the migrations with the committed snapshot.
+/// Compares the migrations with the committed snapshot, with their own dump, and with a live database.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -15,8 +15,11 @@ pub(super) struct Arguments {
     /// How to write the report.
     #[arg(long, value_enum, default_value_t = check::Format::Text)]
     format: check::Format,
+    /// A live database to compare with: its URL, or `env:NAME` of the variable that holds it. It is only read.
+    #[arg(long, value_name = "URL")]
+    live: Option<Setting>,
     /// Writes the snapshot instead.
-    #[arg(long, conflicts_with = "format")]
+    #[arg(long, conflicts_with_all = ["format", "live"])]
     accept: bool,
 }
 
@@ -25,7 +28,8 @@ pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
     if arguments.accept {
         return write(&config);
     }
-    let report = check::battery(&config, Registry::standard(), &["drift.*".into()])?;
+    let live = arguments.live.as_ref().map(Setting::value).transpose()?;
+    let report = check::battery(&config, Registry::standard(), &["drift.*".into()], live)?;
     check::answer(&report, arguments.format, colour)
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
     let config = arguments.project.load()?;
-    let report = check::battery(&config, suite::registry(), &[])?;
+    let report = check::battery(&config, suite::registry(), &[], None)?;
     if let Some(file) = &arguments.report {
         write(file, &report::json(&report)?)?;
     }

@@ -85,12 +85,12 @@ impl Report {
         let mut ran = BTreeSet::new();
         for CheckRun { id, millis, verdict } in runs {
             let (outcome, reason, is_broken) = match verdict {
-                Ok(Verdict::Ran { findings, measurements: more }) => {
+                Ok(Verdict::Ran { findings, measurements: more, remark }) => {
                     found.extend(findings);
                     measurements.extend(more);
                     ran.insert(id.clone());
                     // Which of the two it is shows when the allowances have been taken off.
-                    (Outcome::Passed, None, false)
+                    (Outcome::Passed, remark, false)
                 }
                 Ok(Verdict::Skipped(reason)) => (Outcome::Skipped, Some(reason), false),
                 Err(error) => (Outcome::Skipped, Some(format!("could not run: {}", error.report())), true),
@@ -122,7 +122,11 @@ impl Report {
             if findings.iter().any(|finding| finding.check == check.id) {
                 check.outcome = Outcome::Failed;
             }
-            check.reason = (silenced > 0).then(|| format!("{silenced} allowed"));
+            let allowed = (silenced > 0).then(|| format!("{silenced} allowed"));
+            check.reason = match (allowed, check.reason.take()) {
+                (Some(allowed), Some(remark)) => Some(format!("{allowed}; {remark}")),
+                (allowed, remark) => allowed.or(remark),
+            };
         }
 
         let outcome = if !findings.is_empty() {

@@ -31,5 +31,5 @@ pub use statements::{Statement, split};
 pub use target::database_url;
 #[cfg(feature = "checks")]
 pub(crate) use target::environment;
-#[cfg(feature = "explore")]
+#[cfg(any(feature = "explore", feature = "checks"))]
 pub(crate) use target::{password, socket};

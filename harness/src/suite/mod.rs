@@ -8,6 +8,6 @@ mod queries;
 mod registry;
 mod run;
 
-pub use config::Config;
+pub use config::{Config, Setting};
 pub use registry::registry;
 pub use run::{Progress, Suite, run, run_with};

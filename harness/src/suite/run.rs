@@ -1,9 +1,10 @@
 //! Running the battery.
 
 use super::config::Config;
-use crate::check::{Check, Context, Registry, Verdict};
+use crate::check::{Check, Context, Project, Registry, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{CheckRun, Report};
+use crate::secret::Secret;
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use std::any::Any;
@@ -23,6 +24,7 @@ pub struct Suite<'a> {
     registry: Registry,
     only: Vec<String>,
     program: Option<PathBuf>,
+    live: Option<Secret>,
     deadline: Duration,
     watch: Box<dyn Fn(Progress) + 'a>,
 }
@@ -46,6 +48,7 @@ impl<'a> Suite<'a> {
             registry: Registry::standard(),
             only: Vec::new(),
             program: None,
+            live: None,
             deadline: CHECK_DEADLINE,
             watch: Box::new(|_| {}),
         }
@@ -72,6 +75,13 @@ impl<'a> Suite<'a> {
         self
     }
 
+    /// Names a live database to compare with, by its URL; it is only read.
+    #[must_use]
+    pub fn with_live(mut self, url: Option<Secret>) -> Self {
+        self.live = url;
+        self
+    }
+
     /// Gives up on a check after this long; five minutes if not set.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
@@ -94,7 +104,8 @@ impl<'a> Suite<'a> {
     pub async fn run(self) -> Result<Report> {
         let started = Instant::now();
         let selected = self.registry.select(&self.only, &self.config.checks.opt_in)?;
-        let mut context = Context::new(self.config.project()?).with_server(self.config.server()?);
+        let project = Project { live: self.live.clone(), ..self.config.project()? };
+        let mut context = Context::new(project).with_server(self.config.server()?);
         if let Some(program) = &self.program {
             context = context.with_program(program);
         }
@@ -121,6 +132,7 @@ impl std::fmt::Debug for Suite<'_> {
             .field("registry", &self.registry)
             .field("only", &self.only)
             .field("program", &self.program)
+            .field("live", &self.live)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }

@@ -159,3 +159,19 @@ revoke execute on function pg_catalog.pg_sleep(double precision) from public;
 alter default privileges for role catalog_owner revoke execute on functions from public;
 alter default privileges for role catalog_owner in schema crm grant select, update on tables to catalog_app;
 alter default privileges for role catalog_owner in schema crm grant all on sequences to catalog_app with grant option;
+
+create type crm.handle;
+create function crm.handle_in(cstring) returns crm.handle language internal immutable strict as 'int4in';
+create function crm.handle_out(crm.handle) returns cstring language internal immutable strict as 'int4out';
+create type crm.handle (
+    input = crm.handle_in, output = crm.handle_out, internallength = 4, passedbyvalue, alignment = int4, category = 'N'
+);
+create type crm.to_come;
+comment on column crm.address.zip is 'five digits';
+create function crm.compare(integer, integer) returns integer language internal immutable strict as 'btint4cmp';
+create operator class crm.ints for type integer using btree as
+    operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >, function 1 crm.compare(integer, integer);
+create operator family crm.loose using btree;
+alter operator family crm.loose using btree
+    add operator 1 < (integer, bigint), function 1 (integer, bigint) btint48cmp(integer, bigint);
+create transform for crm.period language sql (from sql with function pg_catalog.prsd_lextype(internal));

@@ -27,6 +27,8 @@ const COLUMNS: &str = r#"
            (select string_agg(entry, ', ' order by entry collate "C") from unnest(a.attoptions) entry) as options,
            (select string_agg(entry, ', ' order by entry collate "C") from unnest(a.attfdwoptions) entry)
                as "foreign options",
+           (select dn.description from pg_description dn
+            where dn.classoid = 'pg_constraint'::regclass and dn.objoid = k.oid) as "comment of not null",
            d.description as comment
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace

@@ -17,9 +17,12 @@ mod foreign;
 mod functions;
 mod grants;
 mod indexes;
+mod labels;
+mod operator_classes;
 mod operators;
 mod policies;
 mod replication;
+mod roles;
 mod schemas;
 mod sequences;
 mod settings;
@@ -38,11 +41,13 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::QualifiedName;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Column, Connection, Row};
+use std::time::Duration;
 
 /// The families, each with its queries.
 const FAMILIES: &[(&str, &[&str])] = &[
     ("schemas and extensions", schemas::QUERIES),
     ("settings", settings::QUERIES),
+    ("roles", roles::QUERIES),
     ("types", types::QUERIES),
     ("sequences", sequences::QUERIES),
     ("tables", tables::QUERIES),
@@ -54,9 +59,11 @@ const FAMILIES: &[(&str, &[&str])] = &[
     ("triggers and rules", triggers::QUERIES),
     ("policies", policies::QUERIES),
     ("operators", operators::QUERIES),
+    ("operator classes", operator_classes::QUERIES),
     ("text search", text_search::QUERIES),
     ("foreign data", foreign::QUERIES),
-    ("publications", replication::QUERIES),
+    ("publications and subscriptions", replication::QUERIES),
+    ("security labels", labels::QUERIES),
     ("grants", grants::QUERIES),
 ];
 
@@ -82,6 +89,7 @@ const SESSION: &str = "
 #[derive(Clone, Debug, Default)]
 pub struct ReadOptions {
     ignore: Vec<QualifiedName>,
+    limits: Option<(Duration, Duration)>,
 }
 
 impl ReadOptions {
@@ -95,6 +103,14 @@ impl ReadOptions {
     #[must_use]
     pub fn with_ignored(mut self, names: impl IntoIterator<Item = QualifiedName>) -> Self {
         self.ignore.extend(names);
+        self
+    }
+
+    /// Gives up on a statement that takes longer than `statement`, or waits longer than `lock` for a lock: for a
+    /// database on which others work.
+    #[must_use]
+    pub fn with_limits(mut self, statement: Duration, lock: Duration) -> Self {
+        self.limits = Some((statement, lock));
         self
     }
 
@@ -134,6 +150,18 @@ impl Catalog {
             .execute(&mut *transaction)
             .await
             .attempt(ErrorKind::Database, failed)?;
+        if let Some((statement, lock)) = options.limits {
+            // Of the transaction, not of the session: a pooler would hand that to somebody else.
+            sqlx::query(
+                "select set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true)",
+            )
+            .persistent(false)
+            .bind(statement.as_millis().to_string())
+            .bind(lock.as_millis().to_string())
+            .execute(&mut *transaction)
+            .await
+            .attempt(ErrorKind::Database, failed)?;
+        }
         let mut catalog = Catalog::default();
         for (family, queries) in FAMILIES {
             for query in *queries {

@@ -1,6 +1,6 @@
-//! Casts, operators, conversions, languages and access methods.
+//! Casts, transforms, operators, conversions, languages and access methods.
 
-pub(super) const QUERIES: &[&str] = &[CASTS, OPERATORS, CONVERSIONS, LANGUAGES, ACCESS_METHODS];
+pub(super) const QUERIES: &[&str] = &[CASTS, TRANSFORMS, OPERATORS, CONVERSIONS, LANGUAGES, ACCESS_METHODS];
 
 const CASTS: &str = r#"
     select 'cast' as kind,
@@ -17,6 +17,22 @@ const CASTS: &str = r#"
       and not exists (
           select from pg_depend e
           where e.classid = 'pg_cast'::regclass and e.objid = k.oid and e.deptype in ('e', 'i'))"#;
+
+const TRANSFORMS: &str = r#"
+    select 'transform' as kind,
+           array[]::text[] as at,
+           format_type(f.trftype, null) || ' for ' || quote_ident(l.lanname) as suffix,
+           nullif(f.trffromsql::oid, 0)::regprocedure::text as "from sql",
+           nullif(f.trftosql::oid, 0)::regprocedure::text as "to sql",
+           d.description as comment
+    from pg_transform f
+    join pg_language l on l.oid = f.trflang
+    left join pg_description d
+        on d.classoid = 'pg_transform'::regclass and d.objoid = f.oid and d.objsubid = 0
+    where f.oid >= 16384
+      and not exists (
+          select from pg_depend e
+          where e.classid = 'pg_transform'::regclass and e.objid = f.oid and e.deptype = 'e')"#;
 
 const OPERATORS: &str = r#"
     select 'operator' as kind,

@@ -1,6 +1,6 @@
-//! Publications. Subscriptions are not modelled: they hold passwords, and belong to one server.
+//! Publications and subscriptions.
 
-pub(super) const QUERIES: &[&str] = &[PUBLICATIONS];
+pub(super) const QUERIES: &[&str] = &[PUBLICATIONS, SUBSCRIPTIONS];
 
 /// Generated columns are published on request from 18 on: hence the way over JSON.
 const PUBLICATIONS: &str = r#"
@@ -33,3 +33,36 @@ const PUBLICATIONS: &str = r#"
       and not exists (
           select from pg_depend e
           where e.classid = 'pg_publication'::regclass and e.objid = p.oid and e.deptype = 'e')"#;
+
+/// How it connects holds a password: it is not told, and only superusers may read it. What newer servers know
+/// besides (origin and rights from 16, failover from 17) is taken from `newer` where the catalog lacks the column.
+const SUBSCRIPTIONS: &str = r#"
+    select 'subscription' as kind,
+           array[s.subname]::text[] as at,
+           (select string_agg(quote_ident(p), ', ' order by p collate "C") from unnest(s.subpublications) p)
+               as publications,
+           case when not s.subenabled then 'no' end as enabled,
+           case when s.subslotname is distinct from s.subname then coalesce(s.subslotname::text, 'none') end as slot,
+           case when s.subbinary then 'yes' end as binary,
+           case s.substream::text when 'p' then 'parallel' when 't' then 'on' when 'true' then 'on' end as streaming,
+           case when s.subtwophasestate <> 'd' then 'yes' end as "two phases",
+           case when s.subdisableonerr then 'yes' end as "disable on error",
+           nullif(s.subsynccommit, 'off') as "synchronous commit",
+           nullif(o.origin, 'any') as origin,
+           case when not o.password_required then 'no' end as "password required",
+           case when o.run_as_owner then 'yes' end as "run as owner",
+           case when o.failover then 'yes' end as failover,
+           pg_get_userbyid(s.subowner)::text as owner,
+           d.description as comment
+    from pg_subscription s
+    join pg_database b on b.oid = s.subdbid and b.datname = current_database()
+    cross join (
+        select 'any' as suborigin, true as subpasswordrequired, false as subrunasowner, false as subfailover) newer
+    cross join lateral (
+        select (select suborigin from pg_subscription y where y.oid = s.oid),
+               (select subpasswordrequired from pg_subscription y where y.oid = s.oid),
+               (select subrunasowner from pg_subscription y where y.oid = s.oid),
+               (select subfailover from pg_subscription y where y.oid = s.oid))
+        as o(origin, password_required, run_as_owner, failover)
+    left join pg_description d
+        on d.classoid = 'pg_subscription'::regclass and d.objoid = s.oid and d.objsubid = 0"#;

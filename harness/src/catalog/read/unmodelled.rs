@@ -10,51 +10,19 @@ const KNOWN: &str = r#"
     with member as materialized (select classid, objid from pg_depend where deptype = 'e')
     select kind, name
     from (
-        select 'operator class', c.oid, 'pg_opclass'::regclass::oid,
-               n.nspname || '.' || c.opcname || ' using ' || m.amname
-        from pg_opclass c
-        join pg_namespace n on n.oid = c.opcnamespace
-        join pg_am m on m.oid = c.opcmethod
-        union all
-        select 'operator family', f.oid, 'pg_opfamily'::regclass,
-               n.nspname || '.' || f.opfname || ' using ' || m.amname
-        from pg_opfamily f
-        join pg_namespace n on n.oid = f.opfnamespace
-        join pg_am m on m.oid = f.opfmethod
-        union all
-        select 'base type', t.oid, 'pg_type'::regclass, n.nspname || '.' || t.typname
+        select 'type of kind ' || t.typtype::text, t.oid, 'pg_type'::regclass::oid, n.nspname || '.' || t.typname
         from pg_type t join pg_namespace n on n.oid = t.typnamespace
-        where t.typtype not in ('c', 'd', 'e', 'r', 'm')
-          and not exists (select from pg_type e where e.typarray = t.oid)
+        where t.typtype not in ('b', 'c', 'd', 'e', 'r', 'm')
+          and t.typisdefined
           and n.nspname !~ '^pg_t'
-        union all
-        select 'transform', f.oid, 'pg_transform'::regclass,
-               format_type(f.trftype, null) || ' for ' || l.lanname
-        from pg_transform f join pg_language l on l.oid = f.trflang
         union all
         select 'relation of kind ' || c.relkind::text, c.oid, 'pg_class'::regclass, n.nspname || '.' || c.relname
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where c.relkind not in ('r', 'p', 'f', 'v', 'm', 'S', 'c', 'i', 'I', 't')
           and n.nspname !~ '^pg_t'
-        union all
-        select 'subscription', s.oid, 'pg_subscription'::regclass, s.subname
-        from pg_subscription s join pg_database b on b.oid = s.subdbid
-        where b.datname = current_database()
     ) as found(kind, oid, class, name)
     where found.oid >= 16384
       and not exists (select from member e where e.classid = found.class and e.objid = found.oid)
-    union all
-    select 'comment of an attribute', a.attrelid::regclass || '.' || quote_ident(a.attname)
-    from pg_description d
-    join pg_class c on c.oid = d.objoid and c.relkind = 'c'
-    join pg_attribute a on a.attrelid = c.oid and a.attnum = d.objsubid
-    where d.classoid = 'pg_class'::regclass and c.oid >= 16384 and d.objsubid > 0
-      and not exists (select from member e where e.classid = d.classoid and e.objid = d.objoid)
-      and not exists (select from member e where e.classid = 'pg_type'::regclass and e.objid = c.reltype)
-    union all
-    select 'security label', l.provider || ' on ' || i.type || ' ' || i.identity
-    from pg_seclabel l
-    cross join lateral pg_identify_object(l.classoid, l.objoid, l.objsubid) i
     union all
     select 'large objects', count(*)::text
     from pg_largeobject_metadata

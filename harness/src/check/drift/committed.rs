@@ -1,8 +1,10 @@
 //! The snapshot that a project commits.
 
-use crate::catalog::{Catalog, Kind, Snapshot, diff};
+use crate::catalog::{Catalog, Kind, Snapshot, diff, schema_of, unquoted};
+use crate::check::migrator::Migrator;
 use crate::check::{Context, Project};
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::ident::QualifiedName;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub struct Accepted {
     /// The file.
     pub file: PathBuf,
-    /// What changed in it, a line each; `None`: it is new.
+    /// What changed in it, a line each; `None`: it is new, or was only written anew.
     pub changes: Option<Vec<String>>,
 }
 
@@ -30,13 +32,12 @@ pub async fn accept(context: &Context) -> Result<Accepted> {
         return Err(failure.copy());
     }
     let now = committable(project, run.state()?.catalog.clone());
-    let changes = match file.exists() {
-        true => {
-            let before = committable(project, read(&file)?);
-            Some(diff(&before, &now).iter().map(ToString::to_string).collect())
-        }
-        false => None,
-    };
+    let before = if file.exists() { Some(committable(project, read(&file)?)) } else { None };
+    let changes = before.filter(|before| {
+        // A role that came or went is no change by itself, and in the text all the same.
+        !diff(before, &now).is_empty() || *before == now
+    });
+    let changes = changes.map(|before| diff(&before, &now).iter().map(ToString::to_string).collect());
     fs::write(&file, Snapshot::render(&now))
         .attempt(ErrorKind::Environment, || format!("failed to write the snapshot `{}`", file.display()))?;
     Ok(Accepted { file, changes })
@@ -67,6 +68,15 @@ pub(super) fn committable(project: &Project, catalog: Catalog) -> Catalog {
         .map(|(name, _)| name.to_owned())
         .collect();
     catalog.without(|kind, name| kind == Kind::Table && moving.iter().any(|partition| partition == name))
+}
+
+/// `catalog` without the tables in which `migrator` keeps its history.
+pub(super) fn without_history(migrator: &Migrator, catalog: Catalog) -> Catalog {
+    catalog.without(|kind, name| {
+        let schema = schema_of(kind, name).filter(|_| kind == Kind::Table).unwrap_or_default();
+        let table = name.strip_prefix(schema).and_then(|rest| rest.strip_prefix('.'));
+        table.is_some_and(|table| migrator.is_history(&QualifiedName::new(unquoted(schema), unquoted(table))))
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,20 @@
 //! Differences of two catalogs as steps of a transcript.
 
 use crate::catalog::{Change, Kind, What};
-use crate::finding::Evidence;
+use crate::finding::{Evidence, Finding, Severity, Subject};
 
-/// What the snapshot says, and the command of psql that shows what `role` sees instead.
-pub(super) fn of(change: &Change, file: &str, role: &str) -> Vec<Evidence> {
-    let (committed, migrated) = match &change.what {
+/// Where one side of a difference is seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Side<'a> {
+    /// In a file, or a database that the transcript is not pasted into.
+    Place(&'a str),
+    /// In the check's own database, by this role.
+    Own(&'a str),
+}
+
+/// What each side says, with the command of psql that shows it.
+pub(super) fn of(change: &Change, from: Side<'_>, to: Side<'_>) -> Vec<Evidence> {
+    let (before, after) = match &change.what {
         What::Added => ("not there".to_owned(), "there".to_owned()),
         What::Removed => ("there".to_owned(), "not there".to_owned()),
         What::Changed { fact, from, to } => {
@@ -13,10 +22,43 @@ pub(super) fn of(change: &Change, file: &str, role: &str) -> Vec<Evidence> {
             (said(from), said(to))
         }
     };
-    vec![
-        Evidence::step(format!("{file}, {} {}", change.kind, change.name), committed),
-        Evidence::as_role(role, look(change.kind, &change.name), migrated),
-    ]
+    vec![seen(change, from, before), seen(change, to, after)]
+}
+
+fn seen(change: &Change, side: Side<'_>, result: String) -> Evidence {
+    let Change { kind, name, .. } = change;
+    match side {
+        Side::Place(place) => Evidence::step(format!("{place}, {kind} {name}"), result),
+        Side::Own(role) => Evidence::as_role(role, look(*kind, name), result),
+    }
+}
+
+/// The object that differs, as a sentence begins with it.
+pub(super) fn object(change: &Change) -> String {
+    match change.kind {
+        // Its name says what it is a grant on, and to whom.
+        Kind::Grant => format!("the grant on {}", change.name),
+        kind => format!("{kind} `{}`", change.name),
+    }
+}
+
+/// A finding of `check` about what differs.
+pub(super) fn finding(
+    check: &str,
+    change: &Change,
+    severity: Severity,
+    message: String,
+    help: &str,
+    evidence: Vec<Evidence>,
+) -> Finding {
+    Finding {
+        check: check.into(),
+        severity,
+        subject: Subject::new(change.kind.name(), change.name.clone()),
+        message,
+        help: help.into(),
+        evidence,
+    }
 }
 
 /// What to type in psql to see the object `name`.
@@ -35,6 +77,7 @@ pub(in crate::check) fn look(kind: Kind, name: &str) -> String {
         Kind::Column | Kind::Constraint | Kind::Trigger | Kind::Rule | Kind::Policy => {
             format!("\\d+ {}", relation())
         }
+        Kind::Role => format!("\\du+ {name}"),
         Kind::Schema => format!("\\dn+ {name}"),
         Kind::Extension => format!("\\dx {name}"),
         Kind::Type => format!("\\dT+ {name}"),
@@ -57,6 +100,9 @@ pub(in crate::check) fn look(kind: Kind, name: &str) -> String {
         Kind::DefaultPrivilege => "\\ddp".into(),
         Kind::Setting => "\\drds".into(),
         Kind::EventTrigger => format!("\\dy+ {name}"),
+        Kind::Subscription => format!("\\dRs+ {name}"),
+        Kind::OperatorClass => "\\dAc+".into(),
+        Kind::OperatorFamily => "\\dAf+".into(),
         Kind::Publication => format!("\\dRp+ {name}"),
         Kind::Statistics => format!("\\dX {name}"),
         Kind::Collation => format!("\\dO+ {name}"),

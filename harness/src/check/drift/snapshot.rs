@@ -1,8 +1,8 @@
 //! `drift.snapshot`: the migrations against the committed snapshot.
 
 use super::committed::{committable, read};
-use super::evidence;
-use crate::catalog::{Catalog, Change, Kind, Unmodelled, What, diff};
+use super::evidence::{self, Side};
+use crate::catalog::{Catalog, Change, Unmodelled, What, diff};
 use crate::check::migrator::shown_path;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
@@ -65,38 +65,26 @@ async fn look(context: &Context) -> Result<Verdict> {
     let migrated = committable(project, run.state()?.catalog.clone());
     let role = run.db.server().endpoint().role();
     let changes = diff(&committed, &migrated);
-    let mut findings: Vec<Finding> =
-        changes.iter().map(|change| finding(change, &shown, evidence::of(change, &shown, role))).collect();
+    let mut findings: Vec<Finding> = changes.iter().map(|change| finding(change, &shown, role)).collect();
     findings.extend(strangers(&committed, &migrated).map(|stranger| unmodelled(stranger, &shown)));
     Ok(Verdict::of(findings))
 }
 
-fn finding(change: &Change, file: &str, evidence: Vec<Evidence>) -> Finding {
-    let Change { kind, name, what } = change;
-    let object = match kind {
-        // Its name says what it is a grant on, and to whom.
-        Kind::Grant => format!("the grant on {name}"),
-        _ => format!("{kind} `{name}`"),
-    };
-    let message = match what {
+fn finding(change: &Change, file: &str, role: &str) -> Finding {
+    let object = evidence::object(change);
+    let message = match &change.what {
         What::Added => format!("{object} is not in `{file}`"),
         What::Removed => format!("{object} is in `{file}`, and the migrations do not bring it about"),
         What::Changed { fact, .. } => format!("{object} has another `{fact}` than in `{file}`"),
     };
-    Finding {
-        check: SnapshotDrift.id().into(),
-        severity: change.severity(),
-        subject: Subject::new(kind.name(), name.clone()),
-        message,
-        help: "`pgharness drift --accept` writes the snapshot, if that is meant; else mend the migration"
-            .into(),
-        evidence,
-    }
+    let help = "`pgharness drift --accept` writes the snapshot, if that is meant; else mend the migration";
+    let evidence = evidence::of(change, Side::Place(file), Side::Own(role));
+    evidence::finding(SnapshotDrift.id(), change, change.severity(), message, help, evidence)
 }
 
-/// Objects of kinds that the model does not hold, and of which the snapshot does not know.
-fn strangers<'a>(committed: &'a Catalog, migrated: &'a Catalog) -> impl Iterator<Item = &'a Unmodelled> {
-    migrated.unmodelled().iter().filter(|found| !committed.unmodelled().contains(found))
+/// Objects of kinds that the model does not hold, which `seen` has and of which `known` does not know.
+pub(super) fn strangers<'a>(known: &'a Catalog, seen: &'a Catalog) -> impl Iterator<Item = &'a Unmodelled> {
+    seen.unmodelled().iter().filter(|found| !known.unmodelled().contains(found))
 }
 
 fn unmodelled(stranger: &Unmodelled, file: &str) -> Finding {

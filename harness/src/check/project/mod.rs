@@ -35,6 +35,8 @@ pub struct Project {
     pub fixtures: Vec<PathBuf>,
     /// Its committed snapshot.
     pub snapshot: Snapshot,
+    /// The URL of a live database to compare with, which is only read.
+    pub live: Option<Secret>,
     /// The release before this one.
     pub old_release: Option<OldRelease>,
     /// How it keeps tenants apart.

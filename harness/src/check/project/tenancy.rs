@@ -29,6 +29,8 @@ pub struct Tenancy {
     /// Tables that belong to no tenant, with `*` for any characters.
     #[serde(default)]
     pub exempt: Vec<String>,
+    /// Where each tenant has a schema: what their names are like, with `*` for the tenant: `tenant_*`.
+    pub schemas: Option<String>,
     /// The statement that creates a tenant, given its id as `$1`.
     pub onboard: Option<String>,
 }

@@ -12,7 +12,6 @@ pub use sections::{Backend, Checks, Fixtures, Postgres, RoleKeys};
 pub use setting::Setting;
 
 use crate::check::{Access, Allowance, Migrations, Registry, Snapshot, Structure, Tenancy};
-use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use serde::Deserialize;
 use source::{Source, Step};
@@ -125,14 +124,14 @@ impl Config {
 
     /// The text of a setting: its own, or that of the variable it names.
     fn look_up(&self, setting: &Setting, keys: &[&str]) -> Result<String> {
-        let name = match setting {
-            Setting::Literal(text) => return Ok(text.expose().to_owned()),
-            Setting::Variable(name) => name,
-        };
-        env::named(name).ok_or_else(|| {
-            let message = format!("the environment variable `{name}` is not set, or is empty");
-            self.error_at(keys, &message).with_help(format!("set `{name}` where pgharness runs"))
-        })
+        let value = setting.value().map_err(|error| {
+            let located = self.error_at(keys, &error.to_string());
+            match error.help() {
+                Some(help) => located.with_help(help),
+                None => located,
+            }
+        })?;
+        Ok(value.expose().to_owned())
     }
 
     fn error_at(&self, keys: &[&str], message: &str) -> Error {

@@ -1,7 +1,10 @@
 //! A value that the file gives, or the name of the environment variable that holds it.
 
+use crate::env;
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 use serde::de::{Deserialize, Deserializer, Error as _};
+use std::str::FromStr;
 
 /// A value that the file gives, or the name of the environment variable that holds it (`env:NAME`).
 ///
@@ -15,15 +18,40 @@ pub enum Setting {
 }
 
 impl<'de> Deserialize<'de> for Setting {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         // serde's own message would show the value, which may be a password without its quotes.
         let text =
             String::deserialize(deserializer).map_err(|_| D::Error::custom("must be text in quotes"))?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+impl FromStr for Setting {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
         match text.strip_prefix("env:") {
             None => Ok(Setting::Literal(Secret::new(text))),
             Some(name) if is_name(name) => Ok(Setting::Variable(name.to_owned())),
-            Some(name) => Err(D::Error::custom(format!("`{name}` is no name of an environment variable"))),
+            Some(name) => Err(Error::usage(format!("`{name}` is no name of an environment variable"))),
         }
+    }
+}
+
+impl Setting {
+    /// The value: its own, or that of the variable that it names.
+    ///
+    /// # Errors
+    /// The variable is not set, or is empty.
+    pub fn value(&self) -> Result<Secret> {
+        let name = match self {
+            Setting::Literal(text) => return Ok(text.clone()),
+            Setting::Variable(name) => name,
+        };
+        env::named(name).map(Secret::new).ok_or_else(|| {
+            Error::usage(format!("the environment variable `{name}` is not set, or is empty"))
+                .with_help(format!("set `{name}` where pgharness runs"))
+        })
     }
 }
 

@@ -77,6 +77,7 @@ fn every_key_is_kept() {
     assert_eq!(tenancy.setting.as_deref(), Some("app.tenant_id"));
     assert_eq!(tenancy.roles, ["web_app", "web_jobs"]);
     assert_eq!(tenancy.exempt, ["public.ref_*"]);
+    assert_eq!(tenancy.schemas.as_deref(), Some("tenant_*"));
     assert_eq!(tenancy.onboard.as_deref(), Some("select tenants.onboard($1)"));
 
     let role = &config.roles["web_app"];
@@ -105,7 +106,7 @@ fn every_key_is_kept() {
             check: "tenancy.sequence".into(),
             subject: "audit.audit_events_id_seq".into(),
             reason: "ids are not secret: they are shown in the UI".into(),
-            place: "`/srv/app/pgharness.toml` line 59".into(),
+            place: "`/srv/app/pgharness.toml` line 60".into(),
         }]
     );
 }
