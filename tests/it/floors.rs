@@ -22,7 +22,8 @@ const FLOORS: &[(u8, &[&str])] = &[
 ];
 
 /// Floor 0 has one room a file; they may use one another where this says so.
-const GROUND_FLOOR_USES: &[(&str, &[&str])] = &[("wait", &["error"]), ("env", &["error"])];
+const GROUND_FLOOR_USES: &[(&str, &[&str])] =
+    &[("wait", &["error"]), ("env", &["error"]), ("notice", &["env", "error"])];
 
 fn harness_src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../harness/src")

@@ -129,8 +129,8 @@ impl Check for Named {
 }
 
 fn reference() -> Project {
-    let named =
-        ["migration.expand-only", "structure.conventions"].map(|id| Box::new(Named(id)) as Box<dyn Check>);
+    let named = ["migration.expand-only", "migration.locks", "structure.conventions"]
+        .map(|id| Box::new(Named(id)) as Box<dyn Check>);
     let registry = Registry::of(named.into_iter().collect());
     Config::load_with(&repository().join("pgharness.toml"), &registry).unwrap().project().unwrap()
 }

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A waiting test is refused when no room came free for so long.
-const ROOM_DEADLINE: Duration = Duration::from_secs(60);
+const ROOM_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why there is no room.
 pub(super) struct Full {

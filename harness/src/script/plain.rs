@@ -156,7 +156,7 @@ pub(crate) fn is_plain(sql: &str) -> bool {
                 !is_behind_word || BEFORE_STRING.contains(&before(1))
             }
             Kind::Other => {
-                word.starts_with(|c: char| c.is_ascii_digit())
+                word.starts_with(|c: char| c.is_ascii_digit()) && !word.contains('…')
                     || word.chars().all(|c| "=<>!+-*/%,.:$[]|".contains(c))
             }
             Kind::Skipped | Kind::Semicolon | Kind::Open | Kind::Close => true,
