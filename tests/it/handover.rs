@@ -35,6 +35,22 @@ fn a_process_gets_what_another_left_as_the_template_has_it() {
     assert!(ids(&stories).len() < stories.len() / 2, "hardly any was handed on: {stories:#?}");
 }
 
+/// So most of them find one that is ready.
+#[test]
+fn where_processes_take_turns_several_databases_go_round() {
+    let field = Field::new(5000).with("PGHARNESS_AHEAD", "3");
+    let participant = one(&field);
+    let mut stories = Vec::new();
+    wait::until("several databases to go round", Duration::from_secs(60), || {
+        stories.extend(run_some(&field, &participant, 1));
+        Ok(if ids(&stories).len() > 2 { Look::Ready(()) } else { Look::NotYet(format!("{stories:?}")) })
+    })
+    .unwrap();
+    stories.extend(run_some(&field, &participant, 8));
+    // One that a test has, and three for those that come.
+    assert!(ids(&stories).len() <= 4, "{stories:#?}");
+}
+
 #[test]
 fn what_more_than_rows_was_done_to_is_not_handed_on() {
     let field = Field::new(5000);

@@ -11,10 +11,13 @@ use crate::postgres::Lsn;
 use crate::server::Server;
 use sqlx::Connection;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// More than are made ahead are left on the shelf only as long as they are no larger than this together: the server's
 /// data would not be parked else. In MiB.
 const SHELF_MIB_MAX: u64 = 256;
+/// Processes that return and want databases at such intervals take turns.
+const IN_TURN: Duration = Duration::from_secs(1);
 
 impl Work {
     /// The shelf of the server; `None`: its files are out of reach.
@@ -115,6 +118,7 @@ impl Stock {
             return None;
         }
         let place = shelf.take_returned(&self.digest)?;
+        self.notice_turns(&place);
         let spare = self.put_back(work, place, true).await?;
         Some(self.hand_out_again(work, spare))
     }
@@ -170,7 +174,15 @@ impl Stock {
         spare
     }
 
+    /// Where processes take turns, several databases go round: only who takes the last that is ready puts some back.
+    fn notice_turns(&self, place: &Place) {
+        if place.age() < IN_TURN {
+            self.is_shared.set(true);
+        }
+    }
+
     /// Puts back what others returned, when nothing is ready any more: for all who come after us, while our test runs.
+    /// Adds one where too few go round.
     pub(super) async fn keep_shelf(self: Rc<Self>, work: Rc<Work>) {
         let Some(shelf) = work.shelf() else { return };
         let count = shelf.count(&self.digest);
@@ -181,10 +193,18 @@ impl Stock {
         let _busy = work.busy();
         // No more than there are now, since we are not to be kept from ending.
         for _ in 0..count.returned {
-            let Some(place) = shelf.take_returned(&self.digest) else { return };
+            let Some(place) = shelf.take_returned(&self.digest) else { break };
+            self.notice_turns(&place);
             if let Some(spare) = self.put_back(&work, place, false).await {
                 self.shelve(&work, spare).await;
             }
+        }
+        if !self.has_enough(&work)
+            && let Ok(mut connection) = work.connect().await
+        {
+            // Without it the next process makes one.
+            let _ = self.make_ready(&work, &mut connection).await;
+            let _ = connection.close().await;
         }
     }
 }

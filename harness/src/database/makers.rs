@@ -99,7 +99,7 @@ impl Stock {
         made
     }
 
-    async fn make_ready(&self, work: &Rc<Work>, connection: &mut PgConnection) -> Result<bool> {
+    pub(super) async fn make_ready(&self, work: &Rc<Work>, connection: &mut PgConnection) -> Result<bool> {
         let built = self.built(work).await?;
         let shelf = work.shelf();
         if shelf.is_none() {

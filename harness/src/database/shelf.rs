@@ -218,6 +218,12 @@ impl Place {
         shelf.put(&self.name, State::Returned, &Label { since, ..self.label.clone() })
     }
 
+    /// How long ago its state changed; for ever, where that cannot be told.
+    pub(super) fn age(&self) -> Duration {
+        let modified = fs::metadata(self.lock.path()).and_then(|file| file.modified()).ok();
+        modified.and_then(|time| time.elapsed().ok()).unwrap_or(Duration::MAX)
+    }
+
     /// Takes it off the shelf: it has another name by now, or is no more, or is no longer for others.
     pub(super) fn clear(self) {
         // While it is locked: who waits for the lock finds no file then.

@@ -52,6 +52,8 @@ pub(super) struct Stock {
     pub(super) ahead: usize,
     /// How many tests of this process asked for one.
     orders: Cell<usize>,
+    /// Whether other processes ask for them, too, one after another.
+    pub(super) is_shared: Cell<bool>,
     /// Names that were there at the last look; somebody else may have claimed them since.
     pub(super) ready: RefCell<VecDeque<String>>,
     waiting: RefCell<VecDeque<Waiter>>,
@@ -78,6 +80,7 @@ impl Stock {
             built: tokio::sync::OnceCell::new(),
             ahead: usize::try_from(ahead).unwrap_or(usize::MAX),
             orders: Cell::new(0),
+            is_shared: Cell::new(false),
             ready: RefCell::default(),
             waiting: RefCell::default(),
             wake: Notify::new(),
@@ -152,6 +155,9 @@ impl Stock {
     /// How many clones should be ready: none for a template that a single test uses, as each has its own where tests
     /// name their fixtures.
     pub(super) fn wanted(&self) -> usize {
+        if self.is_shared.get() {
+            return self.ahead;
+        }
         self.ahead.min(self.orders.get().saturating_sub(1))
     }
 
