@@ -9,6 +9,13 @@ use super::statements::split;
 /// Words without which no transaction ends.
 const CONTROLS: [&str; 6] = ["abort", "begin", "commit", "end", "rollback", "transaction"];
 
+/// What statements begin with that define things.
+const DEFINING: [&str; 6] = ["alter", "comment", "create", "drop", "grant", "revoke"];
+
+/// Words of definitions that run something, or make what a session keeps.
+const RUNNING: [&str; 8] =
+    ["execute", "extension", "pg_temp", "refresh", "select", "temp", "temporary", "values"];
+
 impl Session {
     /// Runs a script in a transaction and commits it together with `closing`: all of it as one message where it is
     /// certain where the script's text ends, else as the two of [`load`](Session::load) and
@@ -38,15 +45,23 @@ impl Session {
         closing: Closing<'_>,
     ) -> Result<(), Uncommitted> {
         let Closing { condition, last, lock_timeout } = closing;
-        let opening = format!("reset lock_timeout; {DISCARD} begin;");
+        // To take back what there is not would cost more than to write down that a script ran.
+        let opening = match self.is_clean {
+            true => "begin;".to_owned(),
+            false => format!("reset lock_timeout; {DISCARD} begin;"),
+        };
+        let is_tidy = only_defines(text);
+        let clean = if is_tidy { String::new() } else { format!("{RESET} {}", self.watch()) };
         let guard = format!(
-            "{RESET} {} set local lock_timeout = {}; select 1 / ({condition})::int;",
-            self.watch(),
+            "{clean} set local lock_timeout = {}; select 1 / ({condition})::int;",
             lock_timeout.as_millis().max(1)
         );
         // A comment may stand in the last line.
         let message = format!("{opening}{text}\n{guard} {last}; commit;");
-        let Err((error, completed)) = self.send(&message).await else { return Ok(()) };
+        let Err((error, completed)) = self.send(&message).await else {
+            self.is_clean = is_tidy;
+            return Ok(());
+        };
         // The server answers once a statement: those before the failing one have been counted.
         let (own, statements) = (split(&opening).len(), split(text));
         let done = completed.saturating_sub(own);
@@ -83,10 +98,47 @@ fn is_closed(text: &str) -> bool {
     matches!(split(&followed).as_slice(), [.., _, last] if last.text == "x")
 }
 
+/// Whether a script of whole statements defines things and runs nothing, so that its session is as it was before. (A
+/// function that a default or an event trigger calls could change it; that lasts until the next script that may, or
+/// the end of the run.)
+fn only_defines(text: &str) -> bool {
+    let is_one = |words: &[&str], word: &str| words.iter().any(|known| word.eq_ignore_ascii_case(known));
+    let mut is_first = true;
+    Lexer::new(text).filter(|token| token.kind != Kind::Skipped).all(|token| {
+        let word = &text[token.start..token.end];
+        let fits = match token.kind {
+            Kind::Semicolon => true,
+            _ if is_first => token.kind == Kind::Word && is_one(&DEFINING, word),
+            Kind::Word => !is_one(&RUNNING, word),
+            _ => !word.eq_ignore_ascii_case("\"pg_temp\""),
+        };
+        is_first = token.kind == Kind::Semicolon;
+        fits
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case("create table a (b text default 'select'); -- select", true)]
+    #[case("alter table a alter b set default now(); comment on table a is 'b';", true)]
+    #[case("create function f() returns int language sql set search_path = '' as $$ select 1 $$;", true)]
+    #[case("", true)]
+    #[case("create table a (); set search_path = a;", false)]
+    #[case("create temp table a ();", false)]
+    #[case("create table pg_temp.a ();", false)]
+    #[case("create table \"pg_temp\".a ();", false)]
+    #[case("create materialized view a as select f();", false)]
+    #[case("create table a as execute b;", false)]
+    #[case("create extension a;", false)]
+    #[case("listen a;", false)]
+    #[case("do $$ begin end $$;", false)]
+    fn what_only_defines_is_told(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(only_defines(text), expected);
+    }
 
     #[rstest]
     #[case("create table a (b text default ';'); -- b", true)]

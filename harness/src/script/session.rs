@@ -38,6 +38,8 @@ pub(crate) struct Session {
     database: String,
     /// Whether the server's platform can look for a lost client.
     watches: bool,
+    /// Whether nothing can be left of what ran in it, and nothing is set.
+    pub(super) is_clean: bool,
 }
 
 /// The transaction that a script ran in, not yet committed.
@@ -103,7 +105,7 @@ impl Session {
         }
         let database = database_name(options).to_owned();
         let connection = connect(&own).await?;
-        let mut session = Session { connection, database, watches: false };
+        let mut session = Session { connection, database, watches: false, is_clean: false };
         session.watches = session.run(WATCH).await.is_ok();
         Ok(session)
     }
@@ -115,11 +117,13 @@ impl Session {
 
     /// The connection, for queries of the harness's own.
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        self.is_clean = false;
         &mut self.connection
     }
 
     /// Runs SQL of the harness's own.
     pub(crate) async fn run(&mut self, sql: &str) -> sqlx::Result<()> {
+        self.is_clean = false;
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await?;
         Ok(())
     }
@@ -171,6 +175,7 @@ impl Session {
         &mut self,
         text: &str,
     ) -> std::result::Result<Option<PgRow>, (sqlx::Error, usize)> {
+        self.is_clean = false;
         let (mut first, mut completed) = (None, 0);
         let mut answers = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).fetch_many(&mut self.connection);
         loop {
