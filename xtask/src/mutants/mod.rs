@@ -40,8 +40,8 @@ pub(crate) struct Mutants {
     /// Only these operators; `*` stands for any characters.
     #[arg(long = "operator", value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     operators: Vec<String>,
-    /// At most so many sites of each operator, 0 for all. Without it all where a copy of the database is changed, and a
-    /// few where the migrations are applied anew: the table says how many of how many.
+    /// At most so many sites of each operator, 0 for all. Without it as many as make a run of minutes, the fewer the
+    /// slower the check: the table says how many of how many.
     #[arg(long, value_name = "N")]
     sample: Option<usize>,
     /// Chooses the sites where not all are tried.
@@ -105,7 +105,7 @@ impl Mutants {
             let most = match self.sample {
                 Some(0) => usize::MAX,
                 Some(sample) => sample,
-                None => operator.most.unwrap_or(usize::MAX),
+                None => operator.most,
             };
             let chosen = random_of(self.seed, operator.name).choose(sites, most);
             mutants.extend(chosen.into_iter().map(|site| Mutant { operator, site }));
@@ -187,3 +187,6 @@ fn random_of(seed: u64, name: &str) -> Random {
 fn tell(text: &str) {
     eprintln!("{text}");
 }
+
+#[cfg(test)]
+mod tests;

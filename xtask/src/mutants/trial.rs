@@ -197,8 +197,12 @@ fn key(finding: &Finding) -> (String, String, String) {
     (finding.check.clone(), finding.subject.to_string(), finding.message.clone())
 }
 
-/// What the checks said instead.
+/// What the checks said instead. Migrations that the server refuses are broken in another way than was meant.
 fn missed(report: &Report) -> Outcome {
+    let is_refused = |reason: &String| reason.contains("cannot be applied: see `migration.clean-apply`");
+    if report.checks.iter().all(|check| check.reason.as_ref().is_some_and(is_refused)) {
+        return Outcome::Stillborn("the migrations cannot be applied".into());
+    }
     let got = report.findings.iter().map(|finding| finding.check.clone()).collect::<BTreeSet<_>>();
     let told = report.checks.iter().map(|check| match (&check.outcome, &check.reason) {
         (Ended::Skipped, Some(reason)) => format!("`{}` was skipped: {reason}", check.id),

@@ -35,12 +35,12 @@ pub(super) const OPERATORS: &[Operator] = &[
         })
     }),
     Operator::read("name.unpadded", FILENAME, |ground| {
-        // Of names that begin with as many digits each.
+        // Where another file comes between the two names, as text.
+        let names: Vec<&str> = ground.files.migrations.iter().map(Migration::name).collect();
         renamed(ground, |name| {
             let short = name.trim_start_matches('0');
-            let is_first = name.trim_start_matches('0').starts_with("1_");
-            (short != name && short.starts_with(|c: char| c.is_ascii_digit()) && !is_first)
-                .then(|| short.to_owned())
+            let is_passed = names.iter().any(|other| name < *other && *other < short);
+            (is_passed && short.starts_with(|c: char| c.is_ascii_digit())).then(|| short.to_owned())
         })
     }),
     Operator::read("directive.hidden", FILENAME, |ground| {
@@ -60,10 +60,10 @@ pub(super) const OPERATORS: &[Operator] = &[
     Operator::read("secret.url", SECRETS, |ground| {
         appended(ground, |_| true, "-- see postgres://app:correcthorse@db.example.org:5432/app")
     }),
-    Operator::files("setting.leak", LEFTOVERS, 16, |ground| {
+    Operator::files("setting.leak", LEFTOVERS, 6, |ground| {
         appended(ground, is_transactional, "set work_mem = '7MB';")
     }),
-    Operator::files("search-path.leak", LEFTOVERS, 16, |ground| {
+    Operator::files("search-path.leak", LEFTOVERS, 6, |ground| {
         appended(ground, is_transactional, "set search_path = pg_catalog, public;")
     }),
 ];

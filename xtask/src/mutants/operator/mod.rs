@@ -19,14 +19,17 @@ use super::ground::Ground;
 use super::site::Site;
 pub(super) use runner::HISTORY;
 
+/// So many copies of the database are changed by each operator.
+const MOST_LIVE: usize = 10;
+
 /// One way to break things.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Operator {
     pub(super) name: &'static str,
     /// The checks of which one must find it.
     pub(super) expected: &'static [&'static str],
-    /// How many sites are tried unless more are asked for: all, where that is quick.
-    pub(super) most: Option<usize>,
+    /// How many sites are tried unless more are asked for.
+    pub(super) most: usize,
     /// Where it can be done.
     pub(super) sites: fn(&Ground) -> Vec<Site>,
 }
@@ -34,7 +37,7 @@ pub(super) struct Operator {
 impl Operator {
     /// A change by hand of the live database.
     const fn live(name: &'static str, sites: fn(&Ground) -> Vec<Site>) -> Operator {
-        Operator { name, expected: &["drift.live"], most: None, sites }
+        Operator { name, expected: &["drift.live"], most: MOST_LIVE, sites }
     }
 
     /// Other migrations, which one of these checks finds fault with; they are applied anew for each.
@@ -44,7 +47,7 @@ impl Operator {
         most: usize,
         sites: fn(&Ground) -> Vec<Site>,
     ) -> Operator {
-        Operator { name, expected, most: Some(most), sites }
+        Operator { name, expected, most, sites }
     }
 
     /// Other files, which are only read.
@@ -53,7 +56,7 @@ impl Operator {
         expected: &'static [&'static str],
         sites: fn(&Ground) -> Vec<Site>,
     ) -> Operator {
-        Operator { name, expected, most: None, sites }
+        Operator { name, expected, most: usize::MAX, sites }
     }
 }
 

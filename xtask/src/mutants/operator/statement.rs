@@ -11,7 +11,7 @@ const OTHER_SCHEMA: &[&str] = &["drift.snapshot", "migration.clean-apply"];
 const FAILS: &[&str] = &["migration.clean-apply"];
 
 pub(super) const OPERATORS: &[Operator] = &[
-    Operator::files("statement.drop", OTHER_SCHEMA, 80, |ground| {
+    Operator::files("statement.drop", OTHER_SCHEMA, 40, |ground| {
         let sites = statements(ground).into_iter().filter(|(_, statement)| shapes_the_schema(statement.text));
         let sites = sites.map(|(migration, statement)| {
             let folder = ground.files.edited(migration, |text| cut(text, &statement, ""));
@@ -19,7 +19,7 @@ pub(super) const OPERATORS: &[Operator] = &[
         });
         sites.collect()
     }),
-    Operator::files("statement.swap", FAILS, 24, |ground| {
+    Operator::files("statement.swap", FAILS, 12, |ground| {
         let mut sites = Vec::new();
         for migration in &ground.files.migrations {
             let statements = migration.script.statements();
@@ -54,7 +54,7 @@ pub(super) const OPERATORS: &[Operator] = &[
         });
         sites.collect()
     }),
-    Operator::files("file.drop", OTHER_SCHEMA, 24, |ground| {
+    Operator::files("file.drop", OTHER_SCHEMA, 12, |ground| {
         let sites = ground.files.migrations.iter().filter(|migration| {
             migration.script.statements().iter().any(|statement| shapes_the_schema(statement.text))
         });
@@ -64,7 +64,7 @@ pub(super) const OPERATORS: &[Operator] = &[
         });
         sites.collect()
     }),
-    Operator::files("file.swap", FAILS, 24, |ground| {
+    Operator::files("file.swap", FAILS, 12, |ground| {
         let mut sites = Vec::new();
         let migrations: Vec<&Migration> = ground.files.migrations.iter().collect();
         for pair in migrations.windows(2) {
