@@ -8,8 +8,8 @@ pub(super) const OPERATORS: &[Operator] = &[
     Operator::live("grant.revoke", |ground| {
         grants(ground, |on, to, privileges| match privileges {
             // It is the default that was taken back.
-            "none" => Some(format!("grant all{} to {to}", on)),
-            _ => Some(format!("revoke all{} from {to} cascade", on)),
+            "none" => Some(format!("grant all{on} to {to}")),
+            _ => Some(format!("revoke all{on} from {to} cascade")),
         })
     }),
     Operator::live("grant.pass-on", |ground| {
