@@ -8,23 +8,30 @@ use pgharness::ident::quote_ident;
 use pgharness::process::Program;
 use pgharness::{Error, ErrorKind, Result};
 
-/// Pastes the transcript of a finding about a database changed by hand into it, and into an unbroken one: whether psql
-/// shows two different things. `None` of other mutants.
+/// Whether the transcript of a finding is one for the project's database, as it is when all migrations are applied.
+/// Those that apply migrations themselves begin with another one.
+pub(super) fn is_of_the_database(found: &Found) -> bool {
+    let steps = || found.evidence.iter().filter(|step| step.role.is_some());
+    let is_known = ["drift.", "tenancy."].iter().any(|family| found.check.starts_with(family));
+    is_known && steps().next().is_some() && !steps().any(|step| step.sql.contains("\\i "))
+}
+
+/// Pastes the transcript of a finding into a database of the mutant, and into an unbroken one: whether psql shows two
+/// different things. `None` where there is no database of the mutant: what fills it does not fit any more.
 ///
 /// # Errors
 /// There is no psql, or the server is lost.
 pub(super) async fn replay(stand: &Stand, mutant: &Mutant, found: &Found) -> Result<Option<bool>> {
-    let Deed::Live(sql) = &mutant.site.deed else { return Ok(None) };
-    let transcript: Vec<String> = found
+    let steps = found
         .evidence
         .iter()
-        .filter_map(|step| Some(format!("set role {};\n{}", quote_ident(step.role.as_ref()?), step.sql)))
-        .collect();
-    if transcript.is_empty() {
-        return Ok(None);
-    }
-    let transcript = transcript.join("\n");
-    let Ok(broken) = stand.changed(sql).await? else { return Ok(None) };
+        .filter_map(|step| Some(format!("set role {};\n{}\n;", quote_ident(step.role.as_ref()?), step.sql)));
+    let transcript = steps.collect::<Vec<_>>().join("\n");
+    let broken = match &mutant.site.deed {
+        Deed::Live(sql) => stand.changed(sql).await?.ok(),
+        Deed::Files(folder) => stand.migrated(folder).await.ok(),
+    };
+    let Some(broken) = broken else { return Ok(None) };
     let unbroken = stand.context().database().await?;
     Ok(Some(paste(&broken, &transcript).await? != paste(&unbroken, &transcript).await?))
 }

@@ -149,7 +149,7 @@ impl Mutants {
 
     /// Pastes the transcripts of some findings; how many, and those that show nothing.
     async fn replay(&self, stand: &Stand, found: Vec<(Mutant, Found)>) -> Result<(usize, Vec<String>)> {
-        let can_be: Vec<_> = found.into_iter().filter(|(mutant, _)| mutant.is_by_hand()).collect();
+        let can_be: Vec<_> = found.into_iter().filter(|(_, how)| evidence::is_of_the_database(how)).collect();
         let (mut pasted, mut failed) = (0, Vec::new());
         for (mutant, how) in Random::new(self.seed).choose(can_be, self.evidence) {
             let Some(shows) = evidence::replay(stand, &mutant, &how).await? else { continue };

@@ -1,7 +1,7 @@
 //! A broken variant of the project, and what came of it.
 
 use super::operator::Operator;
-use super::site::{Deed, Site};
+use super::site::Site;
 use pgharness::finding::{Evidence, Finding};
 
 /// A broken variant of the project.
@@ -15,11 +15,6 @@ impl Mutant {
     /// The same in every run: `column.drop identity.tenants.name`.
     pub(super) fn id(&self) -> String {
         format!("{} {}", self.operator.name, self.site.target)
-    }
-
-    /// Whether a copy of the database is changed, and no file.
-    pub(super) fn is_by_hand(&self) -> bool {
-        matches!(self.site.deed, Deed::Live(_))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Trying a mutant: the checks that should find it are run on it, as a user runs them.
 
+use super::folder::Folder;
 use super::mutant::{Found, Mutant, Outcome};
 use super::operator::HISTORY;
 use super::site::Deed;
@@ -117,16 +118,7 @@ impl Stand {
         match &mutant.site.deed {
             Deed::Live(sql) => self.by_hand(sql).await,
             Deed::Files(folder) => {
-                let place = tempfile::tempdir_in(self.place.path()).map_err(environment)?;
-                let dir = place.path().join("migrations");
-                folder.write(&dir).map_err(environment)?;
-                let mut config = self.config.clone();
-                config.migrations.dir.clone_from(&dir);
-                if let Some(command) = &folder.command {
-                    config.migrations.command = Some(command.replace("{dir}", &dir.display().to_string()));
-                    config.migrations.history = Some(HISTORY.into());
-                    config.migrations.concurrent = true;
-                }
+                let (_held, config) = self.written(folder)?;
                 let only: Vec<String> = mutant.operator.expected.iter().map(|id| (*id).to_owned()).collect();
                 let report = self.suite(&config, &only).await?;
                 let found = report.findings.iter().find(|finding| self.is_news(finding, &only));
@@ -136,6 +128,30 @@ impl Stand {
                 })
             }
         }
+    }
+
+    /// The project with other migrations, and what holds their folder.
+    fn written(&self, folder: &Folder) -> Result<(TempDir, Config)> {
+        let place = tempfile::tempdir_in(self.place.path()).map_err(environment)?;
+        let dir = place.path().join("migrations");
+        folder.write(&dir).map_err(environment)?;
+        let mut config = self.config.clone();
+        config.migrations.dir.clone_from(&dir);
+        if let Some(command) = &folder.command {
+            config.migrations.command = Some(command.replace("{dir}", &dir.display().to_string()));
+            config.migrations.history = Some(HISTORY.into());
+            config.migrations.concurrent = true;
+        }
+        Ok((place, config))
+    }
+
+    /// A database of the project with other migrations.
+    ///
+    /// # Errors
+    /// They cannot be applied, or the fixtures do not fit what they bring about.
+    pub(super) async fn migrated(&self, folder: &Folder) -> Result<TestDb> {
+        let (_held, config) = self.written(folder)?;
+        Context::new(config.project()?).with_server(config.server()?).database().await
     }
 
     /// A copy of the migrated database, changed by hand.
