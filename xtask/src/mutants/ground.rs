@@ -75,13 +75,16 @@ impl Ground {
         })
     }
 
-    /// Whether a unique or primary key has the column.
+    /// Whether a primary key, a unique constraint or a unique index has the column.
     pub(super) fn is_key(&self, table: &str, column: &str) -> bool {
-        self.parts(Kind::Constraint).any(|(of, _, facts)| {
+        let of_constraints = self.parts(Kind::Constraint).map(|(of, _, facts)| (of, facts));
+        let of_indexes = self.catalog.of_kind(Kind::Index);
+        let of_indexes = of_indexes.filter_map(|(_, facts)| Some((facts.get("table")?.as_str(), facts)));
+        of_constraints.chain(of_indexes).any(|(of, facts)| {
             let definition = facts.get("definition").map_or("", String::as_str);
-            of == table
-                && (definition.starts_with("PRIMARY") || definition.starts_with("UNIQUE"))
-                && listed(definition).any(|name| name == column)
+            let is_unique =
+                ["PRIMARY", "UNIQUE", "CREATE UNIQUE"].iter().any(|form| definition.starts_with(form));
+            of == table && is_unique && listed(definition).any(|name| name == column)
         })
     }
 

@@ -77,7 +77,10 @@ impl Stand {
             findings.extend(self.compare(&self.context.database().await?).await?);
         }
         for finding in findings {
-            if finding.severity == Severity::Error {
+            // A discipline that the project did not choose says nothing to it.
+            let is_asked = self.registry.find(&finding.check).is_ok_and(|check| !check.is_opt_in())
+                || self.config.checks.opt_in.contains(&finding.check);
+            if finding.severity == Severity::Error && is_asked {
                 self.false_alarms.push(format!("{}: {}", finding.check, finding.message));
             }
             self.known.insert(key(&finding));
