@@ -6,6 +6,8 @@ mod door;
 mod fuzz;
 mod image;
 mod leak_hunt;
+mod mutants;
+mod random;
 
 use clap::Parser;
 use pgharness::{ErrorKind, Result};
@@ -29,6 +31,8 @@ enum Command {
     Image,
     /// Kills participants and servers at random moments, and counts what is left of them.
     LeakHunt(leak_hunt::LeakHunt),
+    /// Breaks the schema in every way that its operators know, and counts what the checks find.
+    Mutants(mutants::Mutants),
     #[command(external_subcommand)]
     Pgharness(Vec<OsString>),
     /// What the bench starts for every group of figures.
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "peers")]
         Command::Sample(sample) => sample.run(),
         Command::LeakHunt(hunt) => return hunt.run(),
+        Command::Mutants(mutants) => return mutants.run(),
         Command::Participant(participant) => return participant.run(),
     };
     exit_code(done)

@@ -7,16 +7,18 @@ use super::project::Project;
 use super::walk::Walk;
 use crate::database::{Isolation, Template, TestDb};
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 use crate::server::{Capabilities, Capability, ServerConfig};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What a check works with: the project, databases made from it, and what their server can do.
 #[derive(Debug, Default)]
 pub struct Context {
     project: Project,
-    databases: Databases,
-    first_run: tokio::sync::OnceCell<Result<FirstRun>>,
-    walk: tokio::sync::OnceCell<Result<Option<Walk>>>,
+    databases: Arc<Databases>,
+    first_run: Arc<tokio::sync::OnceCell<Result<FirstRun>>>,
+    walk: Arc<tokio::sync::OnceCell<Result<Option<Walk>>>>,
     program: Option<PathBuf>,
 }
 
@@ -29,7 +31,7 @@ impl Context {
     /// Uses this server instead.
     #[must_use]
     pub fn with_server(mut self, server: ServerConfig) -> Self {
-        self.databases = Databases::on(server);
+        self.databases = Arc::new(Databases::on(server));
         self
     }
 
@@ -38,6 +40,18 @@ impl Context {
     pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = Some(program.into());
         self
+    }
+
+    /// The same with another live database to compare with, by its URL: what was made of the migrations is shared.
+    #[must_use]
+    pub fn against(&self, live: Secret) -> Self {
+        Context {
+            project: Project { live: Some(live), ..self.project.clone() },
+            databases: self.databases.clone(),
+            first_run: self.first_run.clone(),
+            walk: self.walk.clone(),
+            program: self.program.clone(),
+        }
     }
 
     /// The project under check.

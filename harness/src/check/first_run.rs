@@ -18,6 +18,8 @@ pub(super) struct FirstRun {
     /// Why they could not be applied.
     pub(super) failure: Option<Error>,
     state: Option<State>,
+    /// The schema as it is shown after a dump and a restore; `None` where that cannot be had.
+    pub(super) reworded: tokio::sync::OnceCell<Option<Catalog>>,
 }
 
 /// What a database holds, apart from the history of its migrations.
@@ -39,7 +41,7 @@ impl FirstRun {
             None => Some(State::read(&db, &migrator).await?),
             Some(_) => None,
         };
-        Ok(FirstRun { migrator, db, failure, state })
+        Ok(FirstRun { migrator, db, failure, state, reworded: tokio::sync::OnceCell::new() })
     }
 
     /// What came of it.

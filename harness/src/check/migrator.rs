@@ -78,6 +78,14 @@ impl Migrator {
         Ok(self.options(db).statement_cache_capacity(0).disable_statement_logging().connect().await?)
     }
 
+    /// Creates the table of the history, and applies nothing.
+    ///
+    /// # Errors
+    /// There is no server, or the history is that of a command.
+    pub(super) async fn create_history(&self, db: &TestDb) -> Result<()> {
+        self.runner().create_history(&self.options(db)).await
+    }
+
     /// Applies what is pending.
     ///
     /// # Errors

@@ -165,6 +165,23 @@ impl<'a> Runner<'a> {
         Ok(entries)
     }
 
+    /// Creates the table of the history where there is none, and applies nothing: for checks that run the files
+    /// themselves, since a file may speak of that table.
+    ///
+    /// # Errors
+    /// As `apply`, before it applies anything.
+    #[cfg(feature = "checks")]
+    pub(crate) async fn create_history(&self, options: &PgConnectOptions) -> Result<()> {
+        self.refuse_command()?;
+        let mut session = self.connect(options).await?;
+        let located = self.history.locate(&mut session).await?;
+        if !located.exists {
+            self.history.create(&mut session, &located.table).await?;
+        }
+        session.close().await;
+        Ok(())
+    }
+
     fn refuse_command(&self) -> Result<()> {
         match self.migrations.as_command() {
             None => Ok(()),

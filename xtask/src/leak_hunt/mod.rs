@@ -3,6 +3,7 @@
 
 mod field;
 
+use crate::random::Random;
 use field::{Field, Left, Part, kill};
 use pgharness::process::{Program, Running};
 use pgharness::wait::{self, Look};
@@ -150,7 +151,7 @@ impl LeakHunt {
         let kinds = if self.only.is_empty() { KINDS } else { &self.only };
         let mut hunt = Hunt {
             field: Field::lay_out()?,
-            random: Random(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            random: Random::new(self.seed),
             started: 0,
             report: Report { version: 1, ..Report::default() },
         };
@@ -381,18 +382,6 @@ impl Kind {
             Kind::Keeper | Kind::Postmaster | Kind::Backend | Kind::Everyone => trouble == Trouble::Use,
             _ => false,
         }
-    }
-}
-
-/// Marsaglia's xorshift: a seed gives the same choices everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound.max(1)
     }
 }
 

@@ -98,7 +98,8 @@ pub(in crate::check) fn look(kind: Kind, name: &str) -> String {
             }
         }
         Kind::DefaultPrivilege => "\\ddp".into(),
-        Kind::Setting => "\\drds".into(),
+        // Of this database alone: a server has others.
+        Kind::Setting => "\\drds * :DBNAME".into(),
         Kind::EventTrigger => format!("\\dy+ {name}"),
         Kind::Subscription => format!("\\dRs+ {name}"),
         Kind::OperatorClass => "\\dAc+".into(),

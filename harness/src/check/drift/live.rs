@@ -8,7 +8,7 @@ use super::snapshot::strangers;
 use crate::catalog::{Catalog, Change, Kind, What, diff, schema_of, unquoted};
 use crate::check::migrator::Migrator;
 use crate::check::{Check, Context, Example, Explanation, Need, Project, Running, Verdict, matches};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finding::{Evidence, Finding, Severity, Subject};
 
 /// A live database is what the migrations bring about.
@@ -74,8 +74,14 @@ async fn look(context: &Context) -> Result<Verdict> {
     let mut changes = diff(&migrated, &there);
     if changes.iter().any(Change::is_deparsed) {
         // A live database may have been through a dump, which shows some texts in other words.
-        if let Restored::Catalog(reworded) = restored(context, run, "reworded").await? {
-            changes.retain(|change| !is_reworded(change, &reworded));
+        let reword = || async {
+            Ok::<_, Error>(match restored(context, run, "reworded").await? {
+                Restored::Catalog(reworded) => Some(reworded),
+                Restored::Lacking(_) | Restored::Refused(_) => None,
+            })
+        };
+        if let Some(reworded) = run.reworded.get_or_try_init(reword).await? {
+            changes.retain(|change| !is_reworded(change, reworded));
         }
     }
     let mut findings = Vec::new();

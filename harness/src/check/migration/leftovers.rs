@@ -44,7 +44,7 @@ impl Check for Leftovers {
 
     fn examples(&self) -> &'static [Example] {
         crate::examples!("migration.leftovers":
-            "bad_index.sql", "bad_not_valid.sql", "bad_role.sql", "bad_setting.sql", "good.sql")
+            "bad_history.sql", "bad_index.sql", "bad_not_valid.sql", "bad_role.sql", "bad_setting.sql", "good.sql")
     }
 
     fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
@@ -69,8 +69,15 @@ async fn judge(context: &Context) -> Result<Verdict> {
             });
         }
     }
-    findings.extend(leaks(context, run).await?);
-    Ok(Verdict::of(findings))
+    let (leaks, stopped_at) = leaks(context, run).await?;
+    findings.extend(leaks);
+    let verdict = Verdict::of(findings);
+    Ok(match stopped_at {
+        None => verdict,
+        Some(name) => verdict.with_remark(format!(
+            "settings that leak were not looked for from `{name}` on, which fails where all files run in one session"
+        )),
+    })
 }
 
 /// How bad an object's state is, what it is, and what to do.
@@ -111,19 +118,23 @@ fn half_done(kind: Kind, facts: &Facts) -> Option<(Severity, &'static str, &'sta
     }
 }
 
-/// The files that leave a session other than they found it, when all are run in one session.
-async fn leaks(context: &Context, run: &FirstRun) -> Result<Vec<Finding>> {
+/// The files that leave a session other than they found it, when all are run in one session; and the file that fails
+/// there, behind which nothing is seen.
+async fn leaks(context: &Context, run: &FirstRun) -> Result<(Vec<Finding>, Option<String>)> {
     let migrations = run.migrator.migrations();
     if migrations.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let db = context.vacant().await?;
+    // A file may speak of the table in which its tool keeps the history.
+    run.migrator.create_history(&db).await?;
     let mut session = run.migrator.session(&db).await?;
-    let mut findings = Vec::new();
+    let (mut findings, mut stopped_at) = (Vec::new(), None);
     let mut before = settings(&mut session).await?;
     for migration in migrations.iter() {
         // With what an earlier file left it may fail here where it does not with our runner: that file is named.
         if apply(&mut session, migration).await.is_err() {
+            stopped_at = Some(migration.name().to_owned());
             break;
         }
         let after = settings(&mut session).await?;
@@ -135,7 +146,7 @@ async fn leaks(context: &Context, run: &FirstRun) -> Result<Vec<Finding>> {
         before = after;
     }
     let _ = session.close().await;
-    Ok(findings)
+    Ok((findings, stopped_at))
 }
 
 /// Runs a file as a tool does that knows nothing of the session.
