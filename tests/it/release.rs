@@ -176,3 +176,47 @@ async fn a_file_that_keeps_a_lock_is_found_through_a_pooler() {
         report.checks
     );
 }
+
+#[tokio::test]
+async fn the_statements_of_a_revision_are_held_against_what_came_since() {
+    let root = projects();
+    let users = "create table users (id bigint primary key, name text not null);\n";
+    let recorded = r#"{"db_name": "PostgreSQL", "query": "select name from users where id = $1"}"#;
+    let dir = repository(
+        root.path(),
+        &[
+            ("pgharness.toml", "[migrations]\nsince = \"v1\"\n"),
+            ("migrations/1_users.sql", users),
+            ("queries/users.sql", "-- name: all_users\nselect * from users\n"),
+            (".sqlx/query-1.json", recorded),
+        ],
+    );
+    // What this release sends is not what the one before does.
+    fs::remove_dir_all(dir.join("queries")).unwrap();
+    fs::remove_dir_all(dir.join(".sqlx")).unwrap();
+    let skipped = looked(&dir, "migration.old-release").await;
+    let reason = skipped.checks[0].reason.as_deref();
+    assert_eq!(reason, Some("there is no migration that the release before this one does not know"));
+
+    let tagged = "-- pgharness:phase contract\nalter table users drop name;\n";
+    write(
+        &dir,
+        &[
+            ("migrations/2_email.sql", "alter table users add email text;\n"),
+            ("migrations/3_name.sql", tagged),
+        ],
+    );
+    let report = looked(&dir, "migration.old-release").await;
+    assert_eq!(
+        brief(&report),
+        [
+            "warning after `2_email.sql`, `queries/users.sql: all_users` gives more columns: who has it prepared \
+             gets an error once",
+            "note after `3_name.sql`, `.sqlx/query-1.json` cannot be prepared any more",
+            "note after `3_name.sql`, `public.users` refuses a row that it took before",
+            "note after `3_name.sql`, `queries/users.sql: all_users` gives something else",
+        ],
+        "{:#?}",
+        report.checks
+    );
+}

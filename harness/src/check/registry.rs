@@ -4,7 +4,7 @@ use super::Check;
 use super::drift::{LiveDrift, ModelDrift, RoundTrip, SnapshotDrift, TenantSchemas};
 use super::migration::{
     CleanApply, Concurrent, CrashResume, Deterministic, Down, ExpandOnly, Filename, HistoryCheck, Immutable,
-    Leftovers, LockReleased, Locks, Populated, Rerun,
+    Leftovers, LockReleased, Locks, OldReleaseCheck, Populated, Rerun,
 };
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
@@ -37,6 +37,7 @@ impl Registry {
             Box::new(Leftovers),
             Box::new(LockReleased),
             Box::new(Locks),
+            Box::new(OldReleaseCheck),
             Box::new(Populated),
             Box::new(Rerun),
             Box::new(LiteralSecrets),

@@ -107,7 +107,7 @@ async fn judge(context: &Context) -> Result<Verdict> {
 }
 
 /// The migrations of a revision; none where it had no such folder.
-async fn migrations_of(revision: &Revision, now: &Migrations) -> Result<Migrations> {
+pub(super) async fn migrations_of(revision: &Revision, now: &Migrations) -> Result<Migrations> {
     let dir = now.dir();
     let around = revision.folders_to(dir);
     let mut paths: Vec<PathBuf> =

@@ -1,5 +1,6 @@
 //! Checks of the migrations themselves.
 
+mod answer;
 mod clean_apply;
 mod concurrent;
 mod contraction;
@@ -20,8 +21,10 @@ mod lock_file;
 mod lock_released;
 mod locks;
 mod observation;
+mod old_release;
 mod populated;
 mod recorded;
+mod release;
 mod rerun;
 mod schedules;
 mod traces;
@@ -40,5 +43,6 @@ pub(super) use leftovers::Leftovers;
 pub use lock_file::{Locked, lock};
 pub(super) use lock_released::LockReleased;
 pub(super) use locks::Locks;
+pub(super) use old_release::OldReleaseCheck;
 pub(super) use populated::Populated;
 pub(super) use rerun::Rerun;
