@@ -29,7 +29,7 @@ pub use context::Context;
 pub(crate) use databases::needs_of;
 pub use drift::{Accepted, accept};
 pub use example::{Example, Kind};
-pub use migration::{Locked, lock};
+pub use migration::{Deed, Held, Locked, Loss, Manifest, lock, manifest};
 pub use nearest::nearest;
 pub use need::Need;
 pub use pattern::matches;

@@ -37,8 +37,7 @@ enum Command {
     Lock(lock::Arguments),
     /// Applies the pending migrations to a database.
     Migrate(target::Job),
-    /// Shows the pending migrations of a database; all of them where no database is named. Changes nothing.
-    Plan(target::Job),
+    Plan(plan::Arguments),
     Psql(psql::Arguments),
     Verify(verify::Arguments),
 }
