@@ -96,6 +96,9 @@ impl Revision {
             lines.truncate(LINES_MAX);
             lines.push("…".into());
         }
+        if lines.is_empty() {
+            lines.push("nothing: git does not keep it yet".into());
+        }
         Ok((format!("git diff {} -- {within}", self.name), lines.join("\n")))
     }
 

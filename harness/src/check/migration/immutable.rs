@@ -64,7 +64,7 @@ async fn judge(context: &Context) -> Result<Verdict> {
     let now = migrator.migrations();
     if now.command_line().is_some() {
         return Ok(Verdict::skipped(
-            "a command keeps its own files: set `migrations.format` to what they are",
+            "which files a command applies, and in which order, is known to it alone",
         ));
     }
     let mut findings = Vec::new();
