@@ -39,6 +39,50 @@ async fn over_tcp(db: &TestDb) -> (String, String) {
 }
 
 #[tokio::test]
+async fn a_manifest_says_what_pending_migrations_will_do() {
+    let root = projects();
+    let dir = project(root.path());
+    let drops = "alter table users add name text, alter id type smallint;\nalter table users drop name;\n\
+                 drop table notes;\n";
+    fs::write(dir.join("migrations/0003_drops.sql"), drops).unwrap();
+    fs::write(
+        dir.join("migrations/0001_users.sql"),
+        "create table users (id int);\ncreate table notes ();\n",
+    )
+    .unwrap();
+    let db = EMPTY.get().await.unwrap();
+    let url = db.url();
+    let (code, text) = said(door(&dir, &["plan", "--manifest"]).env("DATABASE_URL", ""));
+    assert_eq!(code, 0, "{text}");
+    for line in [
+        "0001_users.sql, in a transaction\n  creates   table public.notes\n  creates   table public.users\n",
+        "0002_index.sql, as one message; what fails halfway stays half done\n  creates   index public.i\n",
+        "  unseen    locks of statements that do not run in a transaction: 1",
+        "  changes   column public.users.id: type integer → smallint\n",
+        "  drops     table public.notes\n",
+        "  locks     public.users: AccessExclusiveLock, nobody can read or write it, and it waits for the lock without end\n",
+        "  rewrites  public.users\n",
+        "  loses     the rows of `public.notes`: it has no way back: before, `create table … as table public.notes`",
+        "  loses     of column `public.users.id` what integer holds and smallint does not",
+    ] {
+        assert!(text.contains(line), "`{line}` is missing in\n{text}");
+    }
+    // The target is not touched, and what it has applied is left out.
+    assert_eq!(said(door(&dir, &["plan", "--manifest", "--url", &url])).1, text);
+    assert_eq!(said(door(&dir, &["migrate", "--url", &url])).0, 0);
+    assert_eq!(
+        said(door(&dir, &["plan", "--manifest", "--url", &url])),
+        (0, "nothing is pending".to_owned())
+    );
+    let (_, json) = said(door(&dir, &["plan", "--manifest", "json"]).env("DATABASE_URL", ""));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["version"], 1);
+    assert_eq!(json["migrations"][2]["dropped"], serde_json::json!(["table public.notes"]));
+    assert_eq!(json["migrations"][2]["locks"][1]["mode"], "AccessExclusiveLock");
+    assert_eq!(json["migrations"][1]["is_atomic"], false);
+}
+
+#[tokio::test]
 async fn what_is_planned_is_what_is_done() {
     let root = projects();
     let dir = project(root.path());

@@ -30,6 +30,7 @@ mod raw;
 mod real_input;
 mod real_tools;
 mod recycling;
+mod release;
 mod report;
 mod room;
 mod rows;

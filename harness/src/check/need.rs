@@ -42,6 +42,8 @@ pub enum Need {
     Live,
     /// A previous release.
     OldRelease,
+    /// What may be applied somewhere.
+    Locked,
 }
 
 impl Need {
@@ -66,6 +68,7 @@ impl Need {
             Need::TenantSchemas => project.tenancy.as_ref().is_some_and(|tenancy| tenancy.schemas.is_some()),
             Need::Live => project.live.is_some(),
             Need::OldRelease => project.old_release.is_some(),
+            Need::Locked => project.migrations.lock.is_some() || project.since().is_some(),
         }
     }
 }
@@ -91,6 +94,7 @@ impl fmt::Display for Need {
             Need::TenantSchemas => "`tenancy.schemas`",
             Need::Live => "a live database (`pgharness drift --live URL`)",
             Need::OldRelease => "`checks.old_release`",
+            Need::Locked => "`migrations.lock` or `migrations.since`",
         })
     }
 }

@@ -3,8 +3,8 @@
 use super::Check;
 use super::drift::{LiveDrift, ModelDrift, RoundTrip, SnapshotDrift, TenantSchemas};
 use super::migration::{
-    CleanApply, Concurrent, CrashResume, Deterministic, Down, ExpandOnly, Filename, HistoryCheck, Leftovers,
-    Locks, Populated, Rerun,
+    CleanApply, Concurrent, CrashResume, Deterministic, Down, ExpandOnly, Filename, HistoryCheck, Immutable,
+    Leftovers, LockReleased, Locks, OldReleaseCheck, Populated, Rerun,
 };
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
@@ -33,8 +33,11 @@ impl Registry {
             Box::new(ExpandOnly),
             Box::new(Filename),
             Box::new(HistoryCheck),
+            Box::new(Immutable),
             Box::new(Leftovers),
+            Box::new(LockReleased),
             Box::new(Locks),
+            Box::new(OldReleaseCheck),
             Box::new(Populated),
             Box::new(Rerun),
             Box::new(LiteralSecrets),

@@ -4,6 +4,7 @@ mod check;
 mod doctor;
 mod drift;
 mod explain;
+mod lock;
 mod migrate;
 mod output;
 mod plan;
@@ -33,10 +34,10 @@ enum Command {
     Doctor(doctor::Arguments),
     Drift(drift::Arguments),
     Explain(explain::Arguments),
+    Lock(lock::Arguments),
     /// Applies the pending migrations to a database.
     Migrate(target::Job),
-    /// Shows the pending migrations of a database; all of them where no database is named. Changes nothing.
-    Plan(target::Job),
+    Plan(plan::Arguments),
     Psql(psql::Arguments),
     Verify(verify::Arguments),
 }
@@ -73,6 +74,7 @@ fn answer(command: Command, colour: Colour) -> Result<Answer> {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Drift(arguments) => drift::run(&arguments, colour),
         Command::Explain(arguments) => explain::run(&arguments, colour),
+        Command::Lock(arguments) => lock::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Psql(arguments) => psql::run(&arguments, colour),

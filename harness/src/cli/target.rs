@@ -5,6 +5,7 @@ use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::migration::{Migrations, Runner};
 use crate::secret::{Secret, redact_url};
+use crate::suite::Config;
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
 use std::path::PathBuf;
@@ -112,6 +113,23 @@ pub(super) struct Loaded {
 }
 
 impl Source {
+    /// The project's configuration, with the folder that is to take the place of its own.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn config(&self) -> Result<Config> {
+        let mut config = self.project.load()?;
+        if let Some(dir) = &self.dir {
+            config.migrations.dir = dir.clone();
+            config.migrations.format = Some(self.format.parse()?);
+            config.migrations.command = None;
+        }
+        if self.history.is_some() {
+            config.migrations.history = self.history.clone();
+        }
+        Ok(config)
+    }
+
     /// # Errors
     /// The configuration or the migrations cannot be read.
     pub(super) fn load(&self) -> Result<Loaded> {

@@ -1,5 +1,6 @@
 //! One step of a schema's history: a migration.
 
+use crate::digest::Hasher;
 use crate::script::Script;
 use std::fmt;
 use std::path::Path;
@@ -115,6 +116,18 @@ impl Migration {
         self.script.text()
     }
 
+    /// What tells whether its file was edited: the checksum that its tool keeps; of a tool that keeps none, the SHA-256
+    /// of its statements, without what stands between them.
+    pub fn fingerprint(&self) -> String {
+        self.checksum.clone().unwrap_or_else(|| {
+            let statements = self.script.statements();
+            let each = statements.iter().map(|one| one.text.replace("\r\n", "\n"));
+            each.fold(Hasher::new("migration"), |hasher, text| hasher.field("statement", text))
+                .finish()
+                .to_string()
+        })
+    }
+
     /// Whether a line of it is the comment `tag`, such as `-- pgharness:phase contract`.
     pub fn has_comment(&self, tag: &str) -> bool {
         let tag = tag.trim().trim_start_matches("--").trim();
@@ -133,6 +146,17 @@ mod tests {
 
     fn migration(text: &str) -> Migration {
         Migration::new(Version::Number(1), "a", Script::new("a.sql", "a.sql", text))
+    }
+
+    #[test]
+    fn of_a_tool_that_keeps_no_checksum_the_statements_count() {
+        let print = |text| migration(text).fingerprint();
+        let one = print("create table a ();\nselect 1;\n");
+        assert_eq!(one, print("-- Why.\r\ncreate table a ();\r\n\r\nselect 1;"));
+        assert_ne!(one, print("create table a ();\nselect 2;\n"));
+        assert_ne!(one, print("create table a (); select 1; select 1;"));
+        let kept = Migration { checksum: Some("42".into()), ..migration("select 1;") };
+        assert_eq!(kept.fingerprint(), "42");
     }
 
     #[test]

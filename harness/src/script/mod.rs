@@ -24,6 +24,8 @@ pub(crate) use failure::Purpose;
 pub use file::Script;
 #[cfg(feature = "explore")]
 pub(crate) use mask::mask;
+#[cfg(feature = "checks")]
+pub(crate) use place::hide_passwords;
 #[cfg(feature = "explore")]
 pub(crate) use plain::{FUNCTIONS, is_plain};
 pub(crate) use session::{Closing, Session, Uncommitted};

@@ -61,7 +61,7 @@ impl Place {
 }
 
 /// Stars, as many as there were characters, for the string that follows the word `password`.
-pub(super) fn hide_passwords(line: &str) -> String {
+pub(crate) fn hide_passwords(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
     let mut shown = line.to_owned();
     for (at, word) in lower.match_indices("password") {

@@ -3,7 +3,7 @@
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::process::{Program, Running, User};
 use crate::script::{password, socket};
-use crate::wait::{Look, until_async};
+use crate::wait::Patience;
 use sqlx::postgres::PgConnectOptions;
 use std::fmt::Write;
 use std::fs::File;
@@ -67,7 +67,8 @@ impl PgBouncer {
             .ends_with_us()
             .start()?;
         let door = path(&format!(".s.PGSQL.{PORT}"));
-        until_async("PgBouncer to listen", START_MAX, async || {
+        let patience = Patience::new("PgBouncer to listen", START_MAX);
+        while let Err(error) = UnixStream::connect(&door) {
             if running.try_status()?.is_some() {
                 let log = std::fs::read_to_string(path("log")).unwrap_or_default();
                 let last = log.lines().last().unwrap_or("nothing");
@@ -75,12 +76,8 @@ impl PgBouncer {
                     "failed to start `pgbouncer`: its log ends with `{last}`"
                 )));
             }
-            Ok(match UnixStream::connect(&door) {
-                Ok(_) => Look::Ready(()),
-                Err(error) => Look::NotYet(error.to_string()),
-            })
-        })
-        .await?;
+            patience.not_yet(&error.to_string()).await?;
+        }
         Ok(PgBouncer { _running: running, dir })
     }
 

@@ -173,7 +173,7 @@ fn has_all(all: &str, some: &str) -> bool {
 }
 
 /// Whether each value of type `from` is one of `to`, and looks the same to a client.
-fn widens(from: &str, to: &str) -> bool {
+pub(super) fn widens(from: &str, to: &str) -> bool {
     let ((from_base, from_size), (to_base, to_size)) = (sized(from), sized(to));
     let is_text = |base: &str| matches!(base, "text" | "character varying");
     match (from_base == to_base, &from_size[..], &to_size[..]) {

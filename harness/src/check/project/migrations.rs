@@ -24,6 +24,12 @@ pub struct Migrations {
     pub contract_tag: String,
     /// The role that applies them; a superuser when there is none.
     pub migrator_role: Option<String>,
+    /// The file that has a line for each migration that may be applied somewhere; `pgharness lock` writes it.
+    pub lock: Option<PathBuf>,
+    /// The revision, as git knows it, of which all migrations may be applied somewhere: the release before this one.
+    pub since: Option<String>,
+    /// Files of statements that the release before this one sends, besides those of `queries/` and `.sqlx/`.
+    pub statements: Vec<PathBuf>,
     /// Whether the command promises that several may run at once; the built-in runner always does.
     pub concurrent: bool,
     /// How often `migration.crash-resume` cuts runs off, at most; if not said, once for each state that a run leaves.
@@ -39,6 +45,9 @@ impl Default for Migrations {
             history: None,
             contract_tag: "-- pgharness:phase contract".into(),
             migrator_role: None,
+            lock: None,
+            since: None,
+            statements: Vec::new(),
             concurrent: false,
             cuts: None,
         }

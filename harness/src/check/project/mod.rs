@@ -49,6 +49,14 @@ pub struct Project {
     pub structure: Structure,
 }
 
+impl Project {
+    /// The revision of the release before this one, where one is named.
+    pub fn since(&self) -> Option<&str> {
+        let of_release = self.old_release.as_ref().map(|release| release.git.as_str());
+        self.migrations.since.as_deref().or(of_release)
+    }
+}
+
 /// What was committed of the schema.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -143,6 +143,8 @@ impl Config {
         self.source.set_dir(dir);
         let rebase = |path: &mut PathBuf| *path = dir.join(&*path);
         rebase(&mut self.migrations.dir);
+        self.migrations.lock.iter_mut().for_each(rebase);
+        self.migrations.statements.iter_mut().for_each(rebase);
         self.postgres.bootstrap.iter_mut().for_each(rebase);
         self.fixtures.files.iter_mut().for_each(rebase);
         self.snapshot.file.iter_mut().for_each(rebase);

@@ -16,7 +16,10 @@ impl Config {
         let mut project = Project {
             dir: self.dir().to_owned(),
             file: self.file().map(Into::into),
-            migrations: self.migrations.clone(),
+            migrations: Migrations {
+                statements: self.expand(&self.migrations.statements, &["migrations", "statements"])?,
+                ..self.migrations.clone()
+            },
             bootstrap: self.expand(&self.postgres.bootstrap, &["postgres", "bootstrap"])?,
             extensions: self.postgres.extensions.clone(),
             connections_max: self.postgres.connections_max,
