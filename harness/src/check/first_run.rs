@@ -17,6 +17,8 @@ pub(super) struct FirstRun {
     pub(super) db: TestDb,
     /// Why they could not be applied.
     pub(super) failure: Option<Error>,
+    /// Kept by a check while it writes to the server, or counts what others write to it.
+    pub(super) turn: tokio::sync::Mutex<()>,
     state: Option<State>,
 }
 
@@ -39,7 +41,7 @@ impl FirstRun {
             None => Some(State::read(&db, &migrator).await?),
             Some(_) => None,
         };
-        Ok(FirstRun { migrator, db, failure, state })
+        Ok(FirstRun { migrator, db, failure, turn: tokio::sync::Mutex::default(), state })
     }
 
     /// What came of it.

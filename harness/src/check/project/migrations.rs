@@ -26,7 +26,8 @@ pub struct Migrations {
     pub migrator_role: Option<String>,
     /// Whether the command promises that several may run at once; the built-in runner always does.
     pub concurrent: bool,
-    /// How often `migration.crash-resume` cuts runs off, at most; if not said, once for each state that a run leaves.
+    /// How often `migration.crash-resume` cuts runs off, at most; if not said, once for each state that a run
+    /// leaves, up to some 120 of them.
     pub cuts: Option<usize>,
 }
 
