@@ -22,7 +22,7 @@ const CUTS_OF_COMMAND_MAX: usize = 24;
 
 /// How often all runs together are cut off at most, where the project does not say; and how often beyond that where more
 /// can go wrong.
-const CUTS_MAX: usize = 120;
+const CUTS_MAX: usize = 60;
 const CUTS_SAVED: usize = 40;
 
 /// What one transaction leaves: nothing of it, or all.
@@ -86,22 +86,22 @@ async fn judge(context: &Context) -> Result<Verdict> {
             let mut budget = Budget::new(wanted, walk.migrator.migrations().len());
             let mut name = base.name().to_owned();
             for step in walk.steps() {
+                if !budget.has_for(step.migration, step.number) {
+                    tally.left_out += 1;
+                    continue;
+                }
                 let (before, migrator) =
                     (walk.migrator.first(step.number), walk.migrator.first(step.number + 1));
+                // Those that were left out, all at once.
+                before.apply_by(&before.options(&base).database(&name), &base).await?;
                 let needs_server = step.before.cluster != step.after.cluster;
                 let scene = Scene::of(context, &base, name, before, migrator, needs_server).await?;
-                let mut whole = None;
-                if budget.has_for(step.migration, step.number) {
-                    let (landmarks, stage) = scene.landmarks().await?;
-                    let places = Places::of(&landmarks);
-                    let count = budget.of(step.number, places.0.len());
-                    let chosen = tally.choose(places, count, step.number);
-                    budget.spend(step.number, chosen.len());
-                    tally.add(Some(step.migration), cut_off(context, &scene, chosen, step.after).await?);
-                    whole = Some(stage);
-                } else {
-                    tally.left_out += 1;
-                }
+                let (landmarks, whole) = scene.landmarks().await?;
+                let places = Places::of(&landmarks);
+                let count = budget.of(step.number, places.0.len());
+                let chosen = tally.choose(places, count, step.number);
+                budget.spend(step.number, chosen.len());
+                tally.add(Some(step.migration), cut_off(context, &scene, chosen, step.after).await?);
                 name = scene.into_next(whole).await?;
             }
         }

@@ -106,8 +106,8 @@ impl<'a> Scene<'a> {
     ///
     /// # Errors
     /// It fails, or the server is lost.
-    pub(super) async fn into_next(self, whole: Option<Stage>) -> Result<String> {
-        match whole.and_then(|stage| stage.name) {
+    pub(super) async fn into_next(self, whole: Stage) -> Result<String> {
+        match whole.name {
             Some(next) => {
                 if self.name != self.base.name() {
                     self.drop_database(&self.name).await?;

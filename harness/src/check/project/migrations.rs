@@ -27,7 +27,7 @@ pub struct Migrations {
     /// Whether the command promises that several may run at once; the built-in runner always does.
     pub concurrent: bool,
     /// How often `migration.crash-resume` cuts runs off, at most; if not said, once for each state that a run
-    /// leaves, up to some 120 of them.
+    /// leaves, up to some hundred of them.
     pub cuts: Option<usize>,
 }
 
