@@ -20,6 +20,7 @@ pub struct Context {
     first_run: Arc<tokio::sync::OnceCell<Result<FirstRun>>>,
     walk: Arc<tokio::sync::OnceCell<Result<Option<Walk>>>>,
     program: Option<PathBuf>,
+    jobs: Option<usize>,
 }
 
 impl Context {
@@ -51,7 +52,15 @@ impl Context {
             first_run: self.first_run.clone(),
             walk: self.walk.clone(),
             program: self.program.clone(),
+            jobs: self.jobs,
         }
+    }
+
+    /// How many things a check does at a time at most; as many as it likes if not set.
+    #[must_use]
+    pub fn with_jobs(mut self, jobs: usize) -> Self {
+        self.jobs = Some(jobs.max(1));
+        self
     }
 
     /// The project under check.
@@ -62,6 +71,11 @@ impl Context {
     /// The program `pgharness`, where it is known.
     pub fn program(&self) -> Option<&Path> {
         self.program.as_deref()
+    }
+
+    /// How many things to do at a time, of which `wanted` could be.
+    pub(super) fn at_once(&self, wanted: usize) -> usize {
+        self.jobs.map_or(wanted, |jobs| jobs.min(wanted))
     }
 
     /// The project's template: bootstrap, extensions, migrations, fixtures.

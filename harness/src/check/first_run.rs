@@ -17,6 +17,8 @@ pub(super) struct FirstRun {
     pub(super) db: TestDb,
     /// Why they could not be applied.
     pub(super) failure: Option<Error>,
+    /// Kept by a check while it writes to the server, or counts what others write to it.
+    pub(super) turn: tokio::sync::Mutex<()>,
     state: Option<State>,
     /// The schema as it is shown after a dump and a restore; `None` where that cannot be had.
     pub(super) reworded: tokio::sync::OnceCell<Option<Catalog>>,
@@ -41,7 +43,8 @@ impl FirstRun {
             None => Some(State::read(&db, &migrator).await?),
             Some(_) => None,
         };
-        Ok(FirstRun { migrator, db, failure, state, reworded: tokio::sync::OnceCell::new() })
+        let (turn, reworded) = (tokio::sync::Mutex::default(), tokio::sync::OnceCell::new());
+        Ok(FirstRun { migrator, db, failure, turn, state, reworded })
     }
 
     /// What came of it.

@@ -7,6 +7,8 @@ use crate::catalog::{Catalog, Change, diff};
 use crate::database::TestDb;
 use crate::error::Result;
 use crate::migration::Migration;
+use crate::server::Capability;
+use futures_util::future::join;
 use sqlx::Connection;
 
 /// Why checks that look at each migration say nothing of a command.
@@ -40,8 +42,17 @@ impl Walk {
     /// # Errors
     /// They cannot be read or applied, or there is no database.
     pub(super) async fn of(context: &Context) -> Result<Option<Walk>> {
-        // What cannot be applied at all is told once.
+        // What cannot be applied at all is told once, in the words of the first run.
+        if context.capabilities().await?.has(Capability::PrivateCluster) {
+            let (first, walk) = join(context.first_run(), Walk::from_zero(context)).await;
+            first?.state()?;
+            return walk;
+        }
         context.first_run().await?.state()?;
+        Walk::from_zero(context).await
+    }
+
+    async fn from_zero(context: &Context) -> Result<Option<Walk>> {
         let migrator = Migrator::of(context.project())?;
         if migrator.migrations().command_line().is_some() {
             return Ok(None);

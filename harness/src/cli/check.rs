@@ -20,6 +20,8 @@ pub(super) struct Arguments {
     /// Run only these checks; `*` stands for any characters: `tenancy.*`.
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 /// What all commands about a project share.
@@ -28,6 +30,14 @@ pub(super) struct Project {
     /// The configuration; without it `pgharness.toml` here, or else the defaults.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// How much of a battery runs at a time.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// Run at most so many checks at a time; not set: what is fastest on a machine with few processors.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
 }
 
 /// How a report is written.
@@ -51,7 +61,7 @@ impl Project {
 
 pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
     let config = arguments.project.load()?;
-    let report = battery(&config, Registry::standard(), &arguments.only, None)?;
+    let report = battery(&config, Registry::standard(), &arguments.only, None, arguments.pace)?;
     answer(&report, arguments.format, colour)
 }
 
@@ -61,15 +71,19 @@ pub(super) fn battery(
     registry: Registry,
     only: &[String],
     live: Option<Secret>,
+    pace: Pace,
 ) -> Result<Report> {
     let progress = output::Progress::new();
-    let suite = Suite::new(config)
+    let mut suite = Suite::new(config)
         .with_registry(registry)
         .with_only(only)
         .with_live(live)
         // Some checks start it several times.
         .with_program(std::env::current_exe().ok())
         .with_watch(|now| progress.show(now.done, now.total, now.ended.unwrap_or_default()));
+    if let Some(jobs) = pace.jobs {
+        suite = suite.with_jobs(jobs.into());
+    }
     block_on(suite.run())
 }
 

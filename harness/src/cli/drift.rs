@@ -29,7 +29,8 @@ pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
         return write(&config);
     }
     let live = arguments.live.as_ref().map(Setting::value).transpose()?;
-    let report = check::battery(&config, Registry::standard(), &["drift.*".into()], live)?;
+    let report =
+        check::battery(&config, Registry::standard(), &["drift.*".into()], live, check::Pace::default())?;
     check::answer(&report, arguments.format, colour)
 }
 

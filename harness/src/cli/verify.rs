@@ -19,11 +19,13 @@ pub(super) struct Arguments {
     /// Writes the report to this file too, as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    pace: check::Pace,
 }
 
 pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
     let config = arguments.project.load()?;
-    let report = check::battery(&config, suite::registry(), &[], None)?;
+    let report = check::battery(&config, suite::registry(), &[], None, arguments.pace)?;
     if let Some(file) = &arguments.report {
         write(file, &report::json(&report)?)?;
     }

@@ -92,7 +92,9 @@ impl<T> Trial<'_, T> {
                 if self.is_everybody_done()? {
                     return Ok(());
                 }
-                if stood_still.get_or_insert_with(Instant::now).elapsed() >= STUCK {
+                // Before the first step they may still be starting.
+                let patience = if self.course.choices.is_empty() { STEP_DEADLINE } else { STUCK };
+                if stood_still.get_or_insert_with(Instant::now).elapsed() >= patience {
                     self.course.stuck = self.unfinished()?;
                     return Ok(());
                 }

@@ -12,8 +12,9 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How many checks run at a time.
-const CHECKS_MAX: usize = 8;
+/// How many checks run at a time, where nobody says it. More than there are processors: they wait for the server, and
+/// for what one of them does for all.
+const JOBS: usize = 8;
 
 /// How long one check may take.
 const CHECK_DEADLINE: Duration = Duration::from_secs(300);
@@ -25,6 +26,7 @@ pub struct Suite<'a> {
     only: Vec<String>,
     program: Option<PathBuf>,
     live: Option<Secret>,
+    jobs: usize,
     deadline: Duration,
     watch: Box<dyn Fn(Progress) + 'a>,
 }
@@ -49,6 +51,7 @@ impl<'a> Suite<'a> {
             only: Vec::new(),
             program: None,
             live: None,
+            jobs: JOBS,
             deadline: CHECK_DEADLINE,
             watch: Box::new(|_| {}),
         }
@@ -82,6 +85,14 @@ impl<'a> Suite<'a> {
         self
     }
 
+    /// Runs at most so many checks at a time, at least one; eight if not set. One that does several things at a time does no
+    /// more than so many either.
+    #[must_use]
+    pub fn with_jobs(mut self, jobs: usize) -> Self {
+        self.jobs = jobs.max(1);
+        self
+    }
+
     /// Gives up on a check after this long; five minutes if not set.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
@@ -105,7 +116,7 @@ impl<'a> Suite<'a> {
         let started = Instant::now();
         let selected = self.registry.select(&self.only, &self.config.checks.opt_in)?;
         let project = Project { live: self.live.clone(), ..self.config.project()? };
-        let mut context = Context::new(project).with_server(self.config.server()?);
+        let mut context = Context::new(project).with_server(self.config.server()?).with_jobs(self.jobs);
         if let Some(program) = &self.program {
             context = context.with_program(program);
         }
@@ -114,7 +125,7 @@ impl<'a> Suite<'a> {
         (self.watch)(Progress { ended: None, done: 0, total });
         let mut running = stream::iter(selected)
             .map(|check| async { (check.id(), run_one(check, &context, self.deadline).await) })
-            .buffer_unordered(CHECKS_MAX);
+            .buffer_unordered(self.jobs);
         while let Some((id, run)) = running.next().await {
             runs.push(run);
             (self.watch)(Progress { ended: Some(id), done: runs.len(), total });
@@ -133,6 +144,7 @@ impl std::fmt::Debug for Suite<'_> {
             .field("only", &self.only)
             .field("program", &self.program)
             .field("live", &self.live)
+            .field("jobs", &self.jobs)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }

@@ -59,7 +59,6 @@ async fn compare<T: Debug + 'static>(
     let (all, some) = (all.coverage(), some.coverage());
     assert!(all.is_complete && some.is_complete, "{name}: {all}\n{some}");
     assert_eq!(some.schedules + some.left_out, all.schedules, "{name}: {some}");
-    println!("{name}: {} schedules instead of {}", some.schedules, all.schedules);
     some.clone()
 }
 

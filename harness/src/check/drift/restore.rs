@@ -38,6 +38,7 @@ pub(super) async fn restored(context: &Context, run: &FirstRun, suffix: &str) ->
     if let Some(missing) = missing_tool(installation.clone()).await {
         return Ok(Restored::Lacking(format!("needs the server's client programs: {missing}")));
     }
+    let _turn = run.turn.lock().await;
     let (target, _held) = vacant(context, &run.db, before, suffix).await?;
     if let Err(failure) = carry(installation, &run.db.options(), &target).await? {
         return Ok(Restored::Refused(failure));

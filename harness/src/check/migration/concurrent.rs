@@ -30,10 +30,11 @@ impl Check for Concurrent {
                      and what comes of it is what one of them alone brings about: the same catalog, as many rows in \
                      every table, each file once in the history. The first is held back until all have come as \
                      far, so that they really meet. Where the server is one of our own and the program was built with \
-                     the feature `explore`, two and then three migrators are also driven statement by statement, \
+                     the feature `explore`, two and then three migrators are also driven statement by statement (a command \
+                     only if it came this far without fault), \
                      through every order in which one turn is taken away, for a few seconds: all succeed, and the \
-                     history is that of one. The measurements `migration.concurrent.orders…` say how many orders \
-                     were tried and how many at least were not; without them none was. For the built-in runner it is an error, since that promises it; \
+                     history is that of one. The measurements `migration.concurrent.orders` and `…not_tried` say how many orders \
+                     were tried and how many at least were not. For the built-in runner it is an error, since that promises it; \
                      for a command it is a warning, unless `migrations.concurrent = true` promises it too: many \
                      well-known tools take no lock.",
             matters: "Three instances of a service start at once after a deployment, and each migrates first. Without \
@@ -107,6 +108,10 @@ async fn look(context: &Context) -> Result<Verdict> {
     }
     if let Some(twice) = migrator.applied_otherwise(&migrator.options(&db)).await? {
         tell(format!("{MIGRATORS} migrators at once leave another history than one"), twice);
+    }
+    // That a command takes no lock need not be shown twice: it starts anew for every order.
+    if is_command && !failed.is_empty() {
+        return Ok(Verdict::of(findings));
     }
     let driven = schedules::drive(context, severity, &db, &before).await?;
     findings.extend(driven.findings);

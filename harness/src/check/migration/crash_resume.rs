@@ -8,7 +8,7 @@ use crate::check::migrator::Migrator;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
 use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
-use crate::migration::Migration;
+use crate::migration::{Delivery, Migration};
 use crate::server::Capability;
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, StreamExt};
@@ -20,11 +20,13 @@ const AT_ONCE: usize = 4;
 /// How often a command is cut off at most, where the project does not say: it applies all of its migrations each time.
 const CUTS_OF_COMMAND_MAX: usize = 24;
 
-/// How often all runs together are cut off at most, where the project does not say.
-const CUTS_MAX: usize = 200;
+/// How often all runs together are cut off at most, where the project does not say; and how often beyond that where more
+/// can go wrong.
+const CUTS_MAX: usize = 60;
+const CUTS_SAVED: usize = 40;
 
-/// Each migration is cut off at least so often.
-const CUTS_OF_MIGRATION_MIN: usize = 2;
+/// What one transaction leaves: nothing of it, or all.
+const STATES_OF_TRANSACTION: usize = 2;
 
 /// A migrator that is cut off anywhere can be run again.
 pub(in crate::check) struct CrashResume;
@@ -46,7 +48,8 @@ impl Check for CrashResume {
                      history of a run that nobody disturbed: no INVALID index, no backfill done twice, nothing to be \
                      repaired by hand. Between many messages nothing is written: places that leave the server in one \
                      state, which its transaction ids tell, are alike, and of each state one is tried, and more where \
-                     `migrations.cuts` asks for more. How many there are and how many were tried stands in the report. \
+                     `migrations.cuts` asks for more. Of a history of hundreds of files not each is cut off that runs in \
+                     one transaction. How many states there are and how many were tried stands in the report. \
                      A command is cut off at places spread over its whole run. What happens \
                      when the server's machine fails is the server's own promise, and not tried.",
             matters: "Deployments are killed: by a time-out, by the scheduler, by a lost connection. A migration that \
@@ -77,44 +80,105 @@ async fn judge(context: &Context) -> Result<Verdict> {
     let last = first.state()?;
     let wanted = context.project().migrations.cuts;
     let mut tally = Tally::new(wanted.is_some());
+    let base = context.vacant().await?;
     match context.walk().await? {
         Some(walk) => {
-            let migrations = walk.migrator.migrations().len();
-            let quota = (wanted.unwrap_or(CUTS_MAX) / migrations.max(1)).max(CUTS_OF_MIGRATION_MIN);
-            let base = context.vacant().await?;
+            let mut budget = Budget::new(wanted, walk.migrator.migrations().len());
+            let mut name = base.name().to_owned();
             for step in walk.steps() {
+                if !budget.has_for(step.migration, step.number) {
+                    tally.left_out += 1;
+                    continue;
+                }
                 let (before, migrator) =
                     (walk.migrator.first(step.number), walk.migrator.first(step.number + 1));
+                // Those that were left out, all at once.
+                before.apply_by(&before.options(&base).database(&name), &base).await?;
                 let needs_server = step.before.cluster != step.after.cluster;
-                let scene = Scene::of(context, &base, before, migrator, needs_server).await?;
-                let places = Places::of(&scene.landmarks().await?);
-                let chosen = tally.choose(places, quota);
-                tally.add(Some(step.migration), cut_off(&scene, chosen, step.after).await?);
-                drop(scene);
-                walk.migrator.first(step.number + 1).apply(&base).await?;
+                let scene = Scene::of(context, &base, name, before, migrator, needs_server).await?;
+                let (landmarks, whole) = scene.landmarks().await?;
+                let places = Places::of(&landmarks);
+                let count = budget.of(step.number, places.0.len());
+                let chosen = tally.choose(places, count, step.number);
+                budget.spend(step.number, chosen.len());
+                tally.add(Some(step.migration), cut_off(context, &scene, chosen, step.after).await?);
+                name = scene.into_next(whole).await?;
             }
         }
         None => {
-            let base = context.vacant().await?;
             let migrator = Migrator::of(context.project())?;
             let needs_server = State::read(&base, &migrator).await?.cluster != last.cluster;
-            let scene = Scene::of(context, &base, migrator.first(0), migrator, needs_server).await?;
-            let places = Places::of(&scene.landmarks().await?);
-            let chosen = tally.choose(places, wanted.unwrap_or(CUTS_OF_COMMAND_MAX));
-            tally.add(None, cut_off(&scene, chosen, last).await?);
+            let name = base.name().to_owned();
+            let scene = Scene::of(context, &base, name, migrator.first(0), migrator, needs_server).await?;
+            let (landmarks, whole) = scene.landmarks().await?;
+            let chosen = tally.choose(Places::of(&landmarks), wanted.unwrap_or(CUTS_OF_COMMAND_MAX), 0);
+            tally.add(None, cut_off(context, &scene, chosen, last).await?);
+            drop(whole);
         }
     }
     let role = first.migrator.role(&first.db);
     let findings = tally.faults.iter().map(|fault| fault.finding(context, &first.migrator, role)).collect();
-    Ok(Verdict::of(findings).with_measurements(tally.measurements()))
+    let verdict = Verdict::of(findings).with_measurements(tally.measurements());
+    Ok(match tally.left_out {
+        0 => verdict,
+        count => verdict.with_remark(format!(
+            "{count} of {} migrations, of those that are sent in one transaction, were not cut off: `migrations.cuts` asks for more",
+            first.migrator.migrations().len()
+        )),
+    })
+}
+
+/// How often the runs of many migrations are cut off.
+///
+/// Each has an equal share. What runs in a transaction leaves two states, and gets no more than its share; where more can
+/// go wrong, what others left of theirs is spent.
+#[derive(Debug)]
+struct Budget {
+    cuts: usize,
+    migrations: usize,
+    /// What is left of earlier shares.
+    saved: usize,
+}
+
+impl Budget {
+    fn new(wanted: Option<usize>, migrations: usize) -> Budget {
+        let cuts = wanted.unwrap_or(CUTS_MAX);
+        Budget { cuts, migrations: migrations.max(1), saved: CUTS_SAVED }
+    }
+
+    fn share(&self, number: usize) -> usize {
+        let until = |number: usize| (number * self.cuts).div_ceil(self.migrations);
+        until(number + 1) - until(number)
+    }
+
+    /// Whether a migration is looked at.
+    fn has_for(&self, migration: &Migration, number: usize) -> bool {
+        self.share(number) > 0 || migration.delivery != Delivery::Transaction
+    }
+
+    /// How many cuts a run may have that leaves so many states.
+    fn of(&self, number: usize, states: usize) -> usize {
+        let saved = if states > STATES_OF_TRANSACTION { self.saved } else { 0 };
+        self.share(number) + saved
+    }
+
+    /// It had so many.
+    fn spend(&mut self, number: usize, cuts: usize) {
+        self.saved = (self.saved + self.share(number)).saturating_sub(cuts);
+    }
 }
 
 /// Cuts a run off at each place; where it landed, in the order of places.
-async fn cut_off(scene: &Scene<'_>, mut places: Vec<Place>, expected: &State) -> Result<Vec<Aftermath>> {
+async fn cut_off(
+    context: &Context,
+    scene: &Scene<'_>,
+    mut places: Vec<Place>,
+    expected: &State,
+) -> Result<Vec<Aftermath>> {
     places.sort_unstable();
     let landed: Vec<Option<Aftermath>> = stream::iter(places)
         .map(|place| scene.interrupt(place, expected))
-        .buffered(AT_ONCE)
+        .buffered(context.at_once(AT_ONCE))
         .try_collect()
         .await?;
     Ok(landed.into_iter().flatten().collect())
@@ -143,8 +207,8 @@ impl Places {
     }
 
     /// `count` of them: of all states one, then another one of each, and so on; where there are not as many, those at
-    /// even distances. Unless `repeats`, one of each will do.
-    fn choose(&self, count: usize, repeats: bool) -> Vec<Place> {
+    /// even distances, beginning elsewhere with another `turn`. Unless `repeats`, one of each will do.
+    fn choose(&self, count: usize, repeats: bool, turn: usize) -> Vec<Place> {
         let mut chosen = Vec::new();
         let rounds = if repeats { self.0.iter().map(Vec::len).max().unwrap_or_default() } else { 1 };
         for round in 0..rounds {
@@ -157,16 +221,17 @@ impl Places {
             };
             let next: Vec<Place> = self.0.iter().filter_map(of_round).collect();
             let left = count - chosen.len();
-            chosen.extend(spread(&next, left));
+            chosen.extend(spread(&next, left, turn));
         }
         chosen
     }
 }
 
 /// `count` of `places`, at even distances.
-fn spread(places: &[Place], count: usize) -> Vec<Place> {
+fn spread(places: &[Place], count: usize, turn: usize) -> Vec<Place> {
     let count = count.min(places.len());
-    (0..count).filter_map(|number| places.get(number * places.len() / count).copied()).collect()
+    let at = |number: usize| (number * places.len() / count + turn) % places.len();
+    (0..count).filter_map(|number| places.get(at(number)).copied()).collect()
 }
 
 /// What was seen so far.
@@ -182,6 +247,8 @@ struct Tally<'a> {
     states_tried: usize,
     /// How often a run was cut off.
     cuts: usize,
+    /// How many migrations were not cut off.
+    left_out: usize,
     faults: Vec<Seen<'a>>,
 }
 
@@ -199,12 +266,12 @@ struct Seen<'a> {
 
 impl<'a> Tally<'a> {
     fn new(repeats: bool) -> Self {
-        Tally { repeats, places: 0, states: 0, states_tried: 0, cuts: 0, faults: Vec::new() }
+        Tally { repeats, places: 0, states: 0, states_tried: 0, cuts: 0, left_out: 0, faults: Vec::new() }
     }
 
     /// Chooses `count` of the places of a run.
-    fn choose(&mut self, places: Places, count: usize) -> Vec<Place> {
-        let chosen = places.choose(count, self.repeats);
+    fn choose(&mut self, places: Places, count: usize, turn: usize) -> Vec<Place> {
+        let chosen = places.choose(count, self.repeats, turn);
         self.places += places.0.iter().map(Vec::len).sum::<usize>();
         self.states += places.0.len();
         let is_tried = |state: &&Vec<Place>| state.iter().any(|place| chosen.contains(place));
@@ -299,6 +366,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_migration_has_its_share_and_what_is_saved_goes_where_more_can_go_wrong() {
+        let shares = |cuts, migrations| -> Vec<usize> {
+            let budget = Budget::new(Some(cuts), migrations);
+            (0..migrations).map(|number| budget.share(number)).collect()
+        };
+        assert_eq!(shares(4, 2), [2, 2]);
+        assert_eq!(shares(5, 2), [3, 2]);
+        assert_eq!(shares(2, 5), [1, 0, 0, 1, 0]);
+        let mut budget = Budget::new(Some(4), 2);
+        assert_eq!((budget.of(0, 2), budget.of(0, 9)), (2, 2 + CUTS_SAVED));
+        budget.spend(0, 1);
+        assert_eq!(budget.of(1, 9), 2 + 1 + CUTS_SAVED);
+        budget.spend(1, 3 + CUTS_SAVED);
+        assert_eq!(budget.saved, 0);
+    }
+
+    #[test]
     fn places_are_those_of_different_states_first() {
         let shown = |places: &[Place]| -> Vec<String> {
             places
@@ -310,11 +394,11 @@ mod tests {
         let places = Places::of(&landmarks);
         let alike: Vec<_> = places.0.iter().map(|places| shown(places)).collect();
         assert_eq!(alike, [vec!["0-", "0+", "1-", "1+", "2-"], vec!["2+", "3-"], vec!["3+", "4-", "4+"]]);
-        assert_eq!(shown(&places.choose(3, true)), ["0-", "2+", "3+"]);
-        assert_eq!(shown(&places.choose(5, true)), ["0-", "2+", "3+", "2-", "3-"]);
-        assert_eq!(shown(&places.choose(2, true)), ["0-", "2+"]);
-        assert_eq!(shown(&places.choose(100, false)), ["0-", "2+", "3+"]);
-        let mut all = places.choose(100, true);
+        assert_eq!(shown(&places.choose(3, true, 0)), ["0-", "2+", "3+"]);
+        assert_eq!(shown(&places.choose(5, true, 0)), ["0-", "2+", "3+", "2-", "3-"]);
+        assert_eq!(shown(&places.choose(2, true, 0)), ["0-", "2+"]);
+        assert_eq!(shown(&places.choose(100, false, 0)), ["0-", "2+", "3+"]);
+        let mut all = places.choose(100, true, 0);
         all.sort_unstable();
         assert_eq!(shown(&all), ["0-", "0+", "1-", "1+", "2-", "2+", "3-", "3+", "4-", "4+"]);
     }

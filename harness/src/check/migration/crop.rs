@@ -17,18 +17,17 @@ pub(super) struct Crop {
 }
 
 impl Crop {
-    /// Gives rows to each table that was not seen to so far: one with as little in it as can be, one that is full, and
+    /// Gives rows to each table that has none of these so far: one with as little in it as can be, one that is full, and
     /// copies of both, which differ in nothing but what must be unique.
     ///
     /// # Errors
     /// The server is lost.
     pub(super) async fn sow(&mut self, connection: &mut PgConnection, migrator: &Migrator) -> Result<()> {
         let mut rows = Rows::read(connection).await?;
-        let new: Vec<QualifiedName> = rows
-            .tables()
-            .filter(|table| !self.tables.contains_key(table) && !migrator.is_history(table))
-            .cloned()
-            .collect();
+        // One that took no row may take one now: a partitioned table may have got partitions.
+        let is_bare = |table: &QualifiedName| self.tables.get(table).is_none_or(Option::is_some);
+        let new: Vec<QualifiedName> =
+            rows.tables().filter(|table| is_bare(table) && !migrator.is_history(table)).cloned().collect();
         for table in new {
             let like = Some(Like::of(&table, "true"));
             let wishes = [

@@ -10,7 +10,7 @@ use crate::server::Capability;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 /// A name that must be quoted, and is not the one that people have at home.
-const OTHER_NAME: &str = "Another Database";
+const OTHER_NAME: &str = "Another_Database";
 
 /// What its sessions have otherwise than those at home.
 const SETTINGS: [(&str, &str); 3] =
@@ -30,7 +30,7 @@ impl Check for Deterministic {
 
     fn explain(&self) -> Explanation {
         Explanation {
-            proves: "The migrations are applied once more, on another server, in a database called `Another Database` \
+            proves: "The migrations are applied once more, on another server, in a database called `Another_Database` \
                      whose sessions have another time zone, and read and write dates and intervals another way, where \
                      the tool leaves that to the database (sqlx and the built-in runner do not): the catalog is the same, and every table has as many rows. Values are not compared: those of clocks \
                      and random numbers differ by nature.",

@@ -21,8 +21,10 @@ pub(super) struct Scene<'a> {
     migrator: Migrator,
     /// What has been applied before.
     before: Migrator,
-    /// A database in that state; copies are made of it.
+    /// Whose server it all happens on.
     base: &'a TestDb,
+    /// The database of that server in that state; copies are made of it.
+    name: String,
     /// What the copies lose.
     replay: Replay,
     /// Whether the run changes what all databases of a server share, so that each needs a server of its own.
@@ -61,43 +63,63 @@ pub(super) enum Fault {
 }
 
 /// A database to run in; the server lives as long as this does.
-struct Stage {
+#[derive(Debug)]
+pub(super) struct Stage {
     options: PgConnectOptions,
     own: Option<TestDb>,
     name: Option<String>,
 }
 
 impl<'a> Scene<'a> {
-    /// `migrator` is run in copies of `base`, where `before` has been run.
+    /// `migrator` is run in copies of the database `name` on the server of `base`, where `before` has been run.
     ///
     /// # Errors
     /// The server is lost.
     pub(super) async fn of(
         context: &'a Context,
         base: &'a TestDb,
+        name: String,
         before: Migrator,
         migrator: Migrator,
         needs_server: bool,
     ) -> Result<Scene<'a>> {
         let mut control = control(base).await?;
-        let replay = Replay::read(&mut control, base.name()).await?;
+        let replay = Replay::read(&mut control, &name).await?;
         let _ = control.close().await;
-        Ok(Scene { context, migrator, before, base, replay, needs_server })
+        Ok(Scene { context, migrator, before, base, name, replay, needs_server })
     }
 
-    /// How far an undisturbed run is before each of its steps, and at its end.
+    /// How far an undisturbed run is before each of its steps, and at its end; and where it took place.
     ///
     /// # Errors
     /// It fails, or the server is lost.
-    pub(super) async fn landmarks(&self) -> Result<Vec<Landmark>> {
-        let stage = self.stage("whole").await?;
+    pub(super) async fn landmarks(&self) -> Result<(Vec<Landmark>, Stage)> {
+        let stage = self.stage(&format!("whole_{}", self.migrator.migrations().len())).await?;
         let landmarks = Landmarks::by(control(self.server_of(&stage)).await?);
         let proxy = Proxy::start(Address::of(&stage.options), landmarks.taps()).await?;
         self.migrator.apply_by(&proxy.options(&stage.options), self.server_of(&stage)).await?;
         drop(proxy);
-        let taken = landmarks.taken().await;
-        self.clear(stage).await?;
-        Ok(taken)
+        Ok((landmarks.taken().await, stage))
+    }
+
+    /// The database in which the migrator has been run, for the next scene; `whole` is where it was undisturbed.
+    ///
+    /// # Errors
+    /// It fails, or the server is lost.
+    pub(super) async fn into_next(self, whole: Stage) -> Result<String> {
+        match whole.name {
+            Some(next) => {
+                if self.name != self.base.name() {
+                    self.drop_database(&self.name).await?;
+                }
+                Ok(next)
+            }
+            None => {
+                let options = self.migrator.options(self.base).database(&self.name);
+                self.migrator.apply_by(&options, self.base).await?;
+                Ok(self.name)
+            }
+        }
     }
 
     /// Cuts a run off at `place`, runs again, and compares what came of it with `expected`. `None`: the run has no such
@@ -168,7 +190,7 @@ impl<'a> Scene<'a> {
         let sql = format!(
             "create database {} template {} strategy file_copy",
             quote_ident(&name),
-            quote_ident(self.base.name())
+            quote_ident(&self.name)
         );
         self.on_server(std::iter::once(sql).chain(self.replay.sql(&name))).await?;
         let options = self.migrator.options(self.base).database(&name);
@@ -177,12 +199,14 @@ impl<'a> Scene<'a> {
 
     async fn clear(&self, stage: Stage) -> Result<()> {
         match stage.name {
-            Some(name) => {
-                let sql = format!("drop database {} with (force)", quote_ident(&name));
-                self.on_server(std::iter::once(sql)).await
-            }
+            Some(name) => self.drop_database(&name).await,
             None => Ok(()),
         }
+    }
+
+    async fn drop_database(&self, name: &str) -> Result<()> {
+        let sql = format!("drop database {} with (force)", quote_ident(name));
+        self.on_server(std::iter::once(sql)).await
     }
 
     async fn on_server(&self, statements: impl Iterator<Item = String>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `migration.locks`: what a migration does to tables in use.
 
 use super::observation::{KeptOut, Observation, Observed, observe};
-use super::transcript::transcript;
+use super::transcript::{applied_before, transcript};
 use crate::check::walk::{NO_STEPS, Step, Walk};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
@@ -169,7 +169,7 @@ fn finding(context: &Context, walk: &Walk, step: &Step<'_>, hazard: &Hazard<'_>)
         subject: Subject::new("migration", name),
         message,
         help: help.into(),
-        evidence: vec![
+        evidence: applied_before(context.project(), walk, step).into_iter().chain([
             Evidence::as_role(role, "begin", "done"),
             Evidence::as_role(
                 role,
@@ -185,7 +185,7 @@ fn finding(context: &Context, walk: &Walk, step: &Step<'_>, hazard: &Hazard<'_>)
                 lock.clone(),
             ),
             Evidence::as_role(role, "rollback", "done"),
-        ],
+        ]).collect(),
     }
 }
 

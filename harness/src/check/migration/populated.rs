@@ -1,11 +1,13 @@
 //! `migration.populated`: the migrations apply to tables that hold rows.
 
 use super::crop::Crop;
-use super::transcript::transcript;
+use super::transcript::{applied_before, transcript};
 use crate::catalog::{Change, Facts, Kind, What, diff};
 use crate::check::first_run::State;
+use crate::check::migrator::Migrator;
 use crate::check::walk::{NO_STEPS, Step, Walk};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
+use crate::database::TestDb;
 use crate::error::{Error, Result};
 use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
 use sqlx::{AssertSqlSafe, Connection, Executor};
@@ -30,7 +32,8 @@ impl Check for Populated {
                      It is an error where it fails on whatever rows there are (a required column without a default), and \
                      a warning where it fails on rows that the schema allowed so far: with nulls, with duplicates, \
                      with text that is no number. In the end the schema is the one that empty tables got. Tables that \
-                     no row could be made for are noted, with the reason.",
+                     no row could be made for are noted, with the reason. A command applies all in one go: it is run a second time \
+                     over the rows, and has nothing to do then.",
             matters: "Migrations are written and reviewed on empty databases. `add column … not null`, a unique index, a \
                       cast or a new condition succeeds there, and fails in production, in the middle of a deployment.",
             remedy: "Add the column with a default, or nullable and backfilled; clean up duplicates and nulls in the same \
@@ -54,14 +57,16 @@ impl Check for Populated {
 }
 
 async fn judge(context: &Context) -> Result<Verdict> {
-    let Some(walk) = context.walk().await? else { return Ok(Verdict::skipped(NO_STEPS)) };
+    let Some(walk) = context.walk().await? else { return of_command(context).await };
     let mut findings = Vec::new();
     let (mut db, mut crop) = (context.vacant().await?, Crop::default());
     let mut all = Crop::default();
+    let mut has_new_tables = true;
     for step in walk.steps() {
-        let mut connection = db.connection().await?;
-        crop.sow(&mut connection, &walk.migrator).await?;
-        let _ = connection.close().await;
+        if has_new_tables {
+            sow(&mut crop, &db, &walk.migrator).await?;
+        }
+        has_new_tables = step.changes().iter().any(is_new_table);
         let migrator = walk.migrator.first(step.number + 1);
         if let Err(error) = migrator.apply(&db).await {
             let rows = rows_in_the_way(context, walk, &step, &crop).await?;
@@ -70,11 +75,10 @@ async fn judge(context: &Context) -> Result<Verdict> {
             db = context.vacant().await?;
             migrator.apply(&db).await?;
             all = std::mem::take(&mut crop).longer(all);
+            has_new_tables = true;
         }
     }
-    let mut connection = db.connection().await?;
-    crop.sow(&mut connection, &walk.migrator).await?;
-    let _ = connection.close().await;
+    sow(&mut crop, &db, &walk.migrator).await?;
     if let Some(last) = walk.steps().next_back() {
         let changes = diff(last.after_catalog(), &State::read(&db, &walk.migrator).await?.catalog);
         if !changes.is_empty() {
@@ -82,17 +86,77 @@ async fn judge(context: &Context) -> Result<Verdict> {
         }
     }
     let all = crop.longer(all);
-    findings.extend(all.bare().map(|(table, reason)| Finding {
+    findings.extend(bare(&all));
+    Ok(Verdict::of(findings).with_measurements(figures(&all)))
+}
+
+/// Runs a command once more when every table that it left has rows: it has nothing to do there.
+async fn of_command(context: &Context) -> Result<Verdict> {
+    let first = context.first_run().await?;
+    let expected = first.state()?;
+    let (db, mut crop) = (context.vacant().await?, Crop::default());
+    first.migrator.apply(&db).await?;
+    sow(&mut crop, &db, &first.migrator).await?;
+    let fault = match first.migrator.apply(&db).await {
+        Err(error) => Some(("fails", error.report_without_help())),
+        Ok(_) => {
+            let changes = diff(&expected.catalog, &State::read(&db, &first.migrator).await?.catalog);
+            let seen: Vec<String> = changes.iter().map(ToString::to_string).collect();
+            (!seen.is_empty()).then(|| ("brings about another schema", seen.join("\n")))
+        }
+    };
+    let shown = first.migrator.shown(context.project());
+    let mut findings: Vec<Finding> = fault
+        .into_iter()
+        .map(|(what, seen)| Finding {
+            check: Populated.id().into(),
+            severity: Severity::Warning,
+            subject: Subject::new("command", shown.clone()),
+            message: format!("a second run {what} when the tables hold rows"),
+            help: "let a second run find that nothing is left to do".into(),
+            evidence: vec![
+                Evidence::step(shown.clone(), "applied"),
+                Evidence::as_role(
+                    db.server().endpoint().role(),
+                    lines(&crop.statements(&crop.names())),
+                    "rows as the schema allows them",
+                ),
+                Evidence::step(format!("{shown}, a second time"), seen),
+            ],
+        })
+        .collect();
+    findings.extend(bare(&crop));
+    Ok(Verdict::of(findings)
+        .with_measurements(figures(&crop))
+        .with_remark(format!("the rows were there before a second run only: {NO_STEPS}")))
+}
+
+/// The tables that no row could be made for.
+fn bare(crop: &Crop) -> impl Iterator<Item = Finding> {
+    crop.bare().map(|(table, reason)| Finding {
         check: Populated.id().into(),
         severity: Severity::Note,
         subject: Subject::new("table", table.to_string()),
         message: format!("no row could be made for `{table}`: the migrations were not tried with rows in it"),
         help: "what the server says of the rows that were tried shows what they lack".into(),
         evidence: vec![Evidence::step(format!("a row for {table}"), reason)],
-    }));
-    let (tables, bare) = (all.tables(), all.bare().count());
-    Ok(Verdict::of(findings)
-        .with_measurements([figure("tables", tables), figure("with rows", tables - bare)]))
+    })
+}
+
+fn figures(crop: &Crop) -> [Measurement; 2] {
+    let (tables, bare) = (crop.tables(), crop.bare().count());
+    [figure("tables", tables), figure("with rows", tables - bare)]
+}
+
+async fn sow(crop: &mut Crop, db: &TestDb, migrator: &Migrator) -> Result<()> {
+    let mut connection = db.connection().await?;
+    crop.sow(&mut connection, migrator).await?;
+    let _ = connection.close().await;
+    Ok(())
+}
+
+fn is_new_table(change: &Change) -> bool {
+    change.kind == Kind::Table && change.what == What::Added
 }
 
 fn figure(name: &str, value: usize) -> Measurement {
@@ -162,15 +226,7 @@ fn finding(context: &Context, walk: &Walk, step: &Step<'_>, rows: &str, error: &
         false => (Severity::Warning, format!("`{name}` fails on rows that the schema allowed so far")),
     };
     let role = walk.migrator.role(&walk.db);
-    let before: Vec<String> = walk
-        .steps()
-        .take(step.number)
-        .map(|before| transcript(context.project(), before.migration))
-        .collect();
-    let mut evidence = Vec::new();
-    if !before.is_empty() {
-        evidence.push(Evidence::as_role(role, before.join("\n"), "applied"));
-    }
+    let mut evidence: Vec<Evidence> = applied_before(context.project(), walk, step).into_iter().collect();
     evidence.push(Evidence::as_role(
         walk.db.server().endpoint().role(),
         rows,

@@ -52,9 +52,11 @@ impl Check for Rerun {
 async fn look(context: &Context) -> Result<Verdict> {
     let run = context.first_run().await?;
     let first = run.state()?;
+    let turn = run.turn.lock().await;
     let before = Traces::read(&run.db).await?;
     let second = run.migrator.apply(&run.db).await;
     let after = Traces::read(&run.db).await?;
+    drop(turn);
     let shown = run.migrator.shown(context.project());
     let step = |result: String| Evidence::step(format!("{shown}, a second time"), result);
 

@@ -5,7 +5,7 @@ use crate::check::migrator::Migrator;
 use crate::check::{Check as _, Context};
 use crate::database::{SharedObjects, Template, TestDb};
 use crate::error::Result;
-use crate::explore::{Access, Coverage, Exploration, Explorer, ensure};
+use crate::explore::{Access, Exploration, Explorer, ensure};
 use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
 use crate::postgres::command_path;
 use crate::script::mask;
@@ -18,6 +18,11 @@ use std::time::Duration;
 
 /// How many migrators are driven, and for how long at most.
 const CROWDS: [(usize, Duration); 2] = [(2, Duration::from_secs(4)), (3, Duration::from_secs(2))];
+
+/// So many migrations are applied in all the orders of one crowd, so that as a rule it is not the clock that decides
+/// how many orders are tried; and so many orders are tried however long the history.
+const MIGRATIONS_MAX: usize = 400;
+const ORDERS_MIN: usize = 4;
 
 /// So much of a statement and so many steps are shown as evidence.
 const SQL_MAX: usize = 120;
@@ -45,25 +50,37 @@ pub(super) async fn drive(
         && capabilities.has(Capability::Signals)
         && shared(db).await? == *before;
     let path = command_path(db.server().installation()).await;
+    let (mut orders, mut not_tried) = (0, 0);
     for (crowd, time) in CROWDS {
-        let mut coverage = Coverage::default();
         if can_be {
             let migrator = Arc::new(Migrator::of(context.project())?);
             let template = context.bare()?;
-            let found = explorer(&template, &migrator, crowd, path.clone()).with_time_max(time).run().await?;
-            coverage = found.coverage().clone();
+            let found = explorer(&template, &migrator, crowd, path.clone())
+                .with_schedules_max(orders_max(&migrator, crowd))
+                .with_time_max(time)
+                .run()
+                .await?;
+            orders += found.coverage().schedules;
+            not_tried += found.coverage().not_tried;
             let shown = migrator.shown(context.project());
             driven.findings.extend(finding(shown, &migrator, crowd, severity, &found));
         }
-        for (what, count) in [("orders", coverage.schedules), ("orders_not_tried", coverage.not_tried)] {
-            driven.measurements.push(Measurement {
-                name: format!("migration.concurrent.{what}_of_{crowd}"),
-                value: count as f64,
-                unit: "schedules".into(),
-            });
-        }
+    }
+    for (what, count) in [("orders", orders), ("not_tried", not_tried)] {
+        #[expect(clippy::cast_precision_loss, reason = "these are thousands")]
+        let value = count as f64;
+        driven.measurements.push(Measurement {
+            name: format!("migration.concurrent.{what}"),
+            value,
+            unit: String::new(),
+        });
     }
     Ok(driven)
+}
+
+/// How many orders of a crowd are tried at most.
+fn orders_max(migrator: &Migrator, crowd: usize) -> usize {
+    (MIGRATIONS_MAX / (migrator.migrations().len().max(1) * crowd)).max(ORDERS_MIN)
 }
 
 /// What all databases of a server share.

@@ -2,6 +2,8 @@
 
 use crate::check::Project;
 use crate::check::migrator::shown_path;
+use crate::check::walk::{Step, Walk};
+use crate::finding::Evidence;
 use crate::migration::Migration;
 
 /// What psql is to be given to do as a migration does: its file, or the part of it that is run.
@@ -11,6 +13,14 @@ pub(super) fn transcript(project: &Project, migration: &Migration) -> String {
     } else {
         format!("-- {}\n{}", migration.name(), migration.script.shown())
     }
+}
+
+/// The migrations before a step, applied.
+pub(super) fn applied_before(project: &Project, walk: &Walk, step: &Step<'_>) -> Option<Evidence> {
+    let before: Vec<String> =
+        walk.steps().take(step.number).map(|before| transcript(project, before.migration)).collect();
+    (!before.is_empty())
+        .then(|| Evidence::as_role(walk.migrator.role(&walk.db), before.join("\n"), "applied"))
 }
 
 /// An argument of a command of psql's own.

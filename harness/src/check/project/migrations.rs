@@ -32,7 +32,8 @@ pub struct Migrations {
     pub statements: Vec<PathBuf>,
     /// Whether the command promises that several may run at once; the built-in runner always does.
     pub concurrent: bool,
-    /// How often `migration.crash-resume` cuts runs off, at most; if not said, once for each state that a run leaves.
+    /// How often `migration.crash-resume` cuts runs off, at most; if not said, once for each state that a run
+    /// leaves, up to some hundred of them.
     pub cuts: Option<usize>,
 }
 
