@@ -373,7 +373,7 @@ mod tests {
         };
         assert_eq!(shares(4, 2), [2, 2]);
         assert_eq!(shares(5, 2), [3, 2]);
-        assert_eq!(shares(2, 5), [1, 0, 0, 1, 0]);
+        assert_eq!(shares(2, 5), [1, 0, 1, 0, 0]);
         let mut budget = Budget::new(Some(4), 2);
         assert_eq!((budget.of(0, 2), budget.of(0, 9)), (2, 2 + CUTS_SAVED));
         budget.spend(0, 1);
