@@ -10,8 +10,33 @@ use std::time::{Duration, Instant};
 /// The pause between looks at a client that neither asks for anything nor ends.
 const IDLE_LOOK: Duration = Duration::from_millis(1);
 
+/// Who is idle is so at this many looks at least: on a busy machine a single pause may take as long as many.
+const IDLE_LOOKS_MIN: u32 = 30;
+
 /// What the server does takes less than a pause would, most of the time: so long there is none.
 const SHORT: Duration = Duration::from_millis(20);
+
+/// How long nothing has happened.
+struct Idleness {
+    since: Instant,
+    looks: u32,
+}
+
+impl Idleness {
+    fn start() -> Idleness {
+        Idleness { since: Instant::now(), looks: 0 }
+    }
+
+    /// Waits for the next look.
+    async fn pass(&mut self) {
+        self.looks += 1;
+        pass(IDLE_LOOK).await;
+    }
+
+    fn is_over(&self, idle_max: Duration) -> bool {
+        self.looks >= IDLE_LOOKS_MIN && self.since.elapsed() >= idle_max
+    }
+}
 
 impl<T> Trial<'_, T> {
     /// Looks at a session that was granted until the server answered or waits for somebody who does not run.
@@ -46,18 +71,18 @@ impl<T> Trial<'_, T> {
     /// The client heard of a batch that ran nothing: its step goes on if it has more to say.
     async fn wait_for_more(&mut self, place: usize) -> Result<()> {
         let client = self.board.look(place, |session| session.client);
-        let started = Instant::now();
+        let mut idleness = Idleness::start();
         loop {
             self.pulse.lull().await;
             if !self.board.look(place, Session::is_lull) {
                 return Ok(());
             }
             let has_more = !self.clients[client].has_ended()? && !self.board.is_waiting(client);
-            if !has_more || started.elapsed() >= self.idle_max(client) {
+            if !has_more || idleness.is_over(self.idle_max(client)) {
                 self.board.change(place, Session::finish_step);
                 return Ok(());
             }
-            pass(IDLE_LOOK).await;
+            idleness.pass().await;
         }
     }
 
@@ -100,17 +125,17 @@ impl<T> Trial<'_, T> {
 
     /// Waits until every client has ended or waits for us or the server, and nothing is under way.
     pub(super) async fn quiet(&mut self) -> Result<()> {
-        let mut since = Instant::now();
+        let mut idleness = Idleness::start();
         let mut seen = self.pulse.activity();
         let patience = Patience::new("the clients to do something", STEP_DEADLINE);
         loop {
             self.pulse.lull().await;
             let activity = self.pulse.activity();
             if activity != seen {
-                (since, seen) = (Instant::now(), activity);
+                (idleness, seen) = (Idleness::start(), activity);
             }
             if self.board.is_server_busy() {
-                if since.elapsed() > SHORT {
+                if idleness.since.elapsed() > SHORT {
                     patience.not_yet("the server logs somebody in").await?;
                 }
                 continue;
@@ -119,11 +144,11 @@ impl<T> Trial<'_, T> {
             let Some(idle_max) = at_large.iter().map(|client| self.idle_max(*client)).max() else {
                 return Ok(());
             };
-            if since.elapsed() >= idle_max {
+            if idleness.is_over(idle_max) {
                 self.course.idle.extend(at_large);
                 return Ok(());
             }
-            pass(IDLE_LOOK).await;
+            idleness.pass().await;
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Who waits for whom in the server, and freezing those who wait.
 
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::process::{Signal, send};
+use crate::process::{Signal, is_stopped, send};
+use crate::wait::Patience;
 use sqlx::PgConnection;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -89,6 +90,11 @@ impl Watch {
         for attempt in 0..20 {
             signal(pid, Signal::STOP, "stop")?;
             self.ice.0.insert(pid);
+            // A processor that is busy elsewhere stops it later: a look before that would say nothing.
+            let patience = Patience::new("a process of the server to stop", LONG_LOOK);
+            while is_stopped(pid) == Some(false) {
+                patience.not_yet("it runs").await?;
+            }
             let patience = if attempt < 10 { LOOK } else { LONG_LOOK };
             let mut look = std::pin::pin!(self.control_look(pid));
             if let Ok(looked) = tokio::time::timeout(patience, look.as_mut()).await {

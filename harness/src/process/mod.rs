@@ -13,6 +13,8 @@ mod user;
 pub use lock::FileLock;
 pub use program::{Finished, Program, Running};
 pub use signal::Signal;
+#[cfg(feature = "explore")]
+pub(crate) use signal::is_stopped;
 pub(crate) use signal::{is_there, send};
 pub use user::User;
 pub(crate) use user::{effective_uid, home_dir};
