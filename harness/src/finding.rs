@@ -25,6 +25,35 @@ impl fmt::Display for Severity {
     }
 }
 
+/// Whose fault a finding is, and so who can do something about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// The project's: something to mend in it.
+    #[default]
+    Mistake,
+    /// Nobody's: the design trusts somebody here, and it is worth knowing whom.
+    TrustBoundary,
+    /// The project's, and harmless: a rule that lets nobody through, not even those whom it is for.
+    DeadPolicy,
+    /// The server's: a fault of this version, which a later minor version mends.
+    ServerBug,
+    /// Nobody's: what could not be looked at, and why.
+    Uncovered,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Class::Mistake => "mistake",
+            Class::TrustBoundary => "trust boundary",
+            Class::DeadPolicy => "dead policy",
+            Class::ServerBug => "server bug",
+            Class::Uncovered => "not covered",
+        })
+    }
+}
+
 /// The object that a finding is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Subject {
@@ -75,6 +104,9 @@ impl Evidence {
 pub struct Finding {
     /// The check's id, such as `tenancy.cross-read`.
     pub check: String,
+    /// Whose fault it is.
+    #[serde(default)]
+    pub class: Class,
     /// How bad it is.
     pub severity: Severity,
     /// The object it is about.

@@ -2,7 +2,7 @@
 
 use crate::support;
 use pgharness::check::Verdict;
-use pgharness::finding::{Evidence, Finding, Severity, Subject};
+use pgharness::finding::{Class, Evidence, Finding, Severity, Subject};
 use pgharness::process::Program;
 use pgharness::report::{CheckRun, Colour, Report, text};
 use std::fs;
@@ -31,6 +31,7 @@ async fn a_transcript_runs_in_psql_and_shows_the_same_again() {
     ];
     let finding = Finding {
         check: "a.b".into(),
+        class: Class::Mistake,
         severity: Severity::Error,
         subject: Subject::new("table", "t"),
         message: "m".into(),

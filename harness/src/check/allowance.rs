@@ -3,7 +3,7 @@
 use super::Explanation;
 use super::nearest::quoted;
 use super::pattern::matches;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
@@ -99,6 +99,7 @@ fn unused(allowance: &Allowance, findings: &[Finding]) -> Finding {
     };
     Finding {
         check: UNUSED_ALLOWANCE.into(),
+        class: Class::Mistake,
         severity: Severity::Warning,
         subject: Subject::new("allowance", format!("{check} on {subject}")),
         message: format!("the allowance of `{check}` on `{subject}` silences nothing"),
@@ -115,6 +116,7 @@ mod tests {
     fn finding(check: &str, subject: &str) -> Finding {
         Finding {
             check: check.into(),
+            class: Class::Mistake,
             severity: Severity::Error,
             subject: Subject::new("table", subject),
             message: String::new(),

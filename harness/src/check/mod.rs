@@ -19,6 +19,7 @@ mod pattern;
 mod project;
 mod registry;
 mod revision;
+mod story;
 mod tenancy;
 mod verdict;
 mod walk;
@@ -38,6 +39,7 @@ pub use project::{
     Structure, Tenancy, TenancyModel,
 };
 pub use registry::Registry;
+pub use story::Story;
 pub use verdict::Verdict;
 
 use crate::error::Result;
@@ -69,6 +71,11 @@ pub trait Check: Send + Sync {
 
     /// The files of `fixtures/checks/<id>/`, at least one good and one bad; see [`examples!`](crate::examples).
     fn examples(&self) -> &'static [Example];
+
+    /// What can happen where it finds fault, told of its first bad example.
+    fn story(&self) -> Option<Story> {
+        None
+    }
 
     /// Looks, on databases of its own.
     ///

@@ -2,7 +2,7 @@
 
 use super::Answer;
 use crate::check::{
-    Check, Example, Explanation, Kind, Need, Registry, UNUSED_ALLOWANCE, UNUSED_ALLOWANCE_EXPLANATION,
+    Check, Example, Explanation, Kind, Need, Registry, Story, UNUSED_ALLOWANCE, UNUSED_ALLOWANCE_EXPLANATION,
 };
 use crate::error::Result;
 use crate::report::Colour;
@@ -49,6 +49,7 @@ struct Page {
     explanation: Explanation,
     needs: &'static [Need],
     is_opt_in: bool,
+    story: Option<Story>,
     examples: &'static [Example],
 }
 
@@ -60,6 +61,7 @@ impl Page {
             explanation: check.explain(),
             needs: check.needs(),
             is_opt_in: check.is_opt_in(),
+            story: check.story(),
             examples: check.examples(),
         }
     }
@@ -72,6 +74,7 @@ impl Page {
             explanation: UNUSED_ALLOWANCE_EXPLANATION,
             needs: &[],
             is_opt_in: false,
+            story: None,
             examples: &[],
         }
     }
@@ -92,6 +95,14 @@ impl Page {
         }
         if self.is_opt_in {
             let _ = writeln!(out, "\nIt runs where `checks.opt_in` or `--only` names it.");
+        }
+        if let Some(story) = self.story {
+            let of = self.examples.iter().find(|example| example.kind() == Kind::Bad);
+            let file = of.map_or(String::new(), |example| format!(" in {}", example.file));
+            let _ = writeln!(out, "\n{}{}\n", colour.paint(BOLD, "What happens"), colour.paint(DIM, &file));
+            for (heading, text) in story.lines() {
+                let _ = writeln!(out, "  {} {text}", colour.paint(DIM, &format!("{heading:8}")));
+            }
         }
         for kind in [Kind::Config, Kind::Bad, Kind::Good] {
             for example in self.examples.iter().filter(|example| example.kind() == kind) {
@@ -127,6 +138,13 @@ mod tests {
             },
             needs: &[Need::RowTenancy],
             is_opt_in: true,
+            story: Some(Story {
+                connects: "`web_app`, for tenant A",
+                runs: "select from b",
+                gets: "the rows of tenant B",
+                because: "there is no policy",
+                fix: "alter table b enable row level security",
+            }),
             examples: &[
                 Example { file: "good.sql", sql: "create table a ();\n\nalter table a\n" },
                 Example { file: "bad.sql", sql: "create table b ();" },
@@ -150,6 +168,14 @@ What to do
 It needs `tenancy.model = \"rls\"`; without, it is skipped.
 
 It runs where `checks.opt_in` or `--only` names it.
+
+What happens in bad.sql
+
+  connects `web_app`, for tenant A
+  runs     select from b
+  gets     the rows of tenant B
+  because  there is no policy
+  fix      alter table b enable row level security
 
 Bad fixtures/checks/tenancy.enabled/bad.sql
 

@@ -1,6 +1,6 @@
 //! What a contract says: each property by name, and a finding for each that is broken.
 
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use std::fmt;
 
 /// How a property came out.
@@ -73,6 +73,7 @@ impl ContractReport {
         let family = name.split_once('.').map_or(name, |(family, _)| family);
         self.findings.push(Finding {
             check: name.to_owned(),
+            class: Class::Mistake,
             severity,
             subject: Subject::new("contract", breach.subject.unwrap_or_else(|| family.to_owned())),
             message: breach.message,

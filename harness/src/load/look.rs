@@ -3,7 +3,7 @@
 use super::plan::PlanFigures;
 use super::session::{Running, Session, WARM_UP};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use crate::statement::{Connect, Draw, Random, Source};
 
 /// The check's id.
@@ -163,6 +163,7 @@ impl Excess<'_> {
         ));
         Finding {
             check: ID.to_owned(),
+            class: Class::Mistake,
             severity: self.severity,
             subject: Subject::new("query", &statement.name),
             message: format!(

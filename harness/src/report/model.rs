@@ -151,13 +151,14 @@ fn order(finding: &Finding) -> impl Ord + '_ {
 mod tests {
     use super::*;
     use crate::error::Error;
-    use crate::finding::{Evidence, Severity, Subject};
+    use crate::finding::{Class, Evidence, Severity, Subject};
     use proptest::prelude::*;
     use rstest::rstest;
 
     fn finding(check: &str, severity: Severity, subject: &str, result: &str) -> Finding {
         Finding {
             check: check.into(),
+            class: Class::Mistake,
             severity,
             subject: Subject::new("table", subject),
             message: String::new(),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::check::{Allowance, Verdict};
 use crate::error::{Error, ErrorKind};
-use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 
 fn ran(id: &str, millis: u64, findings: Vec<Finding>) -> CheckRun {
     CheckRun { id: id.into(), millis, verdict: Ok(Verdict::of(findings)) }
@@ -12,6 +12,7 @@ fn ran(id: &str, millis: u64, findings: Vec<Finding>) -> CheckRun {
 fn finding(check: &str, severity: Severity, kind: &str, name: &str, message: &str, help: &str) -> Finding {
     Finding {
         check: check.into(),
+        class: Class::Mistake,
         severity,
         subject: Subject::new(kind, name),
         message: message.into(),
@@ -197,6 +198,14 @@ fn a_name_cannot_command_the_terminal() {
 }
 
 #[test]
+fn what_is_nobodys_mistake_says_so() {
+    let known =
+        Finding { class: Class::TrustBoundary, ..finding("a.b", Severity::Note, "role", "x", "m", "") };
+    let text = text(&Report::new(None, vec![ran("a.b", 0, vec![known])], &[], 0), Colour::Off);
+    assert!(text.contains("note[a.b] role x (trust boundary)\n  m\n"), "{text}");
+}
+
+#[test]
 fn json_for_machines() {
     let expected = serde_json::json!({
         "version": 1,
@@ -209,6 +218,7 @@ fn json_for_machines() {
         ],
         "findings": [{
             "check": "a.b",
+            "class": "mistake",
             "severity": "warning",
             "subject": {"kind": "table", "name": "public.x"},
             "message": "m",

@@ -5,7 +5,7 @@ use super::model::{CheckResult, Conclusion, Report};
 use super::number::{count, span};
 use super::prose::{COLUMNS, printable, wrapped};
 use super::{table, transcript};
-use crate::finding::{Finding, Outcome, Severity};
+use crate::finding::{Class, Finding, Outcome, Severity};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write as _;
 
@@ -117,7 +117,11 @@ impl Page {
         let title =
             self.paint(severity_style(finding.severity), &format!("{}[{}]", finding.severity, finding.check));
         let subject = self.paint(BOLD, &printable(&finding.subject.to_string()));
-        self.line(&format!("{title} {subject}"));
+        let class = match finding.class {
+            Class::Mistake => String::new(),
+            other => self.paint(DIM, &format!(" ({other})")),
+        };
+        self.line(&format!("{title} {subject}{class}"));
         for line in wrapped(&printable(&finding.message), COLUMNS - 2) {
             self.line(&format!("  {line}"));
         }

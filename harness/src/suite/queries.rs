@@ -2,7 +2,7 @@
 
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::load::{Figures, Load, drive, look};
 use crate::statement::{Source, Statement, read_dir};
 use sqlx::Connection;
@@ -89,6 +89,7 @@ fn failures(statement: &Statement, figures: &Figures) -> Finding {
     let code = figures.first_failure.as_deref().unwrap_or("none");
     Finding {
         check: Queries.id().into(),
+        class: Class::Mistake,
         severity: Severity::Error,
         subject: Subject::new("query", &statement.name),
         message: format!(

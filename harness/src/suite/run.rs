@@ -201,7 +201,7 @@ fn millis_since(started: Instant) -> u64 {
 mod tests {
     use super::*;
     use crate::check::{Example, Explanation, Need, Running};
-    use crate::finding::{Finding, Outcome, Severity, Subject};
+    use crate::finding::{Class, Finding, Outcome, Severity, Subject};
     use crate::report::Conclusion;
     use std::path::Path;
 
@@ -240,6 +240,7 @@ mod tests {
     fn finds() -> Result<Verdict> {
         Ok(Verdict::of(vec![Finding {
             check: "a.finds".into(),
+            class: Class::Mistake,
             severity: Severity::Error,
             subject: Subject::new("table", "public.x"),
             message: String::new(),

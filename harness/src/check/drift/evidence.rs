@@ -1,7 +1,7 @@
 //! Differences of two catalogs as steps of a transcript.
 
 use crate::catalog::{Change, Kind, What};
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 
 /// Where one side of a difference is seen.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,7 @@ pub(super) fn finding(
 ) -> Finding {
     Finding {
         check: check.into(),
+        class: Class::Mistake,
         severity,
         subject: Subject::new(change.kind.name(), change.name.clone()),
         message,

@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, Change, Kind, What, diff, schema_of, unquoted};
 use crate::check::migrator::Migrator;
 use crate::check::{Check, Context, Example, Explanation, Need, Project, Running, Verdict, matches};
 use crate::error::{Error, Result};
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 
 /// A live database is what the migrations bring about.
 pub(in crate::check) struct LiveDrift;
@@ -93,6 +93,7 @@ async fn look(context: &Context) -> Result<Verdict> {
     findings.extend(strangers(&migrated, &there).filter(|found| found.kind != LARGE_OBJECTS).map(|found| {
         Finding {
             check: LiveDrift.id().into(),
+            class: Class::Mistake,
             severity: Severity::Warning,
             subject: Subject::new(found.kind.clone(), found.name.clone()),
             message: format!(

@@ -2,7 +2,7 @@
 
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::{Error, ErrorKind, Result};
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::postgres::command_path;
 use crate::process::{Finished, Program};
 use crate::script::{environment, last_lines};
@@ -83,6 +83,7 @@ async fn look(context: &Context) -> Result<Verdict> {
     }
     Ok(Verdict::of(vec![Finding {
         check: ModelDrift.id().into(),
+        class: Class::Mistake,
         severity: Severity::Error,
         subject: Subject::new("command", line.clone()),
         message: "the project's own model does not agree with the migrations".into(),

@@ -5,7 +5,7 @@ use super::restore::{Restored, dumped, restored};
 use crate::catalog::{Change, What, diff};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::{Error, Result};
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 
 /// A dump of the schema, restored, is the schema.
 pub(in crate::check) struct RoundTrip;
@@ -74,6 +74,7 @@ async fn look(context: &Context) -> Result<Verdict> {
 fn refused(failure: &Error) -> Finding {
     Finding {
         check: RoundTrip.id().into(),
+        class: Class::Mistake,
         severity: Severity::Error,
         subject: Subject::new("dump", "pg_dump --schema-only"),
         message: "a dump of the schema cannot be restored".into(),

@@ -6,7 +6,7 @@ use crate::catalog::{Catalog, Change, Unmodelled, What, diff};
 use crate::check::migrator::shown_path;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use std::path::absolute;
 
 /// The migrations bring about what the committed snapshot says.
@@ -91,6 +91,7 @@ fn unmodelled(stranger: &Unmodelled, file: &str) -> Finding {
     let Unmodelled { kind, name } = stranger;
     Finding {
         check: SnapshotDrift.id().into(),
+        class: Class::Mistake,
         severity: Severity::Warning,
         subject: Subject::new(kind.clone(), name.clone()),
         message: format!(

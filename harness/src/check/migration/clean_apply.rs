@@ -4,7 +4,7 @@ use super::transcript::transcript;
 use crate::check::first_run::FirstRun;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::{Error, Result};
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::migration;
 
 /// Of whoever may not do what it tries.
@@ -77,6 +77,7 @@ async fn finding(context: &Context, run: &FirstRun, failure: &Error) -> Result<F
     let answer = failure.report_without_help();
     let new = |subject: Subject, message: String, evidence: Vec<Evidence>| Finding {
         check: CleanApply.id().into(),
+        class: Class::Mistake,
         severity: Severity::Error,
         subject,
         message,

@@ -6,7 +6,7 @@ use crate::catalog::diff;
 use crate::check::first_run::State;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use std::path::Path;
 
 /// How many migrate at once.
@@ -84,6 +84,7 @@ async fn look(context: &Context) -> Result<Verdict> {
         let step = Evidence::step(format!("{shown}, in {MIGRATORS} processes at once"), result);
         findings.push(Finding {
             check: Concurrent.id().into(),
+            class: Class::Mistake,
             severity,
             subject: Subject::new(if is_command { "command" } else { "migrations" }, shown.clone()),
             message,

@@ -7,7 +7,7 @@ use crate::check::first_run::State;
 use crate::check::migrator::Migrator;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use crate::migration::{Delivery, Migration};
 use crate::server::Capability;
 use futures_util::TryStreamExt;
@@ -347,6 +347,7 @@ impl Seen<'_> {
         let places = if self.count == 1 { "one place".into() } else { format!("{} places", self.count) };
         Finding {
             check: CrashResume.id().into(),
+            class: Class::Mistake,
             severity,
             subject,
             message: format!("`{name}` does not bear to be cut off at {places}: {}", self.fault),

@@ -4,7 +4,7 @@ use crate::catalog::{Kind, diff};
 use crate::check::first_run::{FirstRun, State};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::ident::{quote_ident, quote_literal};
 use crate::server::Capability;
 use sqlx::{AssertSqlSafe, Connection, Executor};
@@ -113,6 +113,7 @@ fn finding(context: &Context, run: &FirstRun, message: String, seen: String) -> 
     elsewhere.push(format!("\\connect {name}"));
     Finding {
         check: Deterministic.id().into(),
+        class: Class::Mistake,
         severity: Severity::Error,
         subject: Subject::new("migrations", shown.clone()),
         message,

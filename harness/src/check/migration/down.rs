@@ -6,7 +6,7 @@ use crate::check::first_run::State;
 use crate::check::walk::{NO_STEPS, Step, Walk};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::script::Script;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -140,6 +140,7 @@ fn finding(
     };
     Finding {
         check: Down.id().into(),
+        class: Class::Mistake,
         severity: Severity::Warning,
         subject: Subject::new("migration", name),
         message: format!("`{name}` can be undone, they say: {what}"),

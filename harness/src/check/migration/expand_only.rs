@@ -7,7 +7,7 @@ use crate::check::drift::look;
 use crate::check::walk::{NO_STEPS, Step, Walk};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 
 /// A migration takes nothing from the release that still runs, unless it says so.
 pub(in crate::check) struct ExpandOnly;
@@ -83,6 +83,7 @@ fn finding(context: &Context, walk: &Walk, step: &Step<'_>, change: &Change, tak
     };
     Finding {
         check: ExpandOnly.id().into(),
+        class: Class::Mistake,
         severity: Severity::Error,
         subject: Subject::new(kind.name(), name.clone()),
         message: format!("`{}`: {object} {taken}", step.migration.name()),

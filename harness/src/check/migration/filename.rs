@@ -4,7 +4,7 @@ use crate::check::databases::absolute;
 use crate::check::migrator::shown_path;
 use crate::check::{Check, Context, Example, Explanation, Need, Project, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::migration::{self, NameProblem, ProblemKind};
 
 /// Every file of the migrations folder is read in one way by everybody.
@@ -64,6 +64,7 @@ fn finding(project: &Project, problem: NameProblem) -> Finding {
     let path = shown_path(project, &dir.join(&problem.file));
     Finding {
         check: Filename.id().into(),
+        class: Class::Mistake,
         severity: if problem.fatal { Severity::Error } else { Severity::Warning },
         subject: Subject::new("migration", problem.file.clone()),
         message: problem.to_string(),

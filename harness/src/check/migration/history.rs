@@ -3,7 +3,7 @@
 use super::transcript::transcript;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use std::collections::BTreeSet;
 
 /// Every file is recorded once, and nothing else is.
@@ -57,6 +57,7 @@ async fn judge(context: &Context) -> Result<Verdict> {
     let tell = |message: String, seen: String| {
         Verdict::of(vec![Finding {
             check: HistoryCheck.id().into(),
+            class: Class::Mistake,
             severity: Severity::Error,
             subject: Subject::new("migrations", shown.clone()),
             message,

@@ -7,7 +7,7 @@ use crate::check::migrator::{Migrator, shown_path};
 use crate::check::revision::Revision;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::migration::{Format, Migration, Migrations};
 use std::path::{Path, PathBuf};
 
@@ -183,6 +183,7 @@ fn finding(format: Format, breach: &Breach<'_>, whose: &str, evidence: Vec<Evide
     };
     Finding {
         check: Immutable.id().into(),
+        class: Class::Mistake,
         severity,
         subject: Subject::new("migration", subject(breach)),
         message,

@@ -6,7 +6,7 @@ use crate::check::drift::look;
 use crate::check::first_run::FirstRun;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::migration::{Delivery, Migration};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
@@ -61,6 +61,7 @@ async fn judge(context: &Context) -> Result<Verdict> {
         if let Some((severity, what, help)) = half_done(kind, facts) {
             findings.push(Finding {
                 check: Leftovers.id().into(),
+                class: Class::Mistake,
                 severity,
                 subject: Subject::new(kind.name(), name),
                 message: format!("{kind} `{name}` {what} when all migrations are applied"),
@@ -188,6 +189,7 @@ fn leak(context: &Context, run: &FirstRun, migration: &Migration, setting: &str,
     let name = migration.name();
     Finding {
         check: Leftovers.id().into(),
+        class: Class::Mistake,
         severity: Severity::Warning,
         subject: Subject::new("migration", name),
         message: format!(

@@ -5,7 +5,7 @@ use crate::check::migrator::Migrator;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::database::TestDb;
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::server::{Capability, PgBouncer};
 use futures_util::future;
 use std::time::{Duration, Instant};
@@ -178,6 +178,7 @@ fn finding(
     let way = if is_pooled { " through a transaction pooler" } else { "" };
     Finding {
         check: LockReleased.id().into(),
+        class: Class::Mistake,
         severity,
         subject: Subject::new(kind, migrator.shown(context.project())),
         message: format!("the {who} {does}{way}"),

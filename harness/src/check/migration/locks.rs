@@ -5,7 +5,7 @@ use super::transcript::{applied_before, transcript};
 use crate::check::walk::{NO_STEPS, Step, Walk};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 
 /// So many lines of a statement are shown.
 const LINES_MAX: usize = 12;
@@ -165,6 +165,7 @@ fn finding(context: &Context, walk: &Walk, step: &Step<'_>, hazard: &Hazard<'_>)
     }
     Finding {
         check: Locks.id().into(),
+        class: Class::Mistake,
         severity,
         subject: Subject::new("migration", name),
         message,

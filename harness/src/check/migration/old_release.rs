@@ -8,7 +8,7 @@ use crate::check::walk::{NO_STEPS, Step, Walk};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::database::TestDb;
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use crate::ident::QualifiedName;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::collections::BTreeSet;
@@ -296,6 +296,7 @@ fn finding(
     };
     Finding {
         check: OldReleaseCheck.id().into(),
+        class: Class::Mistake,
         severity,
         subject: Subject::new("migration", name),
         message: format!("after `{name}`, {message}"),

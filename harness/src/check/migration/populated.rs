@@ -9,7 +9,7 @@ use crate::check::walk::{NO_STEPS, Step, Walk};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::database::TestDb;
 use crate::error::{Error, Result};
-use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use std::collections::BTreeSet;
 
@@ -110,6 +110,7 @@ async fn of_command(context: &Context) -> Result<Verdict> {
         .into_iter()
         .map(|(what, seen)| Finding {
             check: Populated.id().into(),
+            class: Class::Mistake,
             severity: Severity::Warning,
             subject: Subject::new("command", shown.clone()),
             message: format!("a second run {what} when the tables hold rows"),
@@ -135,6 +136,7 @@ async fn of_command(context: &Context) -> Result<Verdict> {
 fn bare(crop: &Crop) -> impl Iterator<Item = Finding> {
     crop.bare().map(|(table, reason)| Finding {
         check: Populated.id().into(),
+        class: Class::Mistake,
         severity: Severity::Note,
         subject: Subject::new("table", table.to_string()),
         message: format!("no row could be made for `{table}`: the migrations were not tried with rows in it"),
@@ -239,6 +241,7 @@ fn finding(context: &Context, walk: &Walk, step: &Step<'_>, rows: &str, error: &
     ));
     Finding {
         check: Populated.id().into(),
+        class: Class::Mistake,
         severity,
         subject: Subject::new("migration", name),
         message,
@@ -277,6 +280,7 @@ fn other_schema(context: &Context, walk: &Walk, changes: &[Change], crop: &Crop)
     let shown = walk.migrator.shown(context.project());
     Finding {
         check: Populated.id().into(),
+        class: Class::Mistake,
         severity: Severity::Error,
         subject: Subject::new("migrations", shown.clone()),
         message: "with rows in the tables the migrations bring about another schema than without".into(),

@@ -5,7 +5,7 @@ use crate::catalog::diff;
 use crate::check::first_run::{FirstRun, State};
 use crate::check::{Check, Context, Example, Explanation, Need, Project, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::ident::quote_literal;
 
 /// Applying the migrations again changes nothing.
@@ -112,6 +112,7 @@ fn finding(
     let kind = if run.migrator.migrations().command_line().is_some() { "command" } else { "migrations" };
     Finding {
         check: Rerun.id().into(),
+        class: Class::Mistake,
         severity,
         subject: Subject::new(kind, run.migrator.shown(project)),
         message,

@@ -6,7 +6,7 @@ use crate::check::{Check as _, Context};
 use crate::database::{SharedObjects, Template, TestDb};
 use crate::error::Result;
 use crate::explore::{Access, Exploration, Explorer, ensure};
-use crate::finding::{Evidence, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use crate::postgres::command_path;
 use crate::script::mask;
 use crate::server::Capability;
@@ -143,6 +143,7 @@ fn finding(
     let kind = if migrator.migrations().command_line().is_some() { "command" } else { "migrations" };
     Some(Finding {
         check: Concurrent.id().into(),
+        class: Class::Mistake,
         severity,
         subject: Subject::new(kind, shown),
         message: format!(

@@ -3,7 +3,7 @@
 use super::secret_text::{Language, passwords, redacted};
 use crate::check::{Check, Context, Example, Explanation, Project, Running, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -91,6 +91,7 @@ fn look_into(file: &Path, severity: Severity, dir: &Path) -> Result<Option<Findi
     }
     Ok(Some(Finding {
         check: LiteralSecrets.id().into(),
+        class: Class::Mistake,
         severity,
         subject: Subject::new("file", name.clone()),
         message: format!("`{name}` holds a password"),

@@ -7,7 +7,7 @@ use super::tenants::{self, Seeds, Tenants};
 use crate::check::{Context, Tenancy, Verdict};
 use crate::database::TestDb;
 use crate::error::{Attempt, ErrorKind, Result};
-use crate::finding::{Evidence, Finding, Measurement, Severity};
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity};
 use crate::ident::{QualifiedName, quote_literal};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,6 +152,7 @@ impl Attack {
         let who = if roles.is_empty() { String::new() } else { format!(" as {}", roles::listed(roles)) };
         self.findings.push(Finding {
             check: self.check.into(),
+            class: Class::Uncovered,
             severity: Severity::Note,
             subject: subject(relation.kind, &relation.name),
             message: format!("`{name}` was not attacked{who}: {reason}"),
@@ -168,6 +169,7 @@ impl Attack {
         let who = roles::listed(roles);
         self.findings.push(Finding {
             check: self.check.into(),
+            class: Class::DeadPolicy,
             severity: Severity::Note,
             subject: subject(relation.kind, &relation.name),
             message: format!("{who} may read `{name}` but sees no row of it, not even the tenant's own"),

@@ -6,7 +6,7 @@ use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity};
+use crate::finding::{Class, Evidence, Finding, Severity};
 use crate::fixture::rows::{Like, Rehearsed, Rows, Wish};
 use crate::ident::{QualifiedName, quote_literal};
 use crate::server::Capability;
@@ -208,6 +208,7 @@ fn report(attack: &mut Attack, relation: &Relation, tried: Vec<(String, Tried)>,
                 evidence.extend(transcript(session, vec![step]));
                 attack.findings.push(Finding {
                     check: attack.check.into(),
+                    class: Class::Mistake,
                     severity: Severity::Error,
                     subject: subject(relation.kind, &relation.name),
                     message: format!(

@@ -5,9 +5,9 @@ use super::probe::{Counts, Probed, Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
-use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
+use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity};
+use crate::finding::{Class, Evidence, Finding, Severity};
 use crate::ident::quote_literal;
 use crate::server::Capability;
 
@@ -36,6 +36,16 @@ impl Check for CrossRead {
                      included, or revoke the privilege; have one policy that compares the tenant with the setting, \
                      since permissive policies are joined with OR; create views `with (security_invoker = true)`.",
         }
+    }
+
+    fn story(&self) -> Option<Story> {
+        Some(Story {
+            connects: "`web_app`, and sets tenant A for its transaction",
+            runs: "select item from orders",
+            gets: "A's lamp, and B's chair",
+            because: "there is a policy, but row-level security was never enabled, so nobody asks it",
+            fix: "alter table orders enable row level security",
+        })
     }
 
     fn needs(&self) -> &'static [Need] {
@@ -155,6 +165,7 @@ async fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) ->
                 evidence.extend(transcript(&session, steps.collect()));
                 attack.findings.push(Finding {
                     check: attack.check.into(),
+                    class: Class::Mistake,
                     severity: Severity::Error,
                     subject: subject(relation.kind, &relation.name),
                     message: format!(
@@ -170,6 +181,7 @@ async fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) ->
                 evidence.extend(transcript(&session, vec![Evidence::as_role(&first, sql, result)]));
                 attack.findings.push(Finding {
                     check: attack.check.into(),
+                    class: Class::Mistake,
                     severity: Severity::Warning,
                     subject: subject(relation.kind, &relation.name),
                     message: format!("with a tenant set {who} reads {} of no tenant in `{name}`", rows(nobody)),

@@ -7,7 +7,7 @@ use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Finding, Severity};
+use crate::finding::{Class, Evidence, Finding, Severity};
 use crate::server::Capability;
 
 /// Without a tenant in the session no row is to be seen.
@@ -177,6 +177,7 @@ fn leak(
     evidence.push(Evidence::as_role(role, sql, format!("{} visible{whose}", rows(counts.visible))));
     Finding {
         check: attack.check.into(),
+        class: Class::Mistake,
         severity: if is_shared { Severity::Warning } else { Severity::Error },
         subject: subject(relation.kind, &relation.name),
         message: format!("without a tenant {who} reads {} of `{name}`{whose}", rows(counts.visible)),

@@ -3,7 +3,7 @@
 use super::tables::Relation;
 use crate::check::Tenancy;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::finding::{Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::ident::{QualifiedName, quote_literal};
 use sqlx::PgConnection;
 
@@ -79,6 +79,7 @@ async fn may_anything(connection: &mut PgConnection, role: &str, names: &[String
 fn free(check: &str, role: &str, attribute: &str) -> Finding {
     Finding {
         check: check.into(),
+        class: Class::Mistake,
         severity: Severity::Error,
         subject: Subject::new("role", role),
         message: format!("no policy binds `{role}`: it reads and writes the rows of all tenants"),
@@ -94,6 +95,7 @@ fn free(check: &str, role: &str, attribute: &str) -> Finding {
 fn locked_out(check: &str, role: &str) -> Finding {
     Finding {
         check: check.into(),
+        class: Class::Uncovered,
         severity: Severity::Note,
         subject: Subject::new("role", role),
         message: format!("`{role}` cannot log in, and so was not tried"),
