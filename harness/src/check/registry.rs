@@ -9,7 +9,10 @@ use super::migration::{
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
-use super::tenancy::{CrossInsert, CrossRead, NoContext};
+use super::tenancy::{
+    CrossInsert, CrossRead, DeadPolicy, EmptyContext, Enabled, Forced, MalformedContext, Matview, NoContext,
+    NullTenant, Owner, PermissiveOr, ReachableRole, RowSecurityOff, TrustBoundary, ViewBypass,
+};
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -43,7 +46,20 @@ impl Registry {
             Box::new(LiteralSecrets),
             Box::new(CrossInsert),
             Box::new(CrossRead),
+            Box::new(DeadPolicy),
+            Box::new(EmptyContext),
+            Box::new(Enabled),
+            Box::new(Forced),
+            Box::new(MalformedContext),
+            Box::new(Matview),
             Box::new(NoContext),
+            Box::new(NullTenant),
+            Box::new(Owner),
+            Box::new(PermissiveOr),
+            Box::new(ReachableRole),
+            Box::new(RowSecurityOff),
+            Box::new(TrustBoundary),
+            Box::new(ViewBypass),
         ])
     }
 

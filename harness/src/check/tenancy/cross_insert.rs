@@ -4,7 +4,7 @@ use super::attack::{Attack, evaluate, remedy, transcript};
 use super::probe::{Probed, ROW, Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
-use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
+use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity};
 use crate::fixture::rows::{Like, Rehearsed, Rows, Wish};
@@ -39,6 +39,16 @@ impl Check for CrossInsert {
         }
     }
 
+    fn story(&self) -> Option<Story> {
+        Some(Story {
+            connects: "`web_app`, and sets tenant A for its transaction",
+            runs: "insert into orders (tenant_id, item) values ('…B…', 'a bill')",
+            gets: "INSERT 0 1: B finds a bill among its orders that nobody there wrote",
+            because: "there is a policy, but row-level security was never enabled, so nobody asks it",
+            fix: "alter table orders enable row level security",
+        })
+    }
+
     fn needs(&self) -> &'static [Need] {
         &[Need::RowTenancy, Need::Can(Capability::Superuser)]
     }
@@ -69,10 +79,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         Err(verdict) => return Ok(verdict),
     };
     let mut rows = Rows::read(&mut attack.control).await?;
-    let mut sessions = Vec::new();
-    for role in attack.roles.clone() {
-        sessions.push(attack.session(&role, true).await?);
-    }
+    let mut sessions = attack.sessions(true).await?;
     let mut probes = 0;
     for relation in attack.relations.clone() {
         let mut plans = Plans::new();
@@ -122,7 +129,7 @@ async fn plan(
             like,
             everywhere: Some((attack.tenancy.column.clone(), attack.tenants.other.clone())),
             only: Some(columns.clone()),
-            settings: vec![(attack.setting.clone(), attack.tenants.own.clone())],
+            settings: vec![attack.context_of(&attack.tenants.own)],
             ..Wish::default()
         };
         match rows.rehearse(&mut attack.control, &relation.name, &wish).await? {
@@ -174,7 +181,7 @@ async fn own_row_goes_in(
         like: Some(Like::of(&relation.name, which)),
         everywhere: Some((attack.tenancy.column.clone(), attack.tenants.own.clone())),
         only: Some(plan.columns.iter().cloned().collect()),
-        settings: vec![(attack.setting.clone(), attack.tenants.own.clone())],
+        settings: vec![attack.context_of(&attack.tenants.own)],
         ..Wish::default()
     };
     let Ok(own) = rows.rehearse(&mut attack.control, &relation.name, &wish).await? else {
