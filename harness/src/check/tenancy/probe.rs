@@ -33,6 +33,8 @@ pub(super) struct Counts {
 pub(super) struct Refusal {
     pub(super) code: String,
     pub(super) why: Why,
+    /// The constraint that it names.
+    pub(super) constraint: Option<String>,
 }
 
 /// What the server's no rests on, by what it says of itself.
@@ -65,7 +67,11 @@ impl Refusal {
             (_, _, "53" | "57" | "58" | "55" | "40" | "08" | "XX") => Why::Circumstances,
             _ => Why::Other,
         };
-        Ok(Refusal { code: answer.code().to_owned(), why })
+        Ok(Refusal {
+            code: answer.code().to_owned(),
+            why,
+            constraint: answer.constraint().map(ToOwned::to_owned),
+        })
     }
 }
 
@@ -144,7 +150,7 @@ impl Session {
     }
 
     /// Runs a statement that gives one row.
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &mut self,
         sql: String,
         read: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
@@ -159,14 +165,17 @@ impl Session {
         Ok(Probed { sql, outcome })
     }
 
-    /// Runs an INSERT of the row `json`, which it finds in the setting [`ROW`]; gives how many rows went in.
-    pub(super) async fn insert(&mut self, sql: &str, json: &str) -> Result<Probed<u64>> {
+    /// Runs a statement that finds the row `json`, where it is given one, in the setting [`ROW`]; gives how many rows it
+    /// changed.
+    pub(super) async fn write(&mut self, sql: &str, json: Option<&str>) -> Result<Probed<u64>> {
         self.begin().await?;
-        sqlx::query("select set_config($1, $2, true)")
-            .bind(ROW)
-            .bind(json)
-            .execute(&mut self.connection)
-            .await?;
+        if let Some(json) = json {
+            sqlx::query("select set_config($1, $2, true)")
+                .bind(ROW)
+                .bind(json)
+                .execute(&mut self.connection)
+                .await?;
+        }
         let done = self.connection.execute(AssertSqlSafe(sql)).await;
         self.rollback().await?;
         let outcome = match done {
@@ -176,13 +185,13 @@ impl Session {
         Ok(Probed { sql: sql.to_owned(), outcome })
     }
 
-    async fn begin(&mut self) -> Result<()> {
+    pub(super) async fn begin(&mut self) -> Result<()> {
         let opening = self.opening().join("; ");
         sqlx::raw_sql(AssertSqlSafe(opening)).execute(&mut self.connection).await?;
         Ok(())
     }
 
-    async fn rollback(&mut self) -> Result<()> {
+    pub(super) async fn rollback(&mut self) -> Result<()> {
         self.connection.execute("rollback").await?;
         Ok(())
     }
