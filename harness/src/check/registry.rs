@@ -9,7 +9,7 @@ use super::migration::{
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
-use super::tenancy::{CrossInsert, CrossRead, NoContext};
+use super::tenancy::{CrossDelete, CrossInsert, CrossRead, CrossUpdate, NoContext};
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -41,8 +41,10 @@ impl Registry {
             Box::new(Populated),
             Box::new(Rerun),
             Box::new(LiteralSecrets),
+            Box::new(CrossDelete),
             Box::new(CrossInsert),
             Box::new(CrossRead),
+            Box::new(CrossUpdate),
             Box::new(NoContext),
         ])
     }
