@@ -9,7 +9,10 @@ use super::migration::{
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
-use super::tenancy::{CrossDelete, CrossInsert, CrossRead, CrossUpdate, NoContext};
+use super::tenancy::{
+    ConflictOracle, CrossDelete, CrossInsert, CrossRead, CrossUpdate, FkCascade, FkReference, KeyOracle, Merge,
+    NoContext, PooledContext, PooledRole, Returning, StalePlan, Truncate,
+};
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -41,11 +44,21 @@ impl Registry {
             Box::new(Populated),
             Box::new(Rerun),
             Box::new(LiteralSecrets),
+            Box::new(ConflictOracle),
             Box::new(CrossDelete),
             Box::new(CrossInsert),
             Box::new(CrossRead),
             Box::new(CrossUpdate),
+            Box::new(FkCascade),
+            Box::new(FkReference),
+            Box::new(KeyOracle),
+            Box::new(Merge),
             Box::new(NoContext),
+            Box::new(PooledContext),
+            Box::new(PooledRole),
+            Box::new(Returning),
+            Box::new(StalePlan),
+            Box::new(Truncate),
         ])
     }
 

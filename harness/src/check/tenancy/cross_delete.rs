@@ -98,8 +98,13 @@ impl Assault for Delete {
             let leak = match reach {
                 Reach::Rows(removed) => {
                     let removed = i64::try_from(removed).unwrap_or(i64::MAX);
-                    let leak =
-                        writing.leak(relation, session, None, (sql, format!("{} deleted", rows(removed))), does);
+                    let leak = writing.leak(
+                        relation,
+                        session,
+                        None,
+                        (sql, format!("{} deleted", rows(removed))),
+                        does,
+                    );
                     if removed > of_nobody {
                         leak
                     } else {

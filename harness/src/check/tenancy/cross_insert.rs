@@ -117,9 +117,8 @@ async fn plan(
     }
     let other = attack.tenants.other.clone();
     let planned = writing::plan(attack, rows, relation, Some(columns), &other).await?;
-    Ok(planned.map_err(|reason| {
-        format!("it took no row of another tenant, not even from a superuser ({reason})")
-    }))
+    Ok(planned
+        .map_err(|reason| format!("it took no row of another tenant, not even from a superuser ({reason})")))
 }
 
 async fn attempt(

@@ -121,11 +121,7 @@ async fn asking(
 }
 
 /// Makes all rows the attacker's own. Its own rows stay what they are: what a constraint objects to is another's.
-async fn taking(
-    writing: &mut Writing,
-    session: &mut Session,
-    relation: &Relation,
-) -> Result<Option<Leak>> {
+async fn taking(writing: &mut Writing, session: &mut Session, relation: &Relation) -> Result<Option<Leak>> {
     let (own, _) = writing.tenants();
     let sql = format!("update {} set {} = {own}", relation.name.sql(), relation.column);
     let reach = writing.probe(session, &sql, None).await?;
@@ -161,7 +157,8 @@ async fn overwriting(
         quote_literal(ROW)
     );
     let (sql, reach) = writing.probe_each(session, &sql, Some(&row)).await?;
-    let does = format!("changes rows of another tenant in `{}`, by an UPDATE that reads no column", relation.name);
+    let does =
+        format!("changes rows of another tenant in `{}`, by an UPDATE that reads no column", relation.name);
     let reads = BTreeSet::from([relation.name.clone()]);
     Ok(leak(writing, relation, session, Some((&json, &reads)), sql, reach, does))
 }
@@ -185,8 +182,12 @@ async fn giving(
     if let Ok(plan) = writing.plan(relation, None, &tenant).await?
         && let Some(row) = writing.evaluate(&plan.json).await?
     {
-        let named: Vec<String> =
-            plan.columns.iter().filter(|column| columns.contains(*column)).map(|name| quote_ident(name)).collect();
+        let named: Vec<String> = plan
+            .columns
+            .iter()
+            .filter(|column| columns.contains(*column))
+            .map(|name| quote_ident(name))
+            .collect();
         let new: Vec<String> = named.iter().map(|column| format!("new.{column}")).collect();
         let whole = format!(
             "update {table} set ({}) = (select {} from jsonb_populate_record(null::{table}, current_setting({})::jsonb) new)",

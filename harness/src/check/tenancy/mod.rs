@@ -1,22 +1,46 @@
 //! Checks of tenant isolation: a live database is attacked as the roles that services connect as.
 
 mod attack;
+mod conflict_oracle;
 mod cross_delete;
 mod cross_insert;
 mod cross_read;
 mod cross_update;
 mod examples;
+mod fk_cascade;
+mod fk_reference;
+mod key_oracle;
+mod keys;
+mod merge;
 mod no_context;
+mod pooled;
+mod pooled_context;
+mod pooled_role;
 mod probe;
+mod references;
+mod returning;
 mod rights;
 mod roles;
+mod setters;
+mod stale_plan;
 mod survey;
 mod tables;
 mod tenants;
+mod truncate;
 mod writing;
 
+pub(super) use conflict_oracle::ConflictOracle;
 pub(super) use cross_delete::CrossDelete;
 pub(super) use cross_insert::CrossInsert;
 pub(super) use cross_read::CrossRead;
 pub(super) use cross_update::CrossUpdate;
+pub(super) use fk_cascade::FkCascade;
+pub(super) use fk_reference::FkReference;
+pub(super) use key_oracle::KeyOracle;
+pub(super) use merge::Merge;
 pub(super) use no_context::NoContext;
+pub(super) use pooled_context::PooledContext;
+pub(super) use pooled_role::PooledRole;
+pub(super) use returning::Returning;
+pub(super) use stale_plan::StalePlan;
+pub(super) use truncate::Truncate;

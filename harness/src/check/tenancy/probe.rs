@@ -4,8 +4,9 @@ use super::tables::Relation;
 use super::tenants::Tenants;
 use crate::error::{Error, Result};
 use crate::ident::quote_literal;
+use futures_util::StreamExt;
 use sqlx::postgres::{PgDatabaseError, PgRow};
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Either, Executor, PgConnection, Row};
 
 /// A session of a role, which has logged in.
 pub(super) struct Session {
@@ -169,13 +170,7 @@ impl Session {
     /// changed.
     pub(super) async fn write(&mut self, sql: &str, json: Option<&str>) -> Result<Probed<u64>> {
         self.begin().await?;
-        if let Some(json) = json {
-            sqlx::query("select set_config($1, $2, true)")
-                .bind(ROW)
-                .bind(json)
-                .execute(&mut self.connection)
-                .await?;
-        }
+        self.lay(json).await?;
         let done = self.connection.execute(AssertSqlSafe(sql)).await;
         self.rollback().await?;
         let outcome = match done {
@@ -183,6 +178,36 @@ impl Session {
             Err(error) => Err(Refusal::of(error)?),
         };
         Ok(Probed { sql: sql.to_owned(), outcome })
+    }
+
+    /// Runs statements one after the other, up to one that is refused.
+    pub(super) async fn play(&mut self, statements: &[String], json: Option<&str>) -> Result<Played> {
+        self.begin().await?;
+        self.lay(json).await?;
+        let mut played = Played { figures: Vec::new(), refusal: None };
+        for statement in statements {
+            match figure(&mut self.connection, statement).await {
+                Ok(figure) => played.figures.push(figure),
+                Err(error) => {
+                    played.refusal = Some(Refusal::of(error)?);
+                    break;
+                }
+            }
+        }
+        self.rollback().await?;
+        Ok(played)
+    }
+
+    /// Lays a row ready for the statements of this transaction.
+    async fn lay(&mut self, json: Option<&str>) -> Result<()> {
+        if let Some(json) = json {
+            sqlx::query("select set_config($1, $2, true)")
+                .bind(ROW)
+                .bind(json)
+                .execute(&mut self.connection)
+                .await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn begin(&mut self) -> Result<()> {
@@ -195,6 +220,26 @@ impl Session {
         self.connection.execute("rollback").await?;
         Ok(())
     }
+}
+
+/// What statements came to: the figure of each, and the refusal of the one after those.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Played {
+    pub(super) figures: Vec<i64>,
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// Runs a statement: the number that it gives, or else how many rows it changed.
+pub(super) async fn figure(connection: &mut PgConnection, sql: &str) -> Result<i64, sqlx::Error> {
+    let mut results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
+    let (mut number, mut changed) = (None, 0);
+    while let Some(result) = results.next().await {
+        match result? {
+            Either::Left(done) => changed = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX),
+            Either::Right(row) => number = number.or_else(|| row.try_get::<i64, _>(0).ok()),
+        }
+    }
+    Ok(number.unwrap_or(changed))
 }
 
 /// The setting in which a row travels, so that no statement spells out what is in it.

@@ -1,7 +1,7 @@
 //! What the checks of writes have in common: who writes in whose name, and what came of it.
 
 use super::attack::{Attack, evaluate, remedy, transcript};
-use super::probe::{ROW, Refusal, Session, Why};
+use super::probe::{Played, ROW, Refusal, Session, Why};
 use super::rights::{self, AllRights};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
@@ -185,6 +185,17 @@ impl Writing {
         Ok(Reach::of(session.write(sql, json).await?.outcome))
     }
 
+    /// Runs statements in one transaction, and counts them as one attempt.
+    pub(super) async fn play(
+        &mut self,
+        session: &mut Session,
+        statements: &[String],
+        json: Option<&str>,
+    ) -> Result<Played> {
+        self.probes += 1;
+        session.play(statements, json).await
+    }
+
     /// Runs a statement that must do something, or nothing is proven.
     pub(super) async fn control(
         &mut self,
@@ -224,6 +235,16 @@ impl Writing {
             }
         }
         Ok((sql.to_owned(), all))
+    }
+
+    /// Counts a control that was part of an attempt.
+    pub(super) fn proved(&mut self, is_so: bool) {
+        self.controls += u32::from(is_so);
+    }
+
+    /// A session of who is free of policies, for the tenant that attacks.
+    pub(super) async fn control_session(&self) -> Result<Session> {
+        self.attack.session(&self.attack.admin, true).await
     }
 
     /// The tenant that attacks and the one that is attacked, as literals.
@@ -347,8 +368,9 @@ impl Writing {
                 "{} may {verb} rows of `{name}` but reaches none, not even the tenant's own",
                 listed(roles)
             ),
-            help: "a dead policy proves nothing: write one for the verb and the role, or revoke the privilege"
-                .into(),
+            help:
+                "a dead policy proves nothing: write one for the verb and the role, or revoke the privilege"
+                    .into(),
             evidence,
         });
     }
