@@ -10,7 +10,7 @@ use crate::finding::Class;
 use crate::ident::{quote_ident, quote_literal};
 use crate::server::Capability;
 
-/// The first version in which MERGE asks all policies.
+/// The first version in which MERGE asks the policies of the right verb.
 const MENDED: i32 = 150_004;
 
 /// The first version in which MERGE works on views.
@@ -35,8 +35,9 @@ impl Check for Merge {
                      UPDATE and DELETE on rows of another tenant, WHEN MATCHED THEN UPDATE that gives its own rows to \
                      the other, WHEN NOT MATCHED THEN INSERT of a row of the other. Nothing is changed. MERGE always reads, so \
                      the policies for SELECT count as well. Each is rolled back.",
-            matters: "MERGE goes by the policies of the verbs that it takes, in code of its own: before 15.4 it did not ask \
-                      those for UPDATE and SELECT (CVE-2023-39418), which is then reported as the server's fault.",
+            matters: "MERGE goes by the policies of the verbs that it takes, in code of its own: before 15.4 new rows of \
+                      an UPDATE were held against the policies for INSERT (CVE-2023-39418), which is then reported as the \
+                      server's fault.",
             remedy: "Give each policy the tenant's condition in USING and in WITH CHECK, for every verb. Keep the server at \
                      its latest minor version.",
         }

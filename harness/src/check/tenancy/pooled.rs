@@ -21,7 +21,6 @@ pub(super) enum Link {
 
 /// A role's way to the server.
 pub(super) struct Pooled {
-    pub(super) role: String,
     options: PgConnectOptions,
     link: Link,
 }
@@ -29,7 +28,7 @@ pub(super) struct Pooled {
 impl Pooled {
     /// By one session that is handed on.
     pub(super) fn by_session(attack: &Attack, role: &str) -> Pooled {
-        Pooled { role: role.to_owned(), options: attack.db.options_as(role), link: Link::Session }
+        Pooled { options: attack.db.options_as(role), link: Link::Session }
     }
 
     /// Through PgBouncer in transaction mode, where it is installed.
@@ -43,7 +42,7 @@ impl Pooled {
         let direct = attack.db.options_as(role);
         let bouncer = PgBouncer::start(&direct, 1).await?;
         let options = bouncer.options(&direct);
-        Ok(Some(Pooled { role: role.to_owned(), options, link: Link::PgBouncer(bouncer) }))
+        Ok(Some(Pooled { options, link: Link::PgBouncer(bouncer) }))
     }
 
     /// Whether it is a real pooler.

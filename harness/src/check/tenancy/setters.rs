@@ -103,3 +103,21 @@ async fn sets_tenant(connection: &mut PgConnection, call: &str, setting: &str, t
     connection.execute("rollback").await?;
     Ok(is_set)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::a_number_for_a_number("N", "1001", "1001")]
+    #[case::no_uuid_for_a_number("N", "a0000000-0000-4000-8000-000000000001", "1")]
+    #[case::the_tenant_for_text("S", "acme", "acme")]
+    fn arguments_are_the_tenant_where_that_fits(
+        #[case] category: &str,
+        #[case] tenant: &str,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(value(category, tenant), expected);
+    }
+}
