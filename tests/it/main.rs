@@ -39,4 +39,5 @@ mod statement;
 mod support;
 mod surroundings;
 mod tenancy;
+mod tenancy_writes;
 mod wire;

@@ -32,8 +32,8 @@ impl Check for LockReleased {
         Explanation {
             proves: "A run is made to fail at its second change of the schema: once because a statement is refused, \
                      once because the server ends its session. Then no advisory lock is left in `pg_locks`, and a \
-                     second run gets through within a deadline. Where PgBouncer is installed, the same is done through \
-                     one in transaction mode, where what a session holds stays with the server's connection when the \
+                     second run gets through within a deadline. Where PgBouncer is installed, a statement is refused through \
+                     one in transaction mode too, where what a session holds stays with the server's connection when the \
                      client has gone; without it the report says that this was not tried. What a command leaves \
                      half done by itself counts here as well: `migration.crash-resume` looks closer.",
             matters: "A lock that is left behind stops every deployment from then on: it waits, or says that somebody \

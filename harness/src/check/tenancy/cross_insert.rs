@@ -4,10 +4,11 @@ use super::attack::{Attack, evaluate, remedy, transcript};
 use super::probe::{Probed, ROW, Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
+use super::writing;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity};
-use crate::fixture::rows::{Like, Rehearsed, Rows, Wish};
+use crate::fixture::rows::{Rehearsed, Rows};
 use crate::ident::{QualifiedName, quote_literal};
 use crate::server::Capability;
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,27 +122,10 @@ async fn plan(
     if let Some(reason) = attack.lacks(relation).filter(|_| relation.is_store()) {
         return Ok(Err(reason));
     }
-    let which = format!("r.{} = {}", relation.column, quote_literal(&attack.tenants.other));
-    let likes = [Some(Like::of(&relation.name, which)), None];
-    let mut reasons = Vec::new();
-    for like in likes {
-        let wish = Wish {
-            like,
-            everywhere: Some((attack.tenancy.column.clone(), attack.tenants.other.clone())),
-            only: Some(columns.clone()),
-            settings: vec![attack.context_of(&attack.tenants.own)],
-            ..Wish::default()
-        };
-        match rows.rehearse(&mut attack.control, &relation.name, &wish).await? {
-            Ok(plan) => {
-                attack.seeds.journal.extend(plan.steps.iter().cloned());
-                return Ok(Ok(plan));
-            }
-            Err(reason) => reasons.push(reason),
-        }
-    }
-    let reason = reasons.into_iter().next().unwrap_or_default();
-    Ok(Err(format!("it took no row of another tenant, not even from a superuser ({reason})")))
+    let other = attack.tenants.other.clone();
+    let planned = writing::plan(attack, rows, relation, Some(columns), &other).await?;
+    Ok(planned
+        .map_err(|reason| format!("it took no row of another tenant, not even from a superuser ({reason})")))
 }
 
 async fn attempt(
@@ -154,7 +138,7 @@ async fn attempt(
     let Some(json) = evaluate(&mut attack.control, &plan.json).await? else {
         return Ok(Tried::Unknown("the row to copy is gone".into()));
     };
-    let Probed { sql, outcome } = session.insert(&sql, &json).await?;
+    let Probed { sql, outcome } = session.write(&sql, Some(&json)).await?;
     Ok(match outcome {
         // A trigger or a rule may swallow it.
         Ok(0) => Tried::Refused,
@@ -176,20 +160,12 @@ async fn own_row_goes_in(
     plan: &Rehearsed,
 ) -> Result<bool> {
     let mut rows = Rows::read(&mut attack.control).await?;
-    let which = format!("r.{} = {}", relation.column, quote_literal(&attack.tenants.own));
-    let wish = Wish {
-        like: Some(Like::of(&relation.name, which)),
-        everywhere: Some((attack.tenancy.column.clone(), attack.tenants.own.clone())),
-        only: Some(plan.columns.iter().cloned().collect()),
-        settings: vec![attack.context_of(&attack.tenants.own)],
-        ..Wish::default()
-    };
-    let Ok(own) = rows.rehearse(&mut attack.control, &relation.name, &wish).await? else {
-        return Ok(false);
-    };
+    let (tenant, columns) = (attack.tenants.own.clone(), plan.columns.iter().cloned().collect());
+    let planned = writing::plan(attack, &mut rows, relation, Some(&columns), &tenant).await?;
+    let Ok(own) = planned else { return Ok(false) };
     let Some(json) = evaluate(&mut attack.control, &own.json).await? else { return Ok(false) };
     let sql = own.insert(&relation.name, &format!("current_setting({})::jsonb", quote_literal(ROW)));
-    Ok(session.insert(&sql, &json).await?.outcome.is_ok_and(|count| count > 0))
+    Ok(session.write(&sql, Some(&json)).await?.outcome.is_ok_and(|count| count > 0))
 }
 
 fn report(attack: &mut Attack, relation: &Relation, tried: Vec<(String, Tried)>, sessions: &[Session]) {

@@ -4,8 +4,9 @@ use super::tables::Relation;
 use super::tenants::Tenants;
 use crate::error::{Error, Result};
 use crate::ident::quote_literal;
+use futures_util::StreamExt;
 use sqlx::postgres::{PgDatabaseError, PgRow};
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Either, Executor, PgConnection, Row};
 
 /// A session of a role, which has logged in.
 pub(super) struct Session {
@@ -33,6 +34,8 @@ pub(super) struct Counts {
 pub(super) struct Refusal {
     pub(super) code: String,
     pub(super) why: Why,
+    /// The constraint that it names.
+    pub(super) constraint: Option<String>,
 }
 
 /// What the server's no rests on, by what it says of itself.
@@ -65,7 +68,11 @@ impl Refusal {
             (_, _, "53" | "57" | "58" | "55" | "40" | "08" | "XX") => Why::Circumstances,
             _ => Why::Other,
         };
-        Ok(Refusal { code: answer.code().to_owned(), why })
+        Ok(Refusal {
+            code: answer.code().to_owned(),
+            why,
+            constraint: answer.constraint().map(ToOwned::to_owned),
+        })
     }
 }
 
@@ -186,14 +193,11 @@ impl Session {
         Ok(Probed { sql, outcome })
     }
 
-    /// Runs an INSERT of the row `json`, which it finds in the setting [`ROW`]; gives how many rows went in.
-    pub(super) async fn insert(&mut self, sql: &str, json: &str) -> Result<Probed<u64>> {
+    /// Runs a statement that finds the row `json`, where it is given one, in the setting [`ROW`]; gives how many rows it
+    /// changed.
+    pub(super) async fn write(&mut self, sql: &str, json: Option<&str>) -> Result<Probed<u64>> {
         self.begin().await?;
-        sqlx::query("select set_config($1, $2, true)")
-            .bind(ROW)
-            .bind(json)
-            .execute(&mut self.connection)
-            .await?;
+        self.lay(json).await?;
         let done = self.connection.execute(AssertSqlSafe(sql)).await;
         self.rollback().await?;
         let outcome = match done {
@@ -203,16 +207,66 @@ impl Session {
         Ok(Probed { sql: sql.to_owned(), outcome })
     }
 
-    async fn begin(&mut self) -> Result<()> {
+    /// Runs statements one after the other, up to one that is refused.
+    pub(super) async fn play(&mut self, statements: &[String], json: Option<&str>) -> Result<Played> {
+        self.begin().await?;
+        self.lay(json).await?;
+        let mut played = Played { figures: Vec::new(), refusal: None };
+        for statement in statements {
+            match figure(&mut self.connection, statement).await {
+                Ok(figure) => played.figures.push(figure),
+                Err(error) => {
+                    played.refusal = Some(Refusal::of(error)?);
+                    break;
+                }
+            }
+        }
+        self.rollback().await?;
+        Ok(played)
+    }
+
+    /// Lays a row ready for the statements of this transaction.
+    async fn lay(&mut self, json: Option<&str>) -> Result<()> {
+        if let Some(json) = json {
+            sqlx::query("select set_config($1, $2, true)")
+                .bind(ROW)
+                .bind(json)
+                .execute(&mut self.connection)
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<()> {
         let opening = self.opening().join("; ");
         sqlx::raw_sql(AssertSqlSafe(opening)).execute(&mut self.connection).await?;
         Ok(())
     }
 
-    async fn rollback(&mut self) -> Result<()> {
+    pub(super) async fn rollback(&mut self) -> Result<()> {
         self.connection.execute("rollback").await?;
         Ok(())
     }
+}
+
+/// What statements came to: the figure of each, and the refusal of the one after those.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Played {
+    pub(super) figures: Vec<i64>,
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// Runs a statement: the number that it gives, or else how many rows it changed.
+pub(super) async fn figure(connection: &mut PgConnection, sql: &str) -> Result<i64, sqlx::Error> {
+    let mut results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
+    let (mut number, mut changed) = (None, 0);
+    while let Some(result) = results.next().await {
+        match result? {
+            Either::Left(done) => changed = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX),
+            Either::Right(row) => number = number.or_else(|| row.try_get::<i64, _>(0).ok()),
+        }
+    }
+    Ok(number.unwrap_or(changed))
 }
 
 /// The setting in which a row travels, so that no statement spells out what is in it.

@@ -1,0 +1,131 @@
+//! Clients that share a session, as behind a transaction pooler.
+
+use super::attack::Attack;
+use super::probe::{Refusal, figure};
+use super::tables::Relation;
+use crate::error::Result;
+use crate::server::PgBouncer;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
+
+/// What the next client sees of each relation; `None` where it is refused.
+pub(super) type Views = Vec<Option<i64>>;
+
+/// A way to the server on which the session that one client leaves is the next one's.
+pub(super) enum Link {
+    /// One session that is handed on as it is.
+    Session,
+    /// A real pooler, with one session for all.
+    PgBouncer(PgBouncer),
+}
+
+/// A role's way to the server.
+pub(super) struct Pooled {
+    options: PgConnectOptions,
+    link: Link,
+}
+
+impl Pooled {
+    /// By one session that is handed on.
+    pub(super) fn by_session(attack: &Attack, role: &str) -> Pooled {
+        Pooled { options: attack.db.options_as(role), link: Link::Session }
+    }
+
+    /// Through PgBouncer in transaction mode, where it is installed.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(super) async fn by_pgbouncer(attack: &Attack, role: &str) -> Result<Option<Pooled>> {
+        if !PgBouncer::is_installed() {
+            return Ok(None);
+        }
+        let direct = attack.db.options_as(role);
+        let bouncer = PgBouncer::start(&direct, 1).await?;
+        let options = bouncer.options(&direct);
+        Ok(Some(Pooled { options, link: Link::PgBouncer(bouncer) }))
+    }
+
+    /// Whether it is a real pooler.
+    pub(super) fn is_pgbouncer(&self) -> bool {
+        matches!(self.link, Link::PgBouncer(_))
+    }
+
+    /// What a client sees that says nothing of itself, after another has run `statements` and gone; and whether the server
+    /// took all of them.
+    ///
+    /// # Errors
+    /// The server is lost.
+    pub(super) async fn after(
+        &self,
+        statements: &[String],
+        relations: &[&Relation],
+    ) -> Result<Option<Views>> {
+        let mut first = self.options.connect().await?;
+        let is_taken = run(&mut first, statements).await?;
+        let views = match &self.link {
+            Link::Session => views(&mut first, relations).await?,
+            Link::PgBouncer(_) => {
+                let mut second = self.options.connect().await?;
+                let views = views(&mut second, relations).await?;
+                // The session stays with the pooler: the next attempt begins with a clean one.
+                second.execute("discard all").await?;
+                views
+            }
+        };
+        Ok(is_taken.then_some(views))
+    }
+}
+
+/// Runs a client's statements; whether the server took all of them.
+async fn run(connection: &mut PgConnection, statements: &[String]) -> Result<bool> {
+    for statement in statements {
+        if let Err(error) = figure(connection, statement).await {
+            Refusal::of(error)?;
+            connection.execute("rollback").await?;
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// How many rows of each relation are seen.
+async fn views(connection: &mut PgConnection, relations: &[&Relation]) -> Result<Views> {
+    let counts: Vec<String> = relations.iter().map(|relation| format!("({})", count(relation))).collect();
+    let all = format!("select array[{}]::bigint[]", counts.join(", "));
+    let counted = connection.fetch_one(AssertSqlSafe(all.as_str())).await;
+    if let Ok(row) = &counted {
+        let figures: Vec<Option<i64>> = sqlx::Row::try_get(row, 0)?;
+        return Ok(figures);
+    }
+    // One that is refused stops all of them.
+    let mut views = Views::new();
+    for relation in relations {
+        views.push(match figure(connection, &count(relation)).await {
+            Ok(rows) => Some(rows),
+            Err(error) => {
+                Refusal::of(error)?;
+                None
+            }
+        });
+    }
+    Ok(views)
+}
+
+/// The statement that counts what is seen of `relation`.
+pub(super) fn count(relation: &Relation) -> String {
+    format!("select count(*) from {}", relation.name.sql())
+}
+
+/// The relations of which more is seen than before, with how much.
+pub(super) fn more<'a>(
+    relations: &[&'a Relation],
+    before: &Views,
+    after: &Views,
+) -> Vec<(&'a Relation, i64)> {
+    let pairs = before.iter().zip(after);
+    let compared = relations.iter().zip(pairs).filter_map(|(relation, (before, after))| {
+        let after = after.unwrap_or_default();
+        (after > before.unwrap_or_default()).then_some((*relation, after))
+    });
+    compared.collect()
+}

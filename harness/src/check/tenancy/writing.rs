@@ -1,0 +1,445 @@
+//! What the checks of writes have in common: who writes in whose name, and what came of it.
+
+use super::attack::{Attack, evaluate, remedy, transcript};
+use super::probe::{Played, ROW, Refusal, Session, Why};
+use super::rights::{self, AllRights};
+use super::roles::{grouped, listed, subject};
+use super::tables::Relation;
+use crate::check::{Context, Verdict};
+use crate::error::Result;
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity};
+use crate::fixture::rows::{Like, Rehearsed, Rows, Wish};
+use crate::ident::{QualifiedName, quote_literal};
+use std::collections::BTreeSet;
+
+/// How many rows are tried one by one when a constraint stops a statement that would change all of them.
+const ROWS_MAX: usize = 5;
+
+/// The setting in which a statement counts the rows that it comes by.
+const COUNT: &str = "pgharness.count";
+
+/// The scene of attacks by writing.
+pub(super) struct Writing {
+    pub(super) attack: Attack,
+    pub(super) rows: Rows,
+    pub(super) rights: AllRights,
+    /// The server's version, as a number: 150004 is 15.4.
+    pub(super) version: i32,
+    probes: usize,
+    controls: u32,
+}
+
+/// A role that writes.
+pub(super) struct Actor {
+    pub(super) role: String,
+    /// It works for the tenant that attacks.
+    pub(super) own: Session,
+    /// It works for a tenant who has no row: whatever it reaches is somebody else's.
+    pub(super) stranger: Session,
+}
+
+/// What one role's attempts on one relation came to.
+#[derive(Clone, PartialEq)]
+pub(super) enum Tried {
+    /// The server refused, or there was nothing to be reached; and the tenant's own rows can be.
+    Refused,
+    Leak(Leak),
+    /// Not even the tenant's own rows can be reached.
+    Dead(Dead),
+    Unknown(String),
+}
+
+/// Something that should not have been possible.
+#[derive(Clone)]
+pub(super) struct Leak {
+    pub(super) class: Class,
+    pub(super) severity: Severity,
+    /// What the roles do, as the end of a sentence: "changes rows of another tenant in `orders`".
+    pub(super) does: String,
+    pub(super) help: String,
+    pub(super) evidence: Vec<Evidence>,
+}
+
+/// Roles whose leaks differ in the transcript only are named together.
+impl PartialEq for Leak {
+    fn eq(&self, other: &Self) -> bool {
+        (self.class, self.severity, &self.does) == (other.class, other.severity, &other.does)
+    }
+}
+
+/// A statement that does nothing, though it may.
+#[derive(Clone)]
+pub(super) struct Dead {
+    /// The verb of the privilege: "update".
+    pub(super) verb: &'static str,
+    pub(super) evidence: Vec<Evidence>,
+}
+
+impl PartialEq for Dead {
+    fn eq(&self, other: &Self) -> bool {
+        self.verb == other.verb
+    }
+}
+
+/// How far a statement came.
+pub(super) enum Reach {
+    /// It changed rows.
+    Rows(u64),
+    /// It got past all policies, and a constraint stopped it.
+    Stopped(Refusal),
+    /// It found no row.
+    Nothing,
+    /// The server refused it.
+    Refused(Refusal),
+    /// It ran out of something.
+    Unknown(Refusal),
+}
+
+impl Reach {
+    pub(super) fn of(outcome: Result<u64, Refusal>) -> Reach {
+        match outcome {
+            Ok(0) => Reach::Nothing,
+            Ok(rows) => Reach::Rows(rows),
+            Err(refusal) if refusal.why == Why::Circumstances => Reach::Unknown(refusal),
+            Err(refusal) if refusal.code.starts_with("23") => Reach::Stopped(refusal),
+            Err(refusal) => Reach::Refused(refusal),
+        }
+    }
+
+    /// Whether a row was found, whatever happened to it then.
+    pub(super) fn is_reached(&self) -> bool {
+        matches!(self, Reach::Rows(_) | Reach::Stopped(_))
+    }
+}
+
+/// What is tried on every relation as every role.
+pub(super) trait Assault: Send {
+    /// Attacks `relation` as `actor`; `None` where the role has no privilege to do so.
+    fn attempt(
+        &mut self,
+        writing: &mut Writing,
+        actor: &mut Actor,
+        relation: &Relation,
+    ) -> impl Future<Output = Result<Option<Tried>>> + Send;
+}
+
+/// Attacks every relation as every role.
+///
+/// # Errors
+/// A role cannot log in, or the server is lost.
+pub(super) async fn assault<A: Assault>(
+    context: &Context,
+    check: &'static str,
+    mut tactics: A,
+) -> Result<Verdict> {
+    let (mut writing, mut actors) = match Writing::prepare(context, check).await? {
+        Ok(scene) => scene,
+        Err(verdict) => return Ok(verdict),
+    };
+    for relation in writing.attack.relations.clone() {
+        let mut tried = Vec::new();
+        for actor in &mut actors {
+            if let Some(outcome) = tactics.attempt(&mut writing, actor, &relation).await? {
+                tried.push((actor.role.clone(), outcome));
+            }
+        }
+        writing.report(&relation, tried);
+    }
+    Ok(writing.verdict())
+}
+
+impl Writing {
+    /// Sets the scene, with a session of each role; or says why there is none.
+    pub(super) async fn prepare(
+        context: &Context,
+        check: &'static str,
+    ) -> Result<Result<(Writing, Vec<Actor>), Verdict>> {
+        let mut attack = match Attack::prepare(context, check).await? {
+            Ok(attack) => attack,
+            Err(verdict) => return Ok(Err(verdict)),
+        };
+        let rows = Rows::read(&mut attack.control).await?;
+        let rights = rights::read(&mut attack.control, &attack.tenancy.column, &attack.roles).await?;
+        let version = sqlx::query_scalar("select current_setting('server_version_num')::int")
+            .fetch_one(&mut attack.control)
+            .await?;
+        let mut actors = Vec::new();
+        for role in attack.roles.clone() {
+            let own = attack.session(&role, true).await?;
+            let mut stranger = attack.session(&role, false).await?;
+            stranger.context = Some(attack.context_of(&stranger_to(&attack.tenants.own)));
+            actors.push(Actor { role, own, stranger });
+        }
+        let writing = Writing { attack, rows, rights, version, probes: 0, controls: 0 };
+        Ok(Ok((writing, actors)))
+    }
+
+    /// Runs a statement as `session`, and counts it.
+    pub(super) async fn probe(
+        &mut self,
+        session: &mut Session,
+        sql: &str,
+        json: Option<&str>,
+    ) -> Result<Reach> {
+        self.probes += 1;
+        Ok(Reach::of(session.write(sql, json).await?.outcome))
+    }
+
+    /// Runs statements in one transaction, and counts them as one attempt.
+    pub(super) async fn play(
+        &mut self,
+        session: &mut Session,
+        statements: &[String],
+        json: Option<&str>,
+    ) -> Result<Played> {
+        self.probes += 1;
+        session.play(statements, json).await
+    }
+
+    /// Runs a statement that must do something, or nothing is proven.
+    pub(super) async fn control(
+        &mut self,
+        session: &mut Session,
+        sql: &str,
+        json: Option<&str>,
+    ) -> Result<Reach> {
+        let reach = Reach::of(session.write(sql, json).await?.outcome);
+        self.controls += u32::from(reach.is_reached());
+        Ok(reach)
+    }
+
+    /// Runs a statement; where a constraint stops it, on one row after the other: a policy that lets rows through lets
+    /// some through that no constraint is about. Gives the statement that came farthest.
+    pub(super) async fn probe_each(
+        &mut self,
+        session: &mut Session,
+        sql: &str,
+        json: Option<&str>,
+    ) -> Result<(String, Reach)> {
+        let all = self.probe(session, sql, json).await?;
+        if !matches!(all, Reach::Stopped(_)) {
+            return Ok((sql.to_owned(), all));
+        }
+        let joint = if sql.contains(" where ") { "and" } else { "where" };
+        for row in 1..=ROWS_MAX {
+            // Only that row, and without reading a column: then only the policies of the verb itself are asked.
+            let count = quote_literal(COUNT);
+            let one = format!(
+                "{sql} {joint} set_config({count}, concat(current_setting({count}, true), 'x'), true) = '{}'",
+                "x".repeat(row)
+            );
+            match self.probe(session, &one, json).await? {
+                Reach::Rows(rows) => return Ok((one, Reach::Rows(rows))),
+                Reach::Nothing => break,
+                _ => {}
+            }
+        }
+        Ok((sql.to_owned(), all))
+    }
+
+    /// Counts a control that was part of an attempt.
+    pub(super) fn proved(&mut self, is_so: bool) {
+        self.controls += u32::from(is_so);
+    }
+
+    /// A session of who is free of policies, for the tenant that attacks.
+    pub(super) async fn control_session(&self) -> Result<Session> {
+        self.attack.session(&self.attack.admin, true).await
+    }
+
+    /// The tenant that attacks and the one that is attacked, as literals.
+    pub(super) fn tenants(&self) -> (String, String) {
+        (quote_literal(&self.attack.tenants.own), quote_literal(&self.attack.tenants.other))
+    }
+
+    /// A row of `tenant` that `relation` takes, like one that is there.
+    pub(super) async fn plan(
+        &mut self,
+        relation: &Relation,
+        columns: Option<&BTreeSet<String>>,
+        tenant: &str,
+    ) -> Result<Result<Rehearsed, String>> {
+        plan(&mut self.attack, &mut self.rows, relation, columns, tenant).await
+    }
+
+    /// What a row is, given as an SQL expression of type jsonb.
+    pub(super) async fn evaluate(&mut self, json: &str) -> Result<Option<String>> {
+        evaluate(&mut self.attack.control, json).await
+    }
+
+    /// A leak through `relation`: rows are added that it needs, `row` is laid ready, and `session` runs `sql`.
+    pub(super) fn leak(
+        &self,
+        relation: &Relation,
+        session: &Session,
+        row: Option<(&str, &BTreeSet<QualifiedName>)>,
+        (sql, result): (String, String),
+        does: String,
+    ) -> Leak {
+        let mut evidence = self.setting_up(relation, row);
+        evidence.extend(transcript(session, vec![Evidence::as_role(&session.role, sql, result)]));
+        Leak {
+            class: Class::Mistake,
+            severity: Severity::Error,
+            does,
+            help: remedy(relation, &self.attack.setting),
+            evidence,
+        }
+    }
+
+    /// The steps before a transcript: rows are added, and the one that travels in a setting is laid ready.
+    pub(super) fn setting_up(
+        &self,
+        relation: &Relation,
+        row: Option<(&str, &BTreeSet<QualifiedName>)>,
+    ) -> Vec<Evidence> {
+        let Some((json, reads)) = row else { return self.attack.seeding(relation) };
+        let mut wanted = reads.clone();
+        wanted.insert(relation.name.clone());
+        wanted.extend(relation.shows.iter().cloned());
+        let mut steps = self.attack.steps_for(wanted);
+        steps.push(Evidence::as_role(
+            &self.attack.admin,
+            format!("select set_config({}, ({json})::text, false) is not null", quote_literal(ROW)),
+            "a row",
+        ));
+        steps
+    }
+
+    /// What a control says that did not do what it should.
+    pub(super) fn unproven(
+        &self,
+        relation: &Relation,
+        session: &Session,
+        verb: &'static str,
+        sql: String,
+        reach: Reach,
+    ) -> Tried {
+        match reach {
+            Reach::Nothing => {
+                let step = Evidence::as_role(&session.role, sql, "0 rows");
+                let mut evidence = self.attack.seeding(relation);
+                evidence.extend(transcript(session, vec![step]));
+                Tried::Dead(Dead { verb, evidence })
+            }
+            Reach::Refused(refusal) | Reach::Unknown(refusal) | Reach::Stopped(refusal) => {
+                Tried::Unknown(format!("it refuses the tenant's own rows too ({refusal})"))
+            }
+            Reach::Rows(_) => Tried::Refused,
+        }
+    }
+
+    /// Reports what came of the attempts on `relation`.
+    pub(super) fn report(&mut self, relation: &Relation, tried: Vec<(String, Tried)>) {
+        for (roles, tried) in grouped(tried) {
+            match tried {
+                Tried::Refused => {}
+                Tried::Unknown(reason) => self.attack.note_uncovered(relation, &roles, &reason),
+                Tried::Dead(Dead { verb, evidence }) => self.note_idle(relation, &roles, verb, evidence),
+                Tried::Leak(Leak { class, severity, does, help, evidence }) => {
+                    self.attack.findings.push(Finding {
+                        check: self.attack.check.into(),
+                        class,
+                        severity,
+                        subject: subject(relation.kind, &relation.name),
+                        message: format!("with a tenant set {} {does}", listed(&roles)),
+                        help,
+                        evidence,
+                    });
+                }
+            }
+        }
+    }
+
+    fn note_idle(
+        &mut self,
+        relation: &Relation,
+        roles: &[String],
+        verb: &'static str,
+        evidence: Vec<Evidence>,
+    ) {
+        let name = relation.name.to_string();
+        self.attack.findings.push(Finding {
+            check: self.attack.check.into(),
+            class: Class::DeadPolicy,
+            severity: Severity::Note,
+            subject: subject(relation.kind, &relation.name),
+            message: format!(
+                "{} may {verb} rows of `{name}` but reaches none, not even the tenant's own",
+                listed(roles)
+            ),
+            help:
+                "a dead policy proves nothing: write one for the verb and the role, or revoke the privilege"
+                    .into(),
+            evidence,
+        });
+    }
+
+    /// Ends the attack.
+    pub(super) fn verdict(mut self) -> Verdict {
+        self.attack.count_probes(self.probes);
+        let controls = Measurement {
+            name: format!("{}.controls", self.attack.check),
+            value: f64::from(self.controls),
+            unit: String::new(),
+        };
+        self.attack.verdict().with_measurements([controls])
+    }
+}
+
+/// A row of `tenant` that `relation` takes, like one that is there or else made up, for who may name `columns`. The
+/// parents that it needs are added.
+pub(super) async fn plan(
+    attack: &mut Attack,
+    rows: &mut Rows,
+    relation: &Relation,
+    columns: Option<&BTreeSet<String>>,
+    tenant: &str,
+) -> Result<Result<Rehearsed, String>> {
+    let which = format!("r.{} = {}", relation.column, quote_literal(tenant));
+    let mut reasons = Vec::new();
+    for like in [Some(Like::of(&relation.name, which)), None] {
+        let wish = Wish {
+            like,
+            everywhere: Some((attack.tenancy.column.clone(), tenant.to_owned())),
+            only: columns.cloned(),
+            settings: vec![attack.context_of(&attack.tenants.own)],
+            ..Wish::default()
+        };
+        match rows.rehearse(&mut attack.control, &relation.name, &wish).await? {
+            Ok(plan) => {
+                attack.seeds.journal.extend(plan.steps.iter().cloned());
+                return Ok(Ok(plan));
+            }
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    Ok(Err(reasons.into_iter().next().unwrap_or_default()))
+}
+
+/// A tenant like `known` of whom there is no row.
+fn stranger_to(known: &str) -> String {
+    let is_uuid = known.len() == 36 && known.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if is_uuid {
+        "5eed5eed-5eed-4eed-8eed-5eed5eed5eed".into()
+    } else if known.parse::<i64>().is_ok() {
+        // It fits the smallest type of numbers.
+        "32749".into()
+    } else {
+        "pgharness-stranger".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("a0000000-0000-4000-8000-000000000001", "5eed5eed-5eed-4eed-8eed-5eed5eed5eed")]
+    #[case("1001", "32749")]
+    #[case("acme", "pgharness-stranger")]
+    fn a_stranger_has_an_id_of_the_same_type(#[case] known: &str, #[case] expected: &str) {
+        assert_eq!(stranger_to(known), expected);
+    }
+}

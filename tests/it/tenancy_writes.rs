@@ -1,0 +1,251 @@
+//! Tenants attacked by writing, by keys and behind poolers: transcripts that can be pasted, and the reference schema.
+
+use crate::checks::{project, projects};
+use futures_util::{StreamExt, stream};
+use pgharness::check::{Check, Context, Example, Kind, Registry, Verdict};
+use pgharness::finding::{Class, Finding, Severity};
+use pgharness::server::PgBouncer;
+use pgharness::suite::Config;
+use sqlx::{AssertSqlSafe, Either, Executor, PgConnection, Row};
+use std::fs;
+use std::path::Path;
+
+const CHECKS: [&str; 12] = [
+    "tenancy.conflict-oracle",
+    "tenancy.cross-delete",
+    "tenancy.cross-update",
+    "tenancy.fk-cascade",
+    "tenancy.fk-reference",
+    "tenancy.key-oracle",
+    "tenancy.merge",
+    "tenancy.pooled-context",
+    "tenancy.pooled-role",
+    "tenancy.returning",
+    "tenancy.stale-plan",
+    "tenancy.truncate",
+];
+
+async fn findings(context: &Context, id: &str) -> Vec<Finding> {
+    match Registry::standard().find(id).unwrap().run(context).await.unwrap() {
+        Verdict::Ran { findings, .. } => findings,
+        Verdict::Skipped(reason) => panic!("{id} was skipped: {reason}"),
+    }
+}
+
+fn brief(findings: &[Finding]) -> Vec<String> {
+    let mut brief: Vec<String> =
+        findings.iter().map(|finding| format!("{} {}", finding.severity, finding.subject)).collect();
+    brief.sort();
+    brief
+}
+
+/// A project with one migration, configured as the examples of `tenancy.cross-update` are.
+fn project_of(root: &Path, sql: &str) -> Context {
+    let dir = root.join("project");
+    fs::create_dir_all(dir.join("migrations")).unwrap();
+    fs::write(dir.join("migrations/0001_example.sql"), sql).unwrap();
+    let toml = include_str!("../../fixtures/checks/tenancy.cross-update/pgharness.toml");
+    fs::write(dir.join("pgharness.toml"), toml).unwrap();
+    Context::new(Config::load(&dir.join("pgharness.toml")).unwrap().project().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transcripts_show_their_findings_again() {
+    let root = projects();
+    let registry = Registry::standard();
+    let examples: Vec<(&dyn Check, &Example)> = CHECKS
+        .into_iter()
+        .flat_map(|id| {
+            let check = registry.find(id).unwrap();
+            check.examples().iter().map(move |example| (check, example))
+        })
+        .filter(|(_, example)| example.kind() == Kind::Bad)
+        .collect();
+    assert!(examples.len() >= 40, "{}", examples.len());
+    let wrong: Vec<String> = stream::iter(examples)
+        .map(async |(check, example)| {
+            let dir = root.path().join(format!("{}.{}", check.id(), example.file));
+            fs::create_dir(&dir).unwrap();
+            let context = Context::new(project(&dir, check, example).project().unwrap());
+            for finding in findings(&context, check.id()).await {
+                if let Err(step) = replay(&context, &finding).await {
+                    return Some(format!("{}/{}: {step}\n{finding:#?}", check.id(), example.file));
+                }
+            }
+            None
+        })
+        .buffer_unordered(3)
+        .filter_map(async |wrong| wrong)
+        .collect()
+        .await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Runs the transcript of a finding in a database that has nothing but the schema, the way psql would; the step that
+/// gives something else than it says, or that none says anything.
+async fn replay(context: &Context, finding: &Finding) -> Result<(), String> {
+    let db = context.database().await.unwrap();
+    let mut session = db.connection().await.unwrap();
+    let mut told = 0;
+    for step in &finding.evidence {
+        let Some(role) = &step.role else { continue };
+        if step.sql != "rollback" {
+            // An aborted transaction takes nothing else.
+            let _ = session.execute(AssertSqlSafe(format!("set role \"{role}\""))).await;
+        }
+        let came = figure(&mut session, &step.sql).await;
+        let number = step.result.split_once(" row").and_then(|(number, _)| number.parse::<i64>().ok());
+        let code = step.result.strip_prefix("SQLSTATE ").and_then(|rest| rest.get(..5));
+        let is_as_told = match (came, number, code) {
+            (Ok(figure), Some(number), _) => {
+                told += 1;
+                figure == number
+            }
+            (Err(error), _, Some(code)) => {
+                told += 1;
+                error.as_database_error().and_then(|error| error.code()).as_deref() == Some(code)
+            }
+            (Ok(_), None, None) => {
+                told += usize::from(!step.result.is_empty() && step.result != "done");
+                true
+            }
+            _ => false,
+        };
+        if !is_as_told {
+            return Err(format!("`{}` does not give `{}`", step.sql, step.result));
+        }
+    }
+    if told == 0 { Err("nothing is told".into()) } else { Ok(()) }
+}
+
+/// The number that a statement gives, or else how many rows it changed.
+async fn figure(session: &mut PgConnection, sql: &str) -> Result<i64, sqlx::Error> {
+    let (mut number, mut changed) = (None, 0);
+    let mut results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(session);
+    while let Some(result) = results.next().await {
+        match result? {
+            Either::Left(done) => changed = i64::try_from(done.rows_affected()).unwrap(),
+            Either::Right(row) => number = number.or_else(|| row.try_get::<i64, _>(0).ok()),
+        }
+    }
+    Ok(number.unwrap_or(changed))
+}
+
+#[tokio::test]
+async fn no_value_of_a_row_is_reported() {
+    let sql = "
+        create table customers (tenant_id text, email text primary key, note text not null);
+        create table orders (
+            tenant_id text not null, id text primary key, note text not null,
+            email text references customers (email) on delete cascade
+        );
+        grant all on customers, orders to web_app;
+        insert into customers values ('one', 'canary1@example.com', 'canary2'), ('two', 'canary3@example.com', 'canary4');
+        insert into orders values ('one', 'canary5', 'canary6', 'canary1@example.com'), ('two', 'canary7', 'canary8', null);";
+    let root = projects();
+    let context = project_of(root.path(), sql);
+    for id in CHECKS {
+        let findings = findings(&context, id).await;
+        assert!(!format!("{findings:?}").contains("canary"), "{id}: {findings:#?}");
+        let is_about_sessions = id.contains("pooled") || id.contains("stale");
+        assert_eq!(findings.is_empty(), is_about_sessions, "{id}: {findings:#?}");
+    }
+}
+
+#[tokio::test]
+async fn who_changes_nothing_of_its_own_proves_nothing() {
+    let sql = "
+        create table records (tenant_id int not null, n int not null);
+        insert into records values (1, 1), (2, 1);
+        grant select, update, delete on records to web_app;
+        alter table records enable row level security;
+        create policy reads on records for select using (tenant_id::text = current_setting('app.tenant_id', true));";
+    let root = projects();
+    let context = project_of(root.path(), sql);
+    for id in ["tenancy.cross-update", "tenancy.cross-delete", "tenancy.merge"] {
+        let findings = findings(&context, id).await;
+        assert_eq!(brief(&findings), ["note table public.records"], "{id}");
+        assert_eq!(findings[0].class, Class::DeadPolicy, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn the_pooler_is_a_real_one_where_there_is_one() {
+    let is_there = PgBouncer::is_installed();
+    assert!(is_there || !pgharness::env::is_required("pgbouncer"), "there is no PgBouncer");
+    let sql = include_str!("../../fixtures/checks/tenancy.pooled-context/bad.sql");
+    let root = projects();
+    let context = project_of(root.path(), sql);
+    let verdict = Registry::standard().find("tenancy.pooled-context").unwrap().run(&context).await.unwrap();
+    let Verdict::Ran { findings, remark, .. } = verdict else { panic!("{verdict:?}") };
+    assert_eq!(brief(&findings), ["error function public.set_tenant(uuid)"]);
+    let said = findings[0].evidence.iter().any(|step| step.result.contains("through PgBouncer"));
+    assert_eq!((said, remark.is_none()), (is_there, is_there), "{findings:#?} {remark:?}");
+}
+
+/// What people write who follow the guide of a well-known platform: policies that compare with a claim of the request.
+#[tokio::test]
+async fn an_honest_schema_by_claims_has_no_error() {
+    let sql = "
+        create schema auth;
+        grant usage on schema auth to web_app;
+        create function auth.tenant() returns uuid language sql stable as
+            $$ select nullif(current_setting('app.tenant_id', true), '')::uuid $$;
+        create table profiles (
+            id uuid primary key default gen_random_uuid(),
+            tenant_id uuid not null,
+            display_name text,
+            created_at timestamptz not null default now()
+        );
+        create table posts (
+            id bigint generated by default as identity primary key,
+            tenant_id uuid not null default auth.tenant(),
+            title text not null check (char_length(title) > 2),
+            body jsonb not null default '{}'
+        );
+        alter table profiles enable row level security;
+        alter table posts enable row level security;
+        create policy \"Members read their profiles\" on profiles for select to web_app using (tenant_id = auth.tenant());
+        create policy \"Members change their profiles\" on profiles for update to web_app
+            using (tenant_id = auth.tenant()) with check (tenant_id = auth.tenant());
+        create policy \"Members add profiles\" on profiles for insert to web_app with check (tenant_id = auth.tenant());
+        create policy \"Members do everything with posts\" on posts for all to web_app using (tenant_id = auth.tenant());
+        grant select, insert, update on profiles to web_app;
+        grant select, insert, update, delete on posts to web_app;";
+    let root = projects();
+    let context = project_of(root.path(), sql);
+    for id in CHECKS {
+        let findings = findings(&context, id).await;
+        assert!(findings.is_empty(), "{id}: {findings:#?}");
+    }
+}
+
+/// The reference schema of this repository.
+async fn of_reference(id: &str) -> Vec<Finding> {
+    let toml = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pgharness.toml");
+    findings(&Context::new(Config::load(&toml).unwrap().project().unwrap()), id).await
+}
+
+#[rstest::rstest]
+#[tokio::test]
+async fn the_reference_schema_stands(
+    #[values(
+        "tenancy.conflict-oracle",
+        "tenancy.cross-delete",
+        "tenancy.cross-update",
+        "tenancy.fk-cascade",
+        "tenancy.fk-reference",
+        "tenancy.key-oracle",
+        "tenancy.merge",
+        "tenancy.pooled-context",
+        "tenancy.pooled-role",
+        "tenancy.returning",
+        "tenancy.stale-plan",
+        "tenancy.truncate"
+    )]
+    id: &str,
+) {
+    let findings = of_reference(id).await;
+    let is_grave = |finding: &&Finding| finding.severity != Severity::Note;
+    assert!(!findings.iter().any(|finding| is_grave(&finding)), "{findings:#?}");
+}
