@@ -9,7 +9,7 @@ use super::migration::{
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
-use super::tenancy::{CrossInsert, CrossRead, NoContext};
+use super::tenancy::{CrossInsert, CrossRead, DefinerFunction, Inheritance, NoContext, PartitionChild};
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -43,7 +43,10 @@ impl Registry {
             Box::new(LiteralSecrets),
             Box::new(CrossInsert),
             Box::new(CrossRead),
+            Box::new(DefinerFunction),
+            Box::new(Inheritance),
             Box::new(NoContext),
+            Box::new(PartitionChild),
         ])
     }
 
