@@ -9,7 +9,10 @@ use super::migration::{
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
-use super::tenancy::{CrossInsert, CrossRead, DefinerFunction, Inheritance, NoContext, PartitionChild};
+use super::tenancy::{
+    Copies, Copy, CrossInsert, CrossRead, DefinerFunction, ErrorDetail, Inheritance, NewPartition, NoContext,
+    PartitionChild, Publication, SchemaCrossRead, SchemaRole, SchemaSearchPath, Sequence,
+};
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -41,12 +44,21 @@ impl Registry {
             Box::new(Populated),
             Box::new(Rerun),
             Box::new(LiteralSecrets),
+            Box::new(Copies),
+            Box::new(Copy),
             Box::new(CrossInsert),
             Box::new(CrossRead),
             Box::new(DefinerFunction),
+            Box::new(ErrorDetail),
             Box::new(Inheritance),
+            Box::new(NewPartition),
             Box::new(NoContext),
             Box::new(PartitionChild),
+            Box::new(Publication),
+            Box::new(SchemaCrossRead),
+            Box::new(SchemaRole),
+            Box::new(SchemaSearchPath),
+            Box::new(Sequence),
         ])
     }
 

@@ -146,7 +146,11 @@ fn wide(all: &[Parameter], place: usize, parameter: &Parameter) -> String {
     let is_time = |other: &Parameter| matches!(other.base.as_str(), "date" | "timestamp" | "timestamptz");
     let value = match (parameter.category.as_str(), parameter.base.as_str()) {
         _ if is_time(parameter) => {
-            if all[..place].iter().any(is_time) { "'infinity'" } else { "'-infinity'" }
+            if all[..place].iter().any(is_time) {
+                "'infinity'"
+            } else {
+                "'-infinity'"
+            }
         }
         ("N", "numeric" | "float4" | "float8" | "int2" | "int4" | "int8") => "1000",
         ("B", _) => "true",

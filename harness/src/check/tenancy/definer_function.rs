@@ -114,7 +114,9 @@ async fn attack_all(attack: &mut Attack, routines: &[Routine]) -> Result<u32> {
             let mut session = attack.session(&role, has_context).await?;
             for (place, routine) in routines.iter().enumerate() {
                 if routine.callers.contains(&role) {
-                    calls.extend(first_calls(attack, &mut session, routine, place, &samples, has_context).await?);
+                    calls.extend(
+                        first_calls(attack, &mut session, routine, place, &samples, has_context).await?,
+                    );
                 }
             }
         }
@@ -132,7 +134,10 @@ async fn attack_all(attack: &mut Attack, routines: &[Routine]) -> Result<u32> {
                 let after = session.try_out(&row_of(call.row.as_deref()), call.sql.clone()).await?;
                 let more = judge(call, &after, &secrets);
                 let rank = |learnt: &Learnt| (learnt.severity, learnt.knows, !learnt.has_context);
-                if more.as_ref().is_some_and(|more| worst.as_ref().is_none_or(|worst| rank(more) < rank(worst))) {
+                if more
+                    .as_ref()
+                    .is_some_and(|more| worst.as_ref().is_none_or(|worst| rank(more) < rank(worst)))
+                {
                     worst = more;
                 }
             }
@@ -178,7 +183,8 @@ async fn first_calls(
         if !has_context && arguments.knows != Knows::Nothing {
             continue;
         }
-        let row = arguments.row.as_ref().and_then(|table| samples.get(table)).map(|sample| sample.json.clone());
+        let row =
+            arguments.row.as_ref().and_then(|table| samples.get(table)).map(|sample| sample.json.clone());
         let sql = routine.call(&arguments.values);
         let settings = row_of(row.as_deref());
         let first = session.try_out(&settings, sql.clone()).await?.outcome;
@@ -204,8 +210,7 @@ fn judge(call: &Called, after: &Probed<Gave>, secrets: &HashSet<String>) -> Opti
         let (sql, arguments) = (call.sql.clone(), call.arguments.clone());
         Some(Learnt { severity, knows, has_context, sql, arguments, before, after })
     };
-    let is_unknown =
-        |refusal: &Refusal| refusal.why == Why::Circumstances || refusal.why == Why::Privilege;
+    let is_unknown = |refusal: &Refusal| refusal.why == Why::Circumstances || refusal.why == Why::Privilege;
     match (first, second, &after.outcome) {
         (Ok(first), Ok(second), Ok(after)) => {
             let gone: Vec<&String> = first.lines.iter().filter(|line| !after.lines.contains(line)).collect();
@@ -214,12 +219,13 @@ fn judge(call: &Called, after: &Probed<Gave>, secrets: &HashSet<String>) -> Opti
             if gone.is_empty() || !(is_stable || shown) {
                 return None;
             }
-            let severity = match (is_stable && first.lines.len() > after.lines.len(), shown, call.arguments.knows) {
-                // Who has the text may be meant to find its row: so people sign in.
-                (true, _, Knows::Text) | (_, true, Knows::Text) => Severity::Warning,
-                (true, ..) | (_, true, _) => Severity::Error,
-                _ => Severity::Warning,
-            };
+            let severity =
+                match (is_stable && first.lines.len() > after.lines.len(), shown, call.arguments.knows) {
+                    // Who has the text may be meant to find its row: so people sign in.
+                    (true, _, Knows::Text) | (_, true, Knows::Text) => Severity::Warning,
+                    (true, ..) | (_, true, _) => Severity::Error,
+                    _ => Severity::Warning,
+                };
             learnt(severity, counted(first), counted(after))
         }
         (Err(first), Err(second), Ok(after)) if first == second && !is_unknown(first) => {
@@ -240,10 +246,9 @@ fn counted(gave: &Gave) -> String {
 fn is_told(line: &str, arguments: &Arguments, row: Option<&str>, secrets: &HashSet<String>) -> bool {
     secrets.iter().any(|secret| {
         let is_brought = || {
-            arguments.knows == Knows::Tenant && arguments.values.iter().any(|value| value.contains(secret.as_str()))
-                || row.is_some_and(|row| {
-                    arguments.values.iter().any(|value| brings(value, row, secret))
-                })
+            arguments.knows == Knows::Tenant
+                && arguments.values.iter().any(|value| value.contains(secret.as_str()))
+                || row.is_some_and(|row| arguments.values.iter().any(|value| brings(value, row, secret)))
         };
         line.contains(secret.as_str()) && !is_brought()
     })

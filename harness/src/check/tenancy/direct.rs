@@ -155,7 +155,10 @@ fn insert(attack: &Attack, tried: Tried, outcome: &mut Outcome) {
         Tried::Leak { sql, json, reads } => outcome.done.push(Done {
             verb: "inserts",
             before: vec![(
-                format!("select set_config({}, ({json})::text, false) is not null", quote_literal(super::probe::ROW)),
+                format!(
+                    "select set_config({}, ({json})::text, false) is not null",
+                    quote_literal(super::probe::ROW)
+                ),
                 format!("a row of tenant {}", quote_literal(&attack.tenants.other)),
             )],
             sql,
@@ -245,7 +248,7 @@ async fn report(
         }
         let verbs: Vec<&str> = outcome.done.iter().map(|done| done.verb).collect();
         let below = match (relation.kind, relation.ancestors.first()) {
-            ("partition", Some(parent)) => format!(", a partition of `{parent}`"),
+            ("partition" | "partitioned table", Some(parent)) => format!(", a partition of `{parent}`"),
             (_, Some(parent)) => format!(", which inherits from `{parent}`"),
             _ => String::new(),
         };

@@ -14,14 +14,50 @@ pub(super) const CROSS_INSERT: &[Example] = crate::examples!(
     "tenancy.cross-insert": "bad.sql", "bad_check_true.sql", "bad_child.sql", "bad_demanding_table.sql", "bad_insert_policy.sql", "bad_no_policy.sql", "bad_other_column.sql", "bad_partition.sql", "bad_permissive.sql", "bad_view.sql", "good.sql", "good_no_privilege.sql", "good_other_column.sql", "good_partitioned.sql", "good_per_verb.sql", "good_restrictive.sql", "good_text.sql", "good_trigger.sql", "pgharness.toml"
 );
 
+pub(super) const COPIES: &[Example] = crate::examples!(
+    "tenancy.copies": "bad.sql", "bad_deleted.sql", "bad_exempt.sql", "bad_matview.sql", "bad_nobodys.sql", "bad_notify.sql", "bad_view.sql", "good.sql", "good_closed.sql", "good_notify_key.sql", "pgharness.toml"
+);
+
+pub(super) const COPY: &[Example] = crate::examples!(
+    "tenancy.copy": "bad.sql", "bad_quoted.sql", "bad_view.sql", "good.sql", "good_columns.sql", "pgharness.toml"
+);
+
 pub(super) const DEFINER_FUNCTION: &[Example] = crate::examples!(
     "tenancy.definer-function": "bad.sql", "bad_count.sql", "bad_jsonb.sql", "bad_procedure.sql", "bad_quoted.sql", "bad_sign_in.sql", "bad_tenant_argument.sql", "good.sql", "good_forced.sql", "good_no_rows.sql", "good_revoked.sql", "pgharness.toml"
 );
 
-pub(super) const PARTITION_CHILD: &[Example] = crate::examples!(
-    "tenancy.partition-child": "bad.sql", "bad_below.sql", "bad_change.sql", "good.sql", "good_own_policy.sql", "pgharness.toml"
+pub(super) const ERROR_DETAIL: &[Example] = crate::examples!(
+    "tenancy.error-detail": "bad.sql", "bad_function.sql", "bad_hint.sql", "good.sql", "good_trigger.sql", "pgharness.toml"
 );
 
 pub(super) const INHERITANCE: &[Example] = crate::examples!(
     "tenancy.inheritance": "bad.sql", "bad_two_parents.sql", "good.sql", "good_closed.sql", "pgharness.toml"
+);
+
+pub(super) const NEW_PARTITION: &[Example] = crate::examples!(
+    "tenancy.new-partition": "bad.sql", "bad_by_hand.sql", "bad_grant.sql", "bad_unlike.sql", "good.sql", "good_by_hand.sql", "pgharness.toml"
+);
+
+pub(super) const PARTITION_CHILD: &[Example] = crate::examples!(
+    "tenancy.partition-child": "bad.sql", "bad_below.sql", "bad_delete.sql", "good.sql", "good_own_policy.sql", "pgharness.toml"
+);
+
+pub(super) const PUBLICATION: &[Example] = crate::examples!(
+    "tenancy.publication": "bad.sql", "bad_all_tables.sql", "good.sql", "good_others.sql", "pgharness.toml"
+);
+
+pub(super) const SCHEMA_CROSS_READ: &[Example] = crate::examples!(
+    "tenancy.schema-cross-read": "bad.sql", "bad_onboarded.sql", "bad_one_role.sql", "bad_shared_view.sql", "bad_wrong_role.sql", "good.sql", "good_logins.sql", "good_onboarded.sql", "pgharness.toml"
+);
+
+pub(super) const SCHEMA_ROLE: &[Example] = crate::examples!(
+    "tenancy.schema-role": "bad.sql", "bad_inherits.sql", "bad_pooled.sql", "good.sql", "pgharness.toml"
+);
+
+pub(super) const SCHEMA_SEARCH_PATH: &[Example] = crate::examples!(
+    "tenancy.schema-search-path": "bad.sql", "bad_left.sql", "bad_shadow.sql", "good.sql", "pgharness.toml"
+);
+
+pub(super) const SEQUENCE: &[Example] = crate::examples!(
+    "tenancy.sequence": "bad.sql", "bad_serial.sql", "good.sql", "good_uuid.sql", "pgharness.toml"
 );

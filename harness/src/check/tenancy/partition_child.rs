@@ -61,9 +61,8 @@ async fn run(context: &Context) -> Result<Verdict> {
         Err(verdict) => return Ok(verdict),
     };
     // A partition that has partitions of its own is both.
-    let is_partition = |kind: &str, has_parent: bool| {
-        kind == "partition" || (kind == "partitioned table" && has_parent)
-    };
+    let is_partition =
+        |kind: &str, has_parent: bool| kind == "partition" || (kind == "partitioned table" && has_parent);
     let partitions: Vec<_> = attack
         .relations
         .iter()

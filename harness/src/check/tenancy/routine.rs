@@ -52,7 +52,11 @@ impl Routine {
     pub(super) fn call(&self, arguments: &[String]) -> String {
         let given = self.parameters.iter().zip(arguments);
         let list: Vec<String> = given
-            .map(|(parameter, value)| if parameter.is_variadic { format!("variadic {value}") } else { value.clone() })
+            .map(
+                |(parameter, value)| {
+                    if parameter.is_variadic { format!("variadic {value}") } else { value.clone() }
+                },
+            )
             .collect();
         let call = format!("{}({})", self.name.sql(), list.join(", "));
         match (self.is_procedure, self.is_open) {
@@ -97,7 +101,7 @@ const ROUTINES: &str = "
         and not exists (
             select from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
         )
-    order by n.nspname collate \"C\", p.proname collate \"C\", 4 collate \"C\"";
+    order by n.nspname collate \"C\", p.proname collate \"C\", pg_get_function_identity_arguments(p.oid) collate \"C\"";
 
 /// The routines with their owner's rights that one of `roles` may call.
 pub(super) async fn read(
@@ -105,11 +109,10 @@ pub(super) async fn read(
     roles: &[String],
     relations: &[Relation],
 ) -> Result<Vec<Routine>> {
-    let rows = sqlx::query(ROUTINES)
-        .bind(roles)
-        .fetch_all(connection)
-        .await
-        .attempt(ErrorKind::Database, || "failed to list the functions with their owner's rights".into())?;
+    let rows =
+        sqlx::query(ROUTINES).bind(roles).fetch_all(connection).await.attempt(ErrorKind::Database, || {
+            "failed to list the functions with their owner's rights".into()
+        })?;
     let mut routines = Vec::new();
     for row in rows {
         let callers: Vec<String> = row.try_get("callers")?;

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::finding::Measurement;
 use crate::ident::quote_literal;
 use futures_util::StreamExt;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgDatabaseError, PgRow};
 use sqlx::{AssertSqlSafe, Either, Executor, PgConnection, Row, ValueRef};
 
 /// How long a statement may take: it is not the harness's own, and may do anything.
@@ -20,8 +20,15 @@ pub(super) struct Gave {
     pub(super) affected: u64,
 }
 
-/// A finding's subject may hold many columns: what stands between them in a line.
+/// What stands between the columns of a line.
 const BETWEEN: &str = "\u{1f}";
+
+impl Gave {
+    /// The columns of each row.
+    pub(super) fn cells(&self) -> impl Iterator<Item = Vec<&str>> {
+        self.lines.iter().map(|line| line.split(BETWEEN).collect())
+    }
+}
 
 impl Session {
     /// Runs `sql` with `settings` beside the context, and undoes it.
@@ -31,6 +38,40 @@ impl Session {
         sql: impl Into<String>,
     ) -> Result<Probed<Gave>> {
         let sql = sql.into();
+        self.open(settings).await?;
+        let outcome = match run(&mut self.connection, &sql).await {
+            Ok(gave) => Ok(gave),
+            Err(error) => Err(Refusal::of(error)?),
+        };
+        self.undo().await?;
+        Ok(Probed { sql, outcome })
+    }
+
+    /// As [`try_out`](Session::try_out), for what the server says when it refuses, all parts of it.
+    pub(super) async fn complaint(
+        &mut self,
+        settings: &[(&str, &str)],
+        sql: &str,
+    ) -> Result<Option<Complaint>> {
+        self.open(settings).await?;
+        let said = run(&mut self.connection, sql).await;
+        self.undo().await?;
+        let Err(error) = said else { return Ok(None) };
+        let text = match &error {
+            sqlx::Error::Database(answer) => answer
+                .try_downcast_ref::<PgDatabaseError>()
+                .map(|answer| {
+                    let parts = [Some(answer.message()), answer.detail(), answer.hint(), answer.r#where()];
+                    parts.into_iter().flatten().collect::<Vec<_>>().join(BETWEEN)
+                })
+                .unwrap_or_default(),
+            _ => String::new(),
+        };
+        Ok(Some(Complaint { refusal: Refusal::of(error)?, text }))
+    }
+
+    /// Begins a transaction with the context, limits and `settings`.
+    pub(super) async fn open(&mut self, settings: &[(&str, &str)]) -> Result<()> {
         let mut opening = self.opening();
         opening.push(LIMITS.to_owned());
         for (name, value) in settings {
@@ -41,13 +82,21 @@ impl Session {
             ));
         }
         sqlx::raw_sql(AssertSqlSafe(opening.join("; "))).execute(&mut self.connection).await?;
-        let outcome = match run(&mut self.connection, &sql).await {
-            Ok(gave) => Ok(gave),
-            Err(error) => Err(Refusal::of(error)?),
-        };
-        self.connection.execute("rollback").await?;
-        Ok(Probed { sql, outcome })
+        Ok(())
     }
+
+    /// Ends the transaction as if it had not been.
+    pub(super) async fn undo(&mut self) -> Result<()> {
+        self.connection.execute("rollback").await?;
+        Ok(())
+    }
+}
+
+/// What the server said when it refused.
+pub(super) struct Complaint {
+    pub(super) refusal: Refusal,
+    /// Message, detail, hint and context.
+    pub(super) text: String,
 }
 
 /// Runs `sql` as it is; the server writes the values of any type as text.

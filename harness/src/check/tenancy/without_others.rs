@@ -25,7 +25,9 @@ pub(super) async fn values(attack: &mut Attack) -> Result<HashSet<String>> {
             .iter()
             .map(|relation| {
                 let (table, column) = (relation.own_rows(), &relation.column);
-                format!("(select to_jsonb(r) as row from {table} r where r.{column} {condition} limit {limit})")
+                format!(
+                    "(select to_jsonb(r) as row from {table} r where r.{column} {condition} limit {limit})"
+                )
             })
             .collect();
         format!(
