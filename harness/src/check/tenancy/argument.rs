@@ -31,6 +31,23 @@ pub(super) struct Arguments {
     pub(super) row: Option<QualifiedName>,
 }
 
+impl Arguments {
+    /// All values that the caller brings along, some of them taken from `row`.
+    pub(super) fn sent(&self, row: Option<&str>) -> String {
+        let mut sent = self.values.join(" ");
+        let row = row.and_then(|row| serde_json::from_str::<serde_json::Value>(row).ok());
+        let columns = row.as_ref().and_then(|row| row.as_object());
+        for (column, held) in columns.into_iter().flatten() {
+            let is_taken = |value: &String| value.contains(&format!("> {})", quote_literal(column)));
+            if self.values.iter().any(is_taken) {
+                sent.push(' ');
+                sent.push_str(held.as_str().unwrap_or_default());
+            }
+        }
+        sent
+    }
+}
+
 /// A row of the other tenant, and what is known of its table.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
@@ -188,7 +205,8 @@ fn of_row(
         .iter()
         .zip(others)
         .map(|(parameter, other)| {
-            let Some(column) = column_for(parameter, table, sample, tenant) else { return other.clone() };
+            let found = column_for(parameter, table, sample, tenant).filter(|_| !parameter.is_output);
+            let Some(column) = found else { return other.clone() };
             let is_text = matches!(parameter.category.as_str(), "S") || parameter.base == "bytea";
             knows = knows.max(Some(if is_text { Knows::Text } else { Knows::Key }));
             let row = format!("current_setting({})::jsonb", quote_literal(ROW));
@@ -198,6 +216,9 @@ fn of_row(
         .collect();
     (values, knows)
 }
+
+/// Numbers that are no keys.
+const AMOUNTS: &[&str] = &["limit", "offset", "page", "size", "count", "max", "min", "days", "batch"];
 
 /// The column of a row that a parameter asks for.
 fn column_for(parameter: &Parameter, table: &QualifiedName, sample: &Sample, tenant: &str) -> Option<String> {
@@ -215,9 +236,14 @@ fn column_for(parameter: &Parameter, table: &QualifiedName, sample: &Sample, ten
         .or_else(|| columns().find(own_key))
         // A key by its type: what else could be asked for?
         .or_else(|| {
-            let is_key_type = matches!(parameter.base.as_str(), "uuid" | "int8" | "int4" | "text");
-            let is_key_name = bare.is_empty() || bare.ends_with("id") || bare.ends_with("key");
-            columns().find(|column| is_key_type && is_key_name && sample.keys.contains(column))
+            let is_amount = AMOUNTS.iter().any(|amount| bare.contains(amount));
+            let is_key = match parameter.base.as_str() {
+                "uuid" => true,
+                "int8" | "int4" => !is_amount,
+                "text" => bare.is_empty() || bare.ends_with("id") || bare.ends_with("key"),
+                _ => false,
+            };
+            columns().find(|column| is_key && sample.keys.contains(column))
         })
         .cloned()
 }
@@ -282,6 +308,8 @@ mod tests {
 
     #[rstest]
     #[case::key(parameter("p_id", "int8", "N"), Knows::Key, "->> 'id')::int8")]
+    #[case::of_its_type(parameter("wanted", "int8", "N"), Knows::Key, "->> 'id')::int8")]
+    #[case::amount(parameter("max_rows", "int8", "N"), Knows::Nothing, "1000::int8")]
     #[case::key_of_the_table(parameter("order_id", "int8", "N"), Knows::Key, "->> 'id')::int8")]
     #[case::unnamed(parameter("", "int8", "N"), Knows::Key, "->> 'id')::int8")]
     #[case::text(parameter("email", "text", "S"), Knows::Text, "->> 'email')::text")]

@@ -2,6 +2,7 @@
 
 use super::attack::{Attack, evaluate, rows, transcript};
 use super::cross_insert;
+use super::direct::joined;
 use super::probe::{Refusal, Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
@@ -126,7 +127,7 @@ async fn out(
     if others > 0 {
         let count = i64::try_from(others).unwrap_or(i64::MAX);
         copied.steps.push((sql, format!("{} of other tenants", rows(count))));
-        copied.verbs.push("copies rows of other tenants out of");
+        copied.verbs.push("out of");
     }
     Ok(lines.contains(&attack.tenants.own))
 }
@@ -197,7 +198,7 @@ async fn into(
             copied
                 .steps
                 .push((sql, format!("a row of tenant {} went in", quote_literal(&attack.tenants.other))));
-            copied.verbs.push("copies rows of another tenant into");
+            copied.verbs.push("into");
         }
         Ok(_) => {}
         Err(error) => {
@@ -220,9 +221,9 @@ async fn report(attack: &mut Attack, relation: &Relation, roles: &[String], copi
         severity: Severity::Error,
         subject: subject(relation.kind, &relation.name),
         message: format!(
-            "with a tenant set {} {} `{}`",
+            "with a tenant set {} copies rows of other tenants {} `{}`",
             listed(roles),
-            copied.verbs.join(", and "),
+            joined(&copied.verbs),
             relation.name
         ),
         help: super::attack::remedy(relation, &attack.setting),

@@ -6,7 +6,7 @@ use super::probe::{Probed, ROW, Refusal, Session, Why};
 use super::roles::{grouped, listed};
 use super::routine::{self, Routine};
 use super::trial::{self, Gave};
-use super::without_others;
+use super::without_others::{self, tells};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
@@ -214,7 +214,8 @@ fn judge(call: &Called, after: &Probed<Gave>, secrets: &HashSet<String>) -> Opti
     match (first, second, &after.outcome) {
         (Ok(first), Ok(second), Ok(after)) => {
             let gone: Vec<&String> = first.lines.iter().filter(|line| !after.lines.contains(line)).collect();
-            let shown = gone.iter().any(|line| is_told(line, &call.arguments, call.row.as_deref(), secrets));
+            let sent = call.arguments.sent(call.row.as_deref());
+            let shown = gone.iter().any(|line| tells(line, &sent, secrets));
             let is_stable = first == second;
             if gone.is_empty() || !(is_stable || shown) {
                 return None;
@@ -242,28 +243,6 @@ fn counted(gave: &Gave) -> String {
     rows(i64::try_from(gave.lines.len()).unwrap_or(i64::MAX))
 }
 
-/// Whether `line` has something in it that only rows of other tenants have, and that the caller did not bring along.
-fn is_told(line: &str, arguments: &Arguments, row: Option<&str>, secrets: &HashSet<String>) -> bool {
-    secrets.iter().any(|secret| {
-        let is_brought = || {
-            arguments.knows == Knows::Tenant
-                && arguments.values.iter().any(|value| value.contains(secret.as_str()))
-                || row.is_some_and(|row| arguments.values.iter().any(|value| brings(value, row, secret)))
-        };
-        line.contains(secret.as_str()) && !is_brought()
-    })
-}
-
-/// Whether the argument `value`, which may be taken from `row`, is `secret`.
-fn brings(value: &str, row: &str, secret: &str) -> bool {
-    let Ok(row) = serde_json::from_str::<serde_json::Value>(row) else { return false };
-    let Some(columns) = row.as_object() else { return false };
-    columns.iter().any(|(column, held)| {
-        let is_taken = value.contains(&format!("> {})", quote_literal(column)));
-        is_taken && held.as_str().is_some_and(|held| held.contains(secret))
-    })
-}
-
 fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt: Learnt) {
     let Some(role) = roles.first() else { return };
     let Learnt { severity, knows, has_context, sql, arguments, before, after } = learnt;
@@ -274,10 +253,11 @@ fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt: Lear
         Knows::Text => ", given a text of one of its rows",
     };
     let context = if has_context { "with a tenant set" } else { "without a tenant" };
+    let who = listed(roles);
     let (class, what) = match (severity, knows) {
-        (Severity::Error, _) => (Class::Mistake, "gives rows of other tenants"),
-        (_, Knows::Text) => (Class::TrustBoundary, "finds rows of other tenants"),
-        _ => (Class::Mistake, "answers by what rows other tenants have"),
+        (Severity::Error, _) => (Class::Mistake, format!("gives {who} rows of other tenants")),
+        (_, Knows::Text) => (Class::TrustBoundary, format!("finds rows of other tenants for {who}")),
+        _ => (Class::Mistake, format!("answers {who} by what rows other tenants have")),
     };
     let session_steps = |step: Evidence| -> Vec<Evidence> {
         let opening = if has_context {
@@ -315,7 +295,7 @@ fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt: Lear
         class,
         severity,
         subject: Subject::new(routine.kind(), routine.shown()),
-        message: format!("`{}` {what} to {}, {context}{with}", routine.shown(), listed(roles)),
+        message: format!("`{}` {what}, {context}{with}", routine.shown()),
         help: help(routine, knows),
         evidence,
     });

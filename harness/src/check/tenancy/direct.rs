@@ -286,7 +286,7 @@ async fn parent_step(attack: &Attack, relation: &Relation, role: &str) -> Result
 }
 
 /// As people write several words: "reads, updates and deletes".
-fn joined(words: &[&str]) -> String {
+pub(super) fn joined(words: &[&str]) -> String {
     match words.split_last() {
         Some((last, [])) => (*last).to_owned(),
         Some((last, others)) => format!("{} and {last}", others.join(", ")),

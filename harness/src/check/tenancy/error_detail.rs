@@ -6,7 +6,8 @@ use super::probe::ROW;
 use super::roles::{grouped, listed, subject};
 use super::routine;
 use super::tables::Relation;
-use super::{trial, without_others};
+use super::trial;
+use super::without_others::{self, tells};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
@@ -96,7 +97,9 @@ async fn run(context: &Context) -> Result<Verdict> {
                 let Some(json) = evaluate(&mut attack.control, &row.sql).await? else { continue };
                 let sql = insert(&relation.name, columns.intersection(&row.columns));
                 probes += 1;
-                let Some(complaint) = session.complaint(&[(ROW, &json)], &sql).await? else { continue };
+                let Some(complaint) = session.complaint(&[(ROW, json.as_str())], &sql).await? else {
+                    continue;
+                };
                 refused += 1;
                 if first.is_none() && tells(&complaint.text, &json, &secrets) {
                     first = Some(Told { row: Some(row.sql.clone()), sql, result: result(&complaint) });
@@ -208,11 +211,6 @@ fn insert<'c>(table: &QualifiedName, columns: impl Iterator<Item = &'c String>) 
     )
 }
 
-/// Whether `text` holds a value of another tenant that is not in what was `sent`.
-fn tells(text: &str, sent: &str, secrets: &HashSet<String>) -> bool {
-    secrets.iter().any(|secret| text.contains(secret.as_str()) && !sent.contains(secret.as_str()))
-}
-
 fn result(complaint: &trial::Complaint) -> String {
     format!("SQLSTATE {}, with a value of another tenant's row that was not sent", complaint.refusal.code)
 }
@@ -240,8 +238,7 @@ async fn functions(attack: &mut Attack, secrets: &HashSet<String>, refused: &mut
                 probes += 1;
                 let Some(complaint) = session.complaint(&settings, &sql).await? else { continue };
                 *refused += 1;
-                let sent =
-                    format!("{} {}", arguments.values.join(" "), sample.map_or("", |sample| &sample.json));
+                let sent = arguments.sent(sample.map(|sample| sample.json.as_str()));
                 if !told.contains_key(role) && tells(&complaint.text, &sent, secrets) {
                     let relation = arguments
                         .row

@@ -83,9 +83,14 @@ async fn run(context: &Context) -> Result<Verdict> {
     }
     drop(control);
     let migrator = Migrator::of(context.project())?;
-    let db = context
-        .vacant_with(&[("wal_level", "logical"), ("max_wal_senders", "2"), ("max_replication_slots", "2")])
-        .await?;
+    // What is not flushed yet is not decoded.
+    let settings = [
+        ("wal_level", "logical"),
+        ("max_wal_senders", "2"),
+        ("max_replication_slots", "2"),
+        ("synchronous_commit", "on"),
+    ];
+    let db = context.vacant_with(&settings).await?;
     migrator.apply(&db).await?;
     let mut control = db.connection().await?;
     let admin = db.server().endpoint().role().to_owned();

@@ -73,7 +73,7 @@ const ROWS_MAX: usize = 2000;
 const ROUTINES: &str = "
     select n.nspname::text as schema, p.proname::text as name, p.prokind = 'p' as is_procedure,
         pg_get_function_identity_arguments(p.oid) as signature,
-        p.prorettype = 'record'::regtype and p.proallargtypes is null as is_open,
+        p.prorettype = 'record'::regtype and not coalesce('{o,b,t}'::\"char\"[] && p.proargmodes, false) as is_open,
         coalesce(p.prosrc, '') || ' ' || coalesce(pg_get_function_sqlbody(p.oid), '') as body,
         array(
             select r.rolname::text from pg_roles r

@@ -2,7 +2,9 @@
 
 use super::attack::rows;
 use super::canary;
+use super::direct::joined;
 use super::probe::{Session, Why};
+use super::roles::{grouped, listed};
 use super::schemas::{self, Place, Role, Table, Tenant};
 use super::search;
 use super::trial;
@@ -10,7 +12,7 @@ use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, V
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use crate::fixture::rows::{Rows, Step, Wish};
-use crate::ident::quote_ident;
+use crate::ident::{quote_ident, quote_literal};
 use crate::server::Capability;
 use std::collections::BTreeMap;
 
@@ -117,14 +119,22 @@ async fn attack(place: &mut Place, findings: &mut Vec<Finding>, tried: &mut Trie
             ));
         }
     }
-    for (one, other) in place.pairs() {
-        for role in &one.roles {
-            let Some(mut session) = place.session(role).await? else { continue };
-            for table in other.tables.iter().filter(|table| !table.is_enabled) {
-                let done = try_all(&mut session, table, tried).await?;
-                if !done.is_empty() {
-                    findings.push(reached(place, role, table, done));
-                }
+    let mut sessions = Vec::new();
+    for tenant in &place.tenants {
+        for role in &tenant.roles {
+            let session = place.session(role).await?;
+            sessions.extend(session.map(|session| (tenant.schema.clone(), role.clone(), session)));
+        }
+    }
+    for other in &place.tenants {
+        for table in other.tables.iter().filter(|table| !table.is_enabled) {
+            let mut each = Vec::new();
+            for (_, role, session) in sessions.iter_mut().filter(|(schema, ..)| *schema != other.schema) {
+                each.push((role.name.clone(), try_all(session, table, tried).await?));
+            }
+            for (names, done) in grouped(each).into_iter().filter(|(_, done)| !done.is_empty()) {
+                let role = sessions.iter().map(|(_, role, _)| role).find(|role| names.contains(&role.name));
+                findings.extend(role.map(|role| reached(place, role, &names, table, &done)));
             }
         }
     }
@@ -139,7 +149,7 @@ async fn shared_by_all(place: &mut Place) -> Result<Vec<String>> {
     sqlx::query_scalar(
         "select r.rolname::text from pg_roles r
          where r.rolcanlogin and not r.rolsuper and r.rolname !~ '^pg_'
-            and (select count(*) from unnest($1) other where has_schema_privilege(r.oid, quote_ident(other), 'usage')) > 1
+            and (select count(*) from unnest($1) other where has_schema_privilege(r.oid, other, 'usage')) > 1
          order by r.rolname collate \"C\"",
     )
     .bind(&place.schemas)
@@ -149,13 +159,10 @@ async fn shared_by_all(place: &mut Place) -> Result<Vec<String>> {
 }
 
 fn one_role(place: &Place, roles: &[String]) -> Finding {
-    let who = super::roles::listed(roles);
+    let who = listed(roles);
     let role = roles.first().cloned().unwrap_or_default();
     let uses = place.tenants.iter().take(2).map(|tenant| {
-        let sql = format!(
-            "select has_schema_privilege({}, 'usage')",
-            crate::ident::quote_literal(&quote_ident(&tenant.schema))
-        );
+        let sql = format!("select has_schema_privilege({}, 'usage')", quote_literal(&tenant.schema));
         Evidence::as_role(&role, sql, "true")
     });
     Finding {
@@ -222,11 +229,11 @@ async fn try_all(session: &mut Session, table: &Table, tried: &mut Tried) -> Res
     Ok(done)
 }
 
-fn reached(place: &Place, role: &Role, table: &Table, done: Done) -> Finding {
+fn reached(place: &Place, role: &Role, names: &[String], table: &Table, done: &Done) -> Finding {
     let verbs: Vec<&str> = done.iter().map(|(verb, ..)| *verb).collect();
     let login = role.login.clone().unwrap_or_default();
     let mut steps = Vec::new();
-    for (_, sql, result) in &done {
+    for (_, sql, result) in done {
         let step = |sql: &str, result: &str| Evidence::as_role(&login, sql, result);
         steps.extend([step("begin", ""), step(sql, result), step("rollback", "")]);
     }
@@ -235,10 +242,10 @@ fn reached(place: &Place, role: &Role, table: &Table, done: Done) -> Finding {
         class: Class::Mistake,
         severity: Severity::Error,
         subject: schemas::subject(table),
-        message: format!("`{}`, a role of another tenant, {} `{}`", role.name, verbs.join(", "), table.name),
+        message: format!("{}, of another tenant, {} `{}`", listed(names), joined(&verbs), table.name),
         help: format!(
             "revoke what {} and PUBLIC may do in schema {}, and look at the procedure that creates tenants",
-            quote_ident(&role.name),
+            listed(names),
             quote_ident(&table.name.schema)
         ),
         evidence: place.transcript(role, steps),

@@ -37,11 +37,11 @@ impl Check for SchemaRole {
 
     fn story(&self) -> Option<Story> {
         Some(Story {
-            connects: "`acme_login`",
+            connects: "`acme_member`",
             runs: "select text from tenant_globex.notes",
             gets: "what globex noted",
             because: "acme's role was made a member of globex's, and inherits its rights",
-            fix: "revoke globex_login from acme_login",
+            fix: "revoke globex_member from acme_member",
         })
     }
 

@@ -166,14 +166,14 @@ async fn roles(
 ) -> Result<Vec<Role>> {
     let known: Vec<(String, i64, Option<String>)> = sqlx::query_as(
         "select r.rolname::text,
-            (select count(*) from unnest($2) other where has_schema_privilege(r.oid, quote_ident(other), 'usage')),
+            (select count(*) from unnest($2) other where has_schema_privilege(r.oid, other, 'usage')),
             case when r.rolcanlogin then r.rolname::text else (
                 select g.rolname::text from pg_roles g
                 where g.rolcanlogin and not g.rolsuper and g.oid <> r.oid and pg_has_role(g.oid, r.oid, 'member')
                 order by g.rolname limit 1
             ) end
          from pg_roles r
-         where not r.rolsuper and r.rolname !~ '^pg_' and has_schema_privilege(r.oid, quote_ident($1), 'usage')
+         where not r.rolsuper and r.rolname !~ '^pg_' and has_schema_privilege(r.oid, $1, 'usage')
          order by r.rolname collate \"C\"",
     )
     .bind(schema)

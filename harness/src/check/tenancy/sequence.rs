@@ -87,7 +87,7 @@ async fn run(context: &Context) -> Result<Verdict> {
                 controls += 1;
                 let after = session.try_out(&[], sql.clone()).await?.outcome;
                 let number =
-                    |gave: &super::trial::Gave| gave.lines.first().and_then(|line| line.parse::<i64>().ok());
+                    |gave: &trial::Gave| gave.lines.first().and_then(|line| line.parse::<i64>().ok());
                 let (Ok(before), Ok(after)) = (before, after) else { continue };
                 if number(&before).zip(number(&after)).is_some_and(|(before, after)| after >= before + 2) {
                     told.push((role.clone(), sql.clone()));

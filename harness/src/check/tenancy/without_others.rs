@@ -49,6 +49,11 @@ pub(super) async fn values(attack: &mut Attack) -> Result<HashSet<String>> {
     Ok(values.into_iter().collect())
 }
 
+/// Whether `text` holds one of the `secrets` that is not in what was `sent`.
+pub(super) fn tells(text: &str, sent: &str, secrets: &HashSet<String>) -> bool {
+    secrets.iter().any(|secret| text.contains(secret.as_str()) && !sent.contains(secret.as_str()))
+}
+
 /// Removes the rows of all tenants but one, past triggers and foreign keys.
 ///
 /// # Errors
