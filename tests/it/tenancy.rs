@@ -128,7 +128,7 @@ impl Check for Named {
     }
 }
 
-fn reference() -> Project {
+pub(crate) fn reference() -> Project {
     let named = ["migration.expand-only", "migration.locks", "structure.conventions"]
         .map(|id| Box::new(Named(id)) as Box<dyn Check>);
     let registry = Registry::of(named.into_iter().collect());
@@ -136,7 +136,7 @@ fn reference() -> Project {
 }
 
 /// The reference schema with one more migration.
-fn broken_reference(sql: &str) -> (tempfile::TempDir, Project) {
+pub(crate) fn broken_reference(sql: &str) -> (tempfile::TempDir, Project) {
     let mut project = reference();
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(&project.migrations.dir).unwrap() {

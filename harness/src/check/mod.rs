@@ -14,6 +14,7 @@ mod migration;
 mod migrator;
 mod nearest;
 mod need;
+mod onboarding;
 mod operations;
 mod pattern;
 mod project;
