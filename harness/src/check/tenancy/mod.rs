@@ -14,3 +14,4 @@ mod tenants;
 pub(super) use cross_insert::CrossInsert;
 pub(super) use cross_read::CrossRead;
 pub(super) use no_context::NoContext;
+pub(super) use roles::{grouped, listed};
