@@ -92,7 +92,7 @@ fn quoted(text: &str) -> String {
 ///
 /// # Errors
 /// There is no server, or the project's database cannot be built.
-pub(crate) async fn measured_matrix(context: &Context) -> Result<String> {
+pub async fn measured_matrix(context: &Context) -> Result<String> {
     let (objects, roles) = super::matrix::measured(context, None).await?;
     Ok(written(&objects, &roles))
 }
