@@ -88,9 +88,11 @@ async fn judge(root: &Path, check: &dyn Check, example: &Example) -> Option<Stri
 }
 
 #[rstest]
+#[case::access("access")]
 #[case::drift("drift")]
 #[case::migration("migration")]
 #[case::operations("operations")]
+#[case::structure("structure")]
 #[case::tenancy("tenancy")]
 #[tokio::test]
 async fn bad_examples_are_found_and_good_ones_are_not(#[case] family: &str) {
@@ -116,7 +118,7 @@ fn of_family<'a>(registry: &'a Registry, family: &'a str) -> impl Iterator<Item 
 
 #[test]
 fn no_family_of_checks_is_left_out() {
-    let tested = ["drift", "migration", "operations", "tenancy"];
+    let tested = ["access", "drift", "migration", "operations", "structure", "tenancy"];
     for id in Registry::standard().ids() {
         let family = id.split('.').next().unwrap();
         assert!(tested.contains(&family), "`{family}` has no case above");

@@ -1,6 +1,10 @@
 //! All checks, by id.
 
 use super::Check;
+use super::access::{
+    AppendOnly, DefaultPrivileges, DefinerSearchPath, ImmutableRows, Matrix, OwnerLogin, PublicGrants,
+    RoleAttributes,
+};
 use super::drift::{LiveDrift, ModelDrift, RoundTrip, SnapshotDrift, TenantSchemas};
 use super::migration::{
     CleanApply, Concurrent, CrashResume, Deterministic, Down, ExpandOnly, Filename, HistoryCheck, Immutable,
@@ -9,6 +13,9 @@ use super::migration::{
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
+use super::structure::{
+    ColumnType, Conventions, ExpectedTables, FkIndex, IdentifierLength, PartitionWindow, PrimaryKey,
+};
 use super::tenancy::{
     ConflictOracle, Copies, Copy, CrossDelete, CrossInsert, CrossRead, CrossUpdate, DeadPolicy,
     DefinerFunction, EmptyContext, Enabled, ErrorDetail, FkCascade, FkReference, Forced, Inheritance,
@@ -26,6 +33,14 @@ impl Registry {
     /// The battery.
     pub fn standard() -> Self {
         Registry::of(vec![
+            Box::new(AppendOnly),
+            Box::new(DefaultPrivileges),
+            Box::new(DefinerSearchPath),
+            Box::new(ImmutableRows),
+            Box::new(Matrix),
+            Box::new(OwnerLogin),
+            Box::new(PublicGrants),
+            Box::new(RoleAttributes),
             Box::new(LiveDrift),
             Box::new(ModelDrift),
             Box::new(RoundTrip),
@@ -47,10 +62,17 @@ impl Registry {
             Box::new(Populated),
             Box::new(Rerun),
             Box::new(LiteralSecrets),
+            Box::new(ColumnType),
             Box::new(ConflictOracle),
+            Box::new(Conventions),
             Box::new(Copies),
             Box::new(Copy),
             Box::new(CrossDelete),
+            Box::new(ExpectedTables),
+            Box::new(FkIndex),
+            Box::new(IdentifierLength),
+            Box::new(PartitionWindow),
+            Box::new(PrimaryKey),
             Box::new(CrossInsert),
             Box::new(CrossRead),
             Box::new(CrossUpdate),

@@ -100,6 +100,7 @@ pub(super) use pooled_role::PooledRole;
 pub(super) use publication::Publication;
 pub(super) use reachable_role::ReachableRole;
 pub(super) use returning::Returning;
+pub(super) use roles::{grouped, listed};
 pub(super) use row_security_off::RowSecurityOff;
 pub(super) use scene::Scene;
 pub(super) use schema_cross_read::SchemaCrossRead;
