@@ -31,6 +31,8 @@ pub struct Project {
     pub extensions: Vec<String>,
     /// How many connections the server takes.
     pub connections_max: u32,
+    /// The exact version that runs in production, where the project says it: `16.4`.
+    pub deployed: Option<String>,
     /// Its seed data.
     pub fixtures: Vec<PathBuf>,
     /// Its committed snapshot.
@@ -86,6 +88,10 @@ pub struct Role {
     pub password: Option<Secret>,
     /// How many connections its pools hold together.
     pub pool_max: Option<u32>,
-    /// The time-out that it is meant to have.
+    /// How long a statement of it may take.
     pub statement_timeout: Option<Duration>,
+    /// How long it may leave a transaction open and say nothing.
+    pub idle_in_transaction_session_timeout: Option<Duration>,
+    /// How long it may wait for a lock.
+    pub lock_timeout: Option<Duration>,
 }
