@@ -10,12 +10,14 @@ mod databases;
 mod drift;
 mod example;
 mod first_run;
+mod live;
 mod migration;
 mod migrator;
 mod nearest;
 mod need;
 mod operations;
 mod pattern;
+mod place;
 mod project;
 mod registry;
 mod revision;
@@ -66,6 +68,11 @@ pub trait Check: Send + Sync {
 
     /// Whether it is a discipline that a project chooses (`checks.opt_in`), and else does not run.
     fn is_opt_in(&self) -> bool {
+        false
+    }
+
+    /// Whether it can look at a live database (`pgharness check --live`), which is only read.
+    fn reads_live(&self) -> bool {
         false
     }
 

@@ -7,7 +7,9 @@ use super::migration::{
     Leftovers, LockReleased, Locks, OldReleaseCheck, Populated, Rerun,
 };
 use super::nearest::{nearest, quoted};
-use super::operations::LiteralSecrets;
+use super::operations::{
+    Capacity, ExtensionsCheck, LiteralSecrets, LiveHistory, Readiness, RetentionCheck, ServerVersion, SlowQuery,
+};
 use super::pattern::matches;
 use super::tenancy::{CrossInsert, CrossRead, NoContext};
 use crate::error::{Error, Result};
@@ -40,7 +42,14 @@ impl Registry {
             Box::new(OldReleaseCheck),
             Box::new(Populated),
             Box::new(Rerun),
+            Box::new(Capacity),
+            Box::new(ExtensionsCheck),
+            Box::new(LiveHistory),
             Box::new(LiteralSecrets),
+            Box::new(Readiness),
+            Box::new(RetentionCheck),
+            Box::new(ServerVersion),
+            Box::new(SlowQuery),
             Box::new(CrossInsert),
             Box::new(CrossRead),
             Box::new(NoContext),

@@ -38,7 +38,7 @@ impl Check for ServerVersion {
     }
 
     fn needs(&self) -> &'static [Need] {
-        &[Need::Migrations]
+        &[Need::Schema]
     }
 
     fn reads_live(&self) -> bool {

@@ -39,6 +39,8 @@ pub struct Project {
     pub snapshot: Snapshot,
     /// The URL of a live database to compare with, which is only read.
     pub live: Option<Secret>,
+    /// Whether statements may be tried there that write, within transactions that are rolled back.
+    pub live_probes: bool,
     /// The release before this one.
     pub old_release: Option<OldRelease>,
     /// How it keeps tenants apart.
@@ -52,6 +54,11 @@ pub struct Project {
 }
 
 impl Project {
+    /// Whether it has migrations: a folder, or a command.
+    pub fn has_migrations(&self) -> bool {
+        self.migrations.command.is_some() || self.migrations.exist()
+    }
+
     /// The revision of the release before this one, where one is named.
     pub fn since(&self) -> Option<&str> {
         let of_release = self.old_release.as_ref().map(|release| release.git.as_str());
