@@ -97,6 +97,11 @@ impl Place {
         if self.is_live { live::guarded(&self.options) } else { self.options.clone() }
     }
 
+    /// The way there for whoever was asked to try what writes.
+    pub(super) fn writable(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
     /// Ends the session.
     pub(super) async fn close(mut self) {
         // Nothing was written, and the server ends it in any case.

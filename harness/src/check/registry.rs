@@ -8,7 +8,8 @@ use super::migration::{
 };
 use super::nearest::{nearest, quoted};
 use super::operations::{
-    Capacity, ExtensionsCheck, LiteralSecrets, LiveHistory, Readiness, RetentionCheck, ServerVersion, SlowQuery,
+    Capacity, ExtensionsCheck, LiteralSecrets, LiveHistory, Probes, Readiness, RetentionCheck, ServerVersion,
+    SlowQuery,
 };
 use super::pattern::matches;
 use super::tenancy::{CrossInsert, CrossRead, NoContext};
@@ -46,6 +47,7 @@ impl Registry {
             Box::new(ExtensionsCheck),
             Box::new(LiveHistory),
             Box::new(LiteralSecrets),
+            Box::new(Probes),
             Box::new(Readiness),
             Box::new(RetentionCheck),
             Box::new(ServerVersion),

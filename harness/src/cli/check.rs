@@ -101,7 +101,7 @@ pub(super) fn battery(
     suite = match live {
         None => suite,
         Some(Live::Beside(url)) => suite.with_live(Some(url)),
-        Some(Live::Alone { url, probes }) => suite.on_live(url, probes),
+        Some(Live::Alone { url, probes }) => suite.on_live(url).with_live_probes(probes),
     };
     if let Some(jobs) = pace.jobs {
         suite = suite.with_jobs(jobs.into());

@@ -89,11 +89,17 @@ impl<'a> Suite<'a> {
         self
     }
 
-    /// Looks at this live database, by its URL, and at no other: checks that cannot are skipped. It is only read; with
-    /// `probes` statements that write are tried too, within transactions that are rolled back.
+    /// Looks at this live database, by its URL, and at no other: checks that cannot are skipped. It is only read.
     #[must_use]
-    pub fn on_live(self, url: Secret, probes: bool) -> Self {
-        Suite { is_live_alone: true, live_probes: probes, ..self.with_live(Some(url)) }
+    pub fn on_live(self, url: Secret) -> Self {
+        Suite { is_live_alone: true, ..self.with_live(Some(url)) }
+    }
+
+    /// Has statements that write tried on the live database too, within transactions that are rolled back.
+    #[must_use]
+    pub fn with_live_probes(mut self, are_wanted: bool) -> Self {
+        self.live_probes = are_wanted;
+        self
     }
 
     /// Runs at most so many checks at a time, at least one; eight if not set. One that does several things at a time does no

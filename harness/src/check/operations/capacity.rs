@@ -170,7 +170,8 @@ fn pools(place: &Place, roles: &BTreeMap<String, Role>, room: &Room) -> Option<F
         return None;
     }
     let summands: Vec<String> = sized().map(|(name, most)| format!("{name} {most}")).collect();
-    let mut evidence = vec![Evidence::step("`pool_max` of `[roles]`", format!("{} = {sum}", summands.join(" + ")))];
+    let mut evidence =
+        vec![Evidence::step("`pool_max` of `[roles]`", format!("{} = {sum}", summands.join(" + ")))];
     evidence.push(Evidence::as_role(
         &place.role,
         "select current_setting('max_connections'), current_setting('superuser_reserved_connections'), \
@@ -194,7 +195,9 @@ fn pools(place: &Place, roles: &BTreeMap<String, Role>, room: &Room) -> Option<F
         class: Class::Mistake,
         severity,
         subject: Subject::new("server", "max_connections"),
-        message: format!("all pools together may open {sum} connections, and the server gives them {free}{whose}"),
+        message: format!(
+            "all pools together may open {sum} connections, and the server gives them {free}{whose}"
+        ),
         help: "lower `pool_max`, raise `max_connections`, or put a pooler in between".into(),
         evidence,
     })
@@ -212,7 +215,10 @@ fn own_limit(place: &Place, name: &str, role: &Role, most: i32) -> Option<Findin
         severity: Severity::Error,
         subject: Subject::new("role", name),
         message: format!("the pool of `{name}` may open {wanted} connections, and the role may have {most}"),
-        help: format!("`alter role {} connection limit {wanted}`, or a smaller `pool_max`", quote_ident(name)),
+        help: format!(
+            "`alter role {} connection limit {wanted}`, or a smaller `pool_max`",
+            quote_ident(name)
+        ),
         evidence: vec![
             Evidence::step(format!("`pool_max` of `roles.{name}`"), wanted.to_string()),
             Evidence::as_role(
@@ -253,7 +259,10 @@ fn judge(name: &str, limit: Limit, wanted: Duration, seen: &limits::Seen) -> Opt
         subject: Subject::new("role", name),
         message: format!("`{limit}` of `{name}` is declared as {wanted:?}, and is {shown}"),
         help: format!("`alter role {} set {limit} = '{}ms'`", quote_ident(name), wanted.as_millis()),
-        evidence: vec![Evidence::step(format!("`{limit}` of `roles.{name}`"), format!("{wanted:?}")), evidence],
+        evidence: vec![
+            Evidence::step(format!("`{limit}` of `roles.{name}`"), format!("{wanted:?}")),
+            evidence,
+        ],
     })
 }
 
@@ -266,7 +275,12 @@ mod tests {
     #[case(100, 3, -1, 97)]
     #[case(100, 3, 50, 50)]
     #[case(100, 8, 0, 0)]
-    fn what_is_kept_is_nobodys(#[case] all: i32, #[case] kept: i32, #[case] database: i32, #[case] free: i32) {
+    fn what_is_kept_is_nobodys(
+        #[case] all: i32,
+        #[case] kept: i32,
+        #[case] database: i32,
+        #[case] free: i32,
+    ) {
         assert_eq!(Room { all, kept, database }.free(), free);
     }
 }

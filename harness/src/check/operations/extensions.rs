@@ -123,7 +123,9 @@ fn judge(place: &Place, name: &str, had: &Had) -> Option<Finding> {
         ),
         (Some(available), Some(created)) if available != created => (
             Severity::Warning,
-            format!("the extension `{name}` has version {created} in {shown}, and its files have {available}"),
+            format!(
+                "the extension `{name}` has version {created} in {shown}, and its files have {available}"
+            ),
             format!("`alter extension {} update`", quote_ident(name)),
             format!("{available} is available, {created} is there"),
         ),

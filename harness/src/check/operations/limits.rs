@@ -61,9 +61,9 @@ pub(super) struct Seen {
 
 impl Seen {
     fn of(source: Source, rows: Vec<(String, i64)>) -> Seen {
-        let found = rows.into_iter().map(|(name, millis)| {
-            (name, Duration::from_millis(u64::try_from(millis).unwrap_or_default()))
-        });
+        let found = rows
+            .into_iter()
+            .map(|(name, millis)| (name, Duration::from_millis(u64::try_from(millis).unwrap_or_default())));
         Seen { source, found: found.collect() }
     }
 

@@ -137,7 +137,11 @@ async fn door(place: &mut Place, name: &str, role: &Role, is_migrator: bool) -> 
                 Severity::Error,
                 format!("`{name}` may not connect to the database"),
                 format!("`grant connect on database … to {quoted}`"),
-                Evidence::as_role(who, ask("has_database_privilege(oid, current_database(), 'connect')"), "false"),
+                Evidence::as_role(
+                    who,
+                    ask("has_database_privilege(oid, current_database(), 'connect')"),
+                    "false",
+                ),
             ));
         }
         Some((true, false, true)) => {}

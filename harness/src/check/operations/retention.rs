@@ -165,10 +165,14 @@ impl<'a> Trial<'a> {
             let second = digests(&mut self.control, self.table).await?;
             let more = count(&first).saturating_sub(count(&second));
             if more > 0 {
-                let evidence = vec![self.called("done".into()), self.called(format!("{more} more rows are gone"))];
+                let evidence =
+                    vec![self.called("done".into()), self.called(format!("{more} more rows are gone"))];
                 findings.push(self.found(
                     Severity::Warning,
-                    format!("one call does not remove all old rows of `{}`: a second one removes {more} more", self.table),
+                    format!(
+                        "one call does not remove all old rows of `{}`: a second one removes {more} more",
+                        self.table
+                    ),
                     "let it go on until nothing is left to remove",
                     evidence,
                 ));
@@ -186,11 +190,9 @@ impl<'a> Trial<'a> {
         let done = sqlx::raw_sql(AssertSqlSafe(self.procedure)).execute(&mut own).await;
         Ok(match done {
             Ok(_) => Ok(()),
-            Err(sqlx::Error::Database(answer)) => Err(format!(
-                "SQLSTATE {}: {}",
-                answer.code().unwrap_or_default(),
-                answer.message()
-            )),
+            Err(sqlx::Error::Database(answer)) => {
+                Err(format!("SQLSTATE {}: {}", answer.code().unwrap_or_default(), answer.message()))
+            }
             Err(error) => return Err(Error::from(error)),
         })
     }
@@ -223,8 +225,7 @@ impl<'a> Trial<'a> {
                 format!("rows of `{}` that are younger than {}", self.table, self.retention.keep),
                 format!("{} of {all_young} are gone", all_young - young),
             ));
-            let severity =
-                if self.retention.column.is_some() { Severity::Error } else { Severity::Warning };
+            let severity = if self.retention.column.is_some() { Severity::Error } else { Severity::Warning };
             findings.push(self.found(
                 severity,
                 format!("rows of `{}` are removed that are younger than {}", self.table, self.retention.keep),

@@ -72,7 +72,9 @@ pub(super) const BUGS: &[Bug] = &[
         what: "`pg_stats_ext` shows everybody the commonest values of columns with extended statistics",
         feature: Feature::ExtendedStatistics,
         mended: &[(15, 7), (16, 3)],
-        also: Some("a data directory that is older stays open until `fix-CVE-2024-4317.sql` was run in each database"),
+        also: Some(
+            "a data directory that is older stays open until `fix-CVE-2024-4317.sql` was run in each database",
+        ),
     },
     Bug {
         id: "CVE-2024-10976",
@@ -154,10 +156,6 @@ impl Bug {
 impl Feature {
     /// What asks for the objects that it is about: their names, in order.
     pub(super) fn query(self) -> String {
-        let extension = match self {
-            Feature::Extension(name) => name,
-            _ => "",
-        };
         let own = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'";
         let tables = format!(
             "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
@@ -188,8 +186,8 @@ impl Feature {
                 "select n.nspname || '.' || s.stxname from pg_statistic_ext s \
                  join pg_namespace n on n.oid = s.stxnamespace where {own} order by 1"
             ),
-            Feature::Extension(_) => {
-                format!("select extname::text from pg_extension where extname = '{extension}'")
+            Feature::Extension(name) => {
+                format!("select extname::text from pg_extension where extname = '{name}'")
             }
         }
     }
@@ -220,7 +218,11 @@ mod tests {
         for bug in BUGS {
             let majors: Vec<u32> = bug.mended.iter().map(|(major, _)| *major).collect();
             assert!(!majors.is_empty() && majors.is_sorted(), "{}", bug.id);
-            assert!(bug.mended.iter().all(|(major, minor)| (15..=18).contains(major) && *minor > 0), "{}", bug.id);
+            assert!(
+                bug.mended.iter().all(|(major, minor)| (15..=18).contains(major) && *minor > 0),
+                "{}",
+                bug.id
+            );
         }
     }
 }

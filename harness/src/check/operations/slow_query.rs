@@ -57,12 +57,11 @@ impl Check for SlowQuery {
 
 async fn look(context: &Context) -> Result<Verdict> {
     let mut place = Place::of(context).await?;
-    let (is_loaded, is_created, tracks, logs, explains): (bool, bool, bool, bool, bool) =
-        sqlx::query_as(SQL)
-            .persistent(false)
-            .fetch_one(&mut place.connection)
-            .await
-            .attempt(ErrorKind::Database, || "failed to ask how slow statements are found".into())?;
+    let (is_loaded, is_created, tracks, logs, explains): (bool, bool, bool, bool, bool) = sqlx::query_as(SQL)
+        .persistent(false)
+        .fetch_one(&mut place.connection)
+        .await
+        .attempt(ErrorKind::Database, || "failed to ask how slow statements are found".into())?;
     let seen = format!(
         "loaded {is_loaded}, created {is_created}, tracks {tracks}; logs slow statements {logs}, or their plans {explains}"
     );

@@ -48,7 +48,9 @@ fn image(line: &str) -> Option<(String, u32, Option<String>)> {
     let tag = match image {
         "postgres" | "postgresql" | "postgis" => tag,
         // `pg16`, `latest-pg16`, `2.17.2-pg16`
-        "pgvector" | "timescaledb" | "timescaledb-ha" => tag.rsplit("pg").next().filter(|rest| *rest != tag)?,
+        "pgvector" | "timescaledb" | "timescaledb-ha" => {
+            tag.rsplit("pg").next().filter(|rest| *rest != tag)?
+        }
         _ => return None,
     };
     let version: &str = tag.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;

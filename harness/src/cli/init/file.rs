@@ -103,7 +103,8 @@ impl File {
                 self.value(&from, "version", &quoted(&image.major.to_string()));
             }
             (Some(image), Some(why)) => {
-                self.missing.push(format!("a server of version {}, which `{}` names", image.major, image.file));
+                self.missing
+                    .push(format!("a server of version {}, which `{}` names", image.major, image.file));
                 let why = format!(
                     "`{}` runs `{}`, and no server of that version can be had here: {}",
                     image.file,
@@ -114,7 +115,11 @@ impl File {
             }
             (None, _) => {
                 self.missing.push("which version of Postgres you run (no compose file says it)".into());
-                self.idea("Nothing says which version you run: what is found here is used.", "version", "\"16\"");
+                self.idea(
+                    "Nothing says which version you run: what is found here is used.",
+                    "version",
+                    "\"16\"",
+                );
             }
         }
         let exact = folder.image.as_ref().and_then(|image| image.exact.clone());
@@ -140,8 +145,10 @@ impl File {
         }
         let roles = growth.map(|growth| growth.roles.as_slice()).unwrap_or_default();
         if !roles.is_empty() {
-            self.missing.push(format!("who creates the roles {}, which the migrations name", roles.join(", ")));
-            let created: Vec<String> = roles.iter().map(|role| format!("create role \"{role}\" login;")).collect();
+            self.missing
+                .push(format!("who creates the roles {}, which the migrations name", roles.join(", ")));
+            let created: Vec<String> =
+                roles.iter().map(|role| format!("create role \"{role}\" login;")).collect();
             self.comment(&format!(
                 "The migrations name roles that nobody creates. Write a file for `bootstrap`, without LOGIN for groups:\n{}",
                 created.join("\n")
@@ -172,12 +179,17 @@ impl File {
             }
             Some(Migrated::Command { line, file, .. }) => {
                 self.found.push(format!("`{file}`: the migrations are applied by `{line}`"));
-                let from = format!("`{file}` is there. The command gets `DATABASE_URL`, and runs in this folder.");
+                let from =
+                    format!("`{file}` is there. The command gets `DATABASE_URL`, and runs in this folder.");
                 self.value(&from, "command", &quoted(line));
             }
             None => {
                 self.missing.push("migrations: no folder of them, and no tool's own file".into());
-                self.idea("No folder of migrations was found, and no file of a tool.", "dir", "\"migrations\"");
+                self.idea(
+                    "No folder of migrations was found, and no file of a tool.",
+                    "dir",
+                    "\"migrations\"",
+                );
                 self.line("# command = \"alembic upgrade head\"");
             }
         }
@@ -186,7 +198,9 @@ impl File {
             self.comment(&format!("`{dir}` looks like migrations, and cannot be read: {why}"));
         }
         if let Some(failure) = growth.and_then(|growth| growth.failure.as_ref()) {
-            self.comment(&format!("They could not be applied, so that nothing below is from the schema:\n{failure}"));
+            self.comment(&format!(
+                "They could not be applied, so that nothing below is from the schema:\n{failure}"
+            ));
         }
         let owner = growth
             .and_then(|growth| growth.schema.as_ref())
@@ -197,9 +211,17 @@ impl File {
                 "migrator_role",
                 &quoted(&login.name),
             ),
-            None => self.idea("The role that applies them; without one, a superuser.", "migrator_role", "\"migrator\""),
+            None => self.idea(
+                "The role that applies them; without one, a superuser.",
+                "migrator_role",
+                "\"migrator\"",
+            ),
         }
-        self.idea("What may be applied somewhere must not be edited: `pgharness lock` writes it.", "lock", "\"migrations.lock\"");
+        self.idea(
+            "What may be applied somewhere must not be edited: `pgharness lock` writes it.",
+            "lock",
+            "\"migrations.lock\"",
+        );
     }
 
     fn fixtures(&mut self, folder: &Folder, growth: Option<&Growth>) {
@@ -208,15 +230,27 @@ impl File {
         match (&folder.fixtures, failure) {
             (Some(pattern), None) => {
                 self.found.push(format!("seed data (`{pattern}`)"));
-                self.value("Rows that databases begin with: files that are there by this name.", "files", &format!("[{}]", quoted(pattern)));
+                self.value(
+                    "Rows that databases begin with: files that are there by this name.",
+                    "files",
+                    &format!("[{}]", quoted(pattern)),
+                );
             }
             (Some(pattern), Some(why)) => {
                 self.missing.push(format!("seed data: `{pattern}` cannot be loaded ({})", first_line(why)));
-                self.idea(&format!("These files are there, and cannot be loaded:\n{why}"), "files", &format!("[{}]", quoted(pattern)));
+                self.idea(
+                    &format!("These files are there, and cannot be loaded:\n{why}"),
+                    "files",
+                    &format!("[{}]", quoted(pattern)),
+                );
             }
             (None, _) => {
                 self.missing.push("seed data".into());
-                self.idea("No seed data were found; where checks need rows, they make some up.", "files", "[\"fixtures/*.sql\"]");
+                self.idea(
+                    "No seed data were found; where checks need rows, they make some up.",
+                    "files",
+                    "[\"fixtures/*.sql\"]",
+                );
             }
         }
         if folder.has_queries {
@@ -230,7 +264,11 @@ impl File {
             self.found.push("a committed snapshot (`schema.snapshot`)".into());
             self.value("The file is there.", "file", "\"schema.snapshot\"");
         } else {
-            self.idea("The schema as text, to be reviewed with each change: `pgharness drift --accept` writes it.", "file", "\"schema.snapshot\"");
+            self.idea(
+                "The schema as text, to be reviewed with each change: `pgharness drift --accept` writes it.",
+                "file",
+                "\"schema.snapshot\"",
+            );
         }
         let model = match &folder.migrated {
             Some(Migrated::Command { model: Some(model), .. }) => Some(model.as_str()),
@@ -257,7 +295,9 @@ impl File {
     fn tenancy(&mut self, schema: Option<&Schema>) {
         let Some(schema) = schema else {
             self.text.push('\n');
-            self.comment("[tenancy]\nHow tenants are kept apart is read from a schema, and none could be built.");
+            self.comment(
+                "[tenancy]\nHow tenants are kept apart is read from a schema, and none could be built.",
+            );
             return;
         };
         let attackers: Vec<String> = schema
@@ -268,10 +308,17 @@ impl File {
             .collect();
         let (column, setting) = (&schema.policy_column, &schema.policy_setting);
         if let (Some(column), Some(setting), false) = (column, setting, attackers.is_empty()) {
-            self.found.push(format!("tenants: row-level security on {} tables, by `{}`", schema.secured, column.name));
+            self.found.push(format!(
+                "tenants: row-level security on {} tables, by `{}`",
+                schema.secured, column.name
+            ));
             self.section("tenancy");
             self.value(&format!("{} tables have row-level security.", schema.secured), "model", "\"rls\"");
-            self.value(&format!("The policies of {} tables look at it.", column.tables), "column", &quoted(&column.name));
+            self.value(
+                &format!("The policies of {} tables look at it.", column.tables),
+                "column",
+                &quoted(&column.name),
+            );
             self.value("Policies, or functions that they call, ask for it.", "setting", &quoted(setting));
             self.value(
                 "These log in, are bound by policies, and may do something with such tables: they are attacked.",
@@ -331,8 +378,15 @@ impl File {
             "These log in and may do something with the tables; time-outs are those that are set for them. Add \
              `pool_max`, how many connections the pools of a service hold together.",
         );
-        for login in logins {
+        for login in logins.iter().filter(|login| !login.may_own) {
             self.line(&format!("{} = {}", key(&login.name), timeouts(login)));
+        }
+        for login in logins.iter().filter(|login| login.may_own) {
+            self.idea(
+                "It may become the owner of tables, as who migrates does.",
+                &key(&login.name),
+                &timeouts(login),
+            );
         }
     }
 
@@ -425,9 +479,17 @@ mod tests {
 
     #[rstest]
     #[case(None, None, "{}")]
-    #[case(Some(30_000), Some(1_500), "{ statement_timeout = \"30s\", idle_in_transaction_session_timeout = \"1500ms\" }")]
+    #[case(
+        Some(30_000),
+        Some(1_500),
+        "{ statement_timeout = \"30s\", idle_in_transaction_session_timeout = \"1500ms\" }"
+    )]
     #[case(Some(0), None, "{}")]
-    fn time_outs_are_written_as_they_are_read(#[case] statement: Option<i64>, #[case] idle: Option<i64>, #[case] expect: &str) {
+    fn time_outs_are_written_as_they_are_read(
+        #[case] statement: Option<i64>,
+        #[case] idle: Option<i64>,
+        #[case] expect: &str,
+    ) {
         let login = Login {
             name: "a".into(),
             statement_timeout: statement,

@@ -38,8 +38,16 @@ const BOOTSTRAP: &[&str] =
     &["migrations/bootstrap/*.sql", "db/bootstrap/*.sql", "bootstrap/*.sql", "db/roles.sql", "roles.sql"];
 
 /// Where seed data lie, as patterns.
-const FIXTURES: &[&str] =
-    &["fixtures/base/*.sql", "fixtures/*.sql", "db/fixtures/*.sql", "seeds/*.sql", "db/seeds/*.sql", "supabase/seed.sql", "db/seed.sql", "seed.sql"];
+const FIXTURES: &[&str] = &[
+    "fixtures/base/*.sql",
+    "fixtures/*.sql",
+    "db/fixtures/*.sql",
+    "seeds/*.sql",
+    "db/seeds/*.sql",
+    "supabase/seed.sql",
+    "db/seed.sql",
+    "seed.sql",
+];
 
 /// How its migrations are applied.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::schema::Schema;
 use crate::check::Context;
 use crate::database::TestDb;
-use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::error::{Attempt, ErrorKind, Result};
 use crate::ident::quote_ident;
 use crate::suite::Config;
 use sqlx::Connection;
@@ -54,8 +54,11 @@ impl Growth {
             match missing_role(&told) {
                 Some(role) if growth.roles.len() < ROLES_MAX && !growth.roles.contains(&role) => {
                     growth.roles.push(role);
-                    let sql: String =
-                        growth.roles.iter().map(|role| format!("create role {};\n", quote_ident(role))).collect();
+                    let sql: String = growth
+                        .roles
+                        .iter()
+                        .map(|role| format!("create role {};\n", quote_ident(role)))
+                        .collect();
                     fs::write(&roles, sql)
                         .attempt(ErrorKind::Environment, || "failed to write a file of roles".into())?;
                     if !config.postgres.bootstrap.contains(&roles) {
@@ -80,7 +83,7 @@ impl Growth {
     }
 }
 
-async fn build(config: &Config) -> Result<TestDb, Error> {
+async fn build(config: &Config) -> Result<TestDb> {
     Context::new(config.project()?).with_server(config.server()?).database().await
 }
 

@@ -49,7 +49,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     if arguments.stdout {
         return Ok(Answer { text, exit_code: 0 });
     }
-    fs::write(path, &text).attempt(ErrorKind::Environment, || format!("failed to write `{}`", path.display()))?;
+    fs::write(path, &text)
+        .attempt(ErrorKind::Environment, || format!("failed to write `{}`", path.display()))?;
     let mut said = format!("`{}` written\n", path.display());
     for (sign, lines) in [("+", file.found()), ("-", file.missing())] {
         said.extend(lines.iter().map(|line| format!("{sign} {line}\n")));

@@ -1,7 +1,7 @@
 //! What a migrated database shows of how it is meant.
 
 use crate::error::{Attempt, ErrorKind, Result};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 /// A role that can log in and may do something with the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,6 @@ pub(super) struct Window {
 /// What a migrated database shows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Schema {
-    pub(super) major: i32,
     pub(super) tables: i64,
     pub(super) extensions: Vec<String>,
     pub(super) logins: Vec<Login>,
@@ -71,9 +70,9 @@ impl Schema {
     /// # Errors
     /// The server is lost.
     pub(super) async fn read(connection: &mut PgConnection) -> Result<Schema> {
-        let mut schema = read(connection).await.attempt(ErrorKind::Database, || {
-            "failed to look at what the migrations made".into()
-        })?;
+        let mut schema = read(connection)
+            .await
+            .attempt(ErrorKind::Database, || "failed to look at what the migrations made".into())?;
         schema.append_only.truncate(SHOWN_MAX);
         Ok(schema)
     }
@@ -83,18 +82,18 @@ impl Schema {
 const SHOWN_MAX: usize = 20;
 
 async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
-    let own = format!("from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p') and {OWN}");
-    let (major, tables, secured): (i32, i64, i64) = sqlx::query_as(sqlx::AssertSqlSafe(format!(
-        "select current_setting('server_version_num')::int / 10000, (select count(*) {own}),
-                (select count(*) {own} and c.relrowsecurity)"
+    let own = format!(
+        "from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p') and {OWN}"
+    );
+    let (tables, secured): (i64, i64) = sqlx::query_as(AssertSqlSafe(format!(
+        "select (select count(*) {own}), (select count(*) {own} and c.relrowsecurity)"
     )))
     .fetch_one(&mut *connection)
     .await?;
-    let extensions = sqlx::query_scalar(
-        "select extname::text from pg_extension where extname <> 'plpgsql' order by 1",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
+    let extensions =
+        sqlx::query_scalar("select extname::text from pg_extension where extname <> 'plpgsql' order by 1")
+            .fetch_all(&mut *connection)
+            .await?;
     let policy_column = common(
         connection,
         "select a.attname::text, count(distinct c.oid) from pg_policy p join pg_class c on c.oid = p.polrelid
@@ -128,7 +127,7 @@ async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
     )
     .fetch_optional(&mut *connection)
     .await?;
-    let append_only = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+    let append_only = sqlx::query_scalar(AssertSqlSafe(format!(
         "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p') and not c.relispartition and {OWN}
              and exists (select from pg_roles r where {LOGIN} and has_any_column_privilege(r.oid, c.oid, 'insert'))
@@ -139,7 +138,6 @@ async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
     .fetch_all(&mut *connection)
     .await?;
     Ok(Schema {
-        major,
         tables,
         extensions,
         logins: logins(connection).await?,
@@ -153,8 +151,7 @@ async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
 }
 
 async fn common(connection: &mut PgConnection, sql: &str) -> sqlx::Result<Option<Common>> {
-    let found: Option<(String, i64)> =
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_optional(connection).await?;
+    let found: Option<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql)).fetch_optional(connection).await?;
     Ok(found.map(|(name, tables)| Common { name, tables }))
 }
 
@@ -186,7 +183,7 @@ async fn logins(connection: &mut PgConnection) -> sqlx::Result<Vec<Login>> {
         setting("idle_in_transaction_session_timeout"),
     );
     let rows: Vec<(String, Option<i64>, Option<i64>, bool, bool, bool)> =
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection).await?;
     Ok(rows
         .into_iter()
         .map(|(name, statement_timeout, idle_timeout, is_free, may_own, meets_policies)| Login {
@@ -223,7 +220,7 @@ async fn windows(connection: &mut PgConnection) -> sqlx::Result<Vec<Window>> {
          where low is not null group by name order by name"
     );
     let rows: Vec<(String, Option<String>, i64, i64)> =
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?;
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection).await?;
     Ok(rows
         .into_iter()
         .map(|(table, every, ahead, behind)| {

@@ -102,7 +102,10 @@ fn every_key_is_kept() {
     let retention = &structure.retention["workflow.job_history"];
     assert_eq!(retention.keep, "90 days");
     assert_eq!(retention.procedure.as_deref(), Some("call workflow.purge_history()"));
-    assert_eq!((retention.role.as_deref(), retention.column.as_deref()), (Some("daemon"), Some("finished_at")));
+    assert_eq!(
+        (retention.role.as_deref(), retention.column.as_deref()),
+        (Some("daemon"), Some("finished_at"))
+    );
 
     assert_eq!(
         config.allow,
