@@ -26,6 +26,7 @@ mod keeper;
 mod kept;
 mod load;
 mod migration;
+mod operations;
 mod pool;
 mod raw;
 mod real_input;

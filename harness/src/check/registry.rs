@@ -11,7 +11,10 @@ use super::migration::{
     Leftovers, LockReleased, Locks, OldReleaseCheck, Populated, Rerun,
 };
 use super::nearest::{nearest, quoted};
-use super::operations::LiteralSecrets;
+use super::operations::{
+    Capacity, ExtensionsCheck, LiteralSecrets, LiveHistory, Probes, Readiness, RetentionCheck, ServerVersion,
+    SlowQuery,
+};
 use super::pattern::matches;
 use super::structure::{
     ColumnType, Conventions, ExpectedTables, FkIndex, IdentifierLength, PartitionWindow, PrimaryKey,
@@ -61,6 +64,9 @@ impl Registry {
             Box::new(OldReleaseCheck),
             Box::new(Populated),
             Box::new(Rerun),
+            Box::new(Capacity),
+            Box::new(ExtensionsCheck),
+            Box::new(LiveHistory),
             Box::new(LiteralSecrets),
             Box::new(ColumnType),
             Box::new(ConflictOracle),
@@ -73,6 +79,11 @@ impl Registry {
             Box::new(IdentifierLength),
             Box::new(PartitionWindow),
             Box::new(PrimaryKey),
+            Box::new(Probes),
+            Box::new(Readiness),
+            Box::new(RetentionCheck),
+            Box::new(ServerVersion),
+            Box::new(SlowQuery),
             Box::new(CrossInsert),
             Box::new(CrossRead),
             Box::new(CrossUpdate),
