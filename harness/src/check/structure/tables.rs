@@ -47,7 +47,7 @@ pub(super) async fn read(control: &mut PgConnection) -> Result<Vec<Table>> {
         .await
         .attempt(ErrorKind::Database, || "failed to list the tables".into())?;
     let table = |(schema, name, has_primary_key, is_foreign)| Table {
-        name: QualifiedName::new::<String, String>(schema, name),
+        name: QualifiedName::new(schema, name),
         has_primary_key,
         is_foreign,
     };
@@ -78,7 +78,7 @@ pub(super) async fn columns(control: &mut PgConnection) -> Result<Vec<Column>> {
             .await
             .attempt(ErrorKind::Database, || "failed to list the columns".into())?;
     let column = |(schema, table, name, type_name, is_nullable, default, is_serial)| Column {
-        table: QualifiedName::new::<String, String>(schema, table),
+        table: QualifiedName::new(schema, table),
         name,
         type_name,
         is_nullable,
