@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use pgharness::check::{Check, Context, Example, Explanation, Kind, Project, Registry, Running, Verdict};
-use pgharness::finding::{Finding, Measurement, Severity};
+use pgharness::finding::{Class, Finding, Measurement, Severity};
 use pgharness::suite::Config;
 use rstest::rstest;
 use sqlx::{Either, Row};
@@ -255,12 +255,12 @@ async fn no_value_of_a_row_is_reported(
             foreign key (tenant_id, email) references customers (tenant_id, email)
         );
         grant select, insert on customers, orders to web_app;
-        insert into customers values ('one', 'canary1@example.com'), ('two', 'canary2@example.com');
-        insert into orders values ('one', 'canary3', 'canary1@example.com', 'canary4');";
+        insert into customers values ('one', 'secret1@example.com'), ('two', 'secret2@example.com');
+        insert into orders values ('one', 'secret3', 'secret1@example.com', 'secret4');";
     let (_dir, project) = project_of(sql);
     let findings = run(check, project).await.0;
     assert_eq!(brief(&findings), ["error table public.customers", "error table public.orders"]);
-    assert!(!format!("{findings:?}").contains("canary"), "{findings:#?}");
+    assert!(!format!("{findings:?}").contains("secret"), "{findings:#?}");
 }
 
 #[tokio::test]
@@ -322,4 +322,152 @@ async fn rows_are_told_apart_by_their_number_where_the_column_is_hidden() {
     let sql = "create table things (tenant_id int not null, n int not null);
                insert into things values (1, 1), (2, 1); grant select (n) on things to web_app;";
     assert_eq!(found("tenancy.cross-read", sql).await, ["error table public.things"]);
+}
+
+/// The checks about policies, owners, roles and views.
+const OF_POLICIES: [&str; 13] = [
+    "tenancy.dead-policy",
+    "tenancy.empty-context",
+    "tenancy.enabled",
+    "tenancy.forced",
+    "tenancy.malformed-context",
+    "tenancy.matview",
+    "tenancy.null-tenant",
+    "tenancy.owner",
+    "tenancy.permissive-or",
+    "tenancy.reachable-role",
+    "tenancy.row-security-off",
+    "tenancy.trust-boundary",
+    "tenancy.view-bypass",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_transcript_of_each_fault_shows_it_again() {
+    let registry = Registry::standard();
+    let examples: Vec<(&'static str, &Example)> = OF_POLICIES
+        .into_iter()
+        .flat_map(|id| registry.find(id).unwrap().examples().iter().map(move |example| (id, example)))
+        .filter(|(_, example)| example.kind() == Kind::Bad)
+        .collect();
+    let shown: Vec<usize> = futures_util::stream::iter(examples)
+        .map(async |(id, example)| {
+            let (_dir, project) = project_of_example(id, example);
+            let context = Context::new(project);
+            let findings = run_in(id, &context).await.0;
+            let faults = findings.iter().filter(|finding| finding.class == Class::Mistake);
+            let mut shown = 0;
+            for finding in faults {
+                assert!(is_shown_again(&context, finding).await, "{id}/{}: {finding:#?}", example.file);
+                shown += 1;
+            }
+            shown
+        })
+        .buffer_unordered(3)
+        .collect()
+        .await;
+    assert!(shown.iter().sum::<usize>() > 25, "{shown:?}");
+}
+
+/// All of them share one scene, and so does a second round.
+#[tokio::test]
+async fn nothing_is_wrong_with_the_policies_of_the_reference_schema() {
+    let context = Context::new(reference());
+    for round in 0..2 {
+        for check in OF_POLICIES {
+            let (findings, measurements) = run_in(check, &context).await;
+            let faults: Vec<&Finding> =
+                findings.iter().filter(|finding| finding.severity != Severity::Note).collect();
+            assert!(faults.is_empty(), "{check}, round {round}: {faults:#?}");
+            assert_eq!(figure(&measurements, ".roles"), 5.0);
+        }
+    }
+}
+
+#[rstest]
+#[case("tenancy.dead-policy", &["note table billing.metering"])]
+#[case("tenancy.enabled", &["error table identity.zones"])]
+#[case("tenancy.permissive-or", &["error table policy.policies"])]
+#[tokio::test]
+async fn a_broken_policy_is_explained(#[case] check: &str, #[case] expected: &[&str]) {
+    let (_dir, project) = broken_reference(BROKEN);
+    let findings = run(check, project).await.0;
+    assert_eq!(brief(&findings), expected, "{findings:#?}");
+}
+
+/// Over a socket every role is trusted, and the client has no address.
+#[tokio::test]
+async fn roles_come_in_by_the_door_that_services_come_in_by() {
+    let sql = "create table things (tenant_id int not null); grant select on things to web_app;
+               alter table things enable row level security;
+               create policy p on things using (
+                   inet_client_addr() is null or tenant_id = nullif(current_setting('app.tenant_id', true), '')::int);";
+    for check in ["tenancy.cross-read", "tenancy.no-context"] {
+        assert_eq!(found(check, sql).await, [""; 0], "{check}");
+    }
+}
+
+#[tokio::test]
+async fn rows_that_were_made_up_are_marked_by_their_tenant() {
+    let sql = "create table parents (tenant_id int not null, id text primary key);
+               create table things (tenant_id int not null, parent text not null references parents, note varchar(40),
+                   code varchar(4) not null, kind text not null check (kind in ('a', 'b')), extra jsonb);
+               grant select on things to web_app;";
+    let (_dir, project) = project_of(sql);
+    let findings = run("tenancy.enabled", project).await.0;
+    let evidence = format!("{:?}", findings[0].evidence);
+    // Two tenants, each in the parent's key, the note and the document; not where a condition or the length forbids it.
+    for (mark, number) in [("'canary-", 6), ("'kind', 'canary-", 0), ("'code', 'canary-", 0), ("'note', 'canary-", 4)] {
+        assert_eq!(evidence.matches(mark).count(), number, "{mark} in {evidence}");
+    }
+}
+
+/// A project of PostgREST's kind that says nothing of its tenants.
+#[tokio::test]
+async fn tenants_are_found_by_what_policies_read() {
+    let sql = "
+        create schema auth;
+        create function auth.jwt() returns jsonb language sql stable as
+            $$ select nullif(current_setting('request.jwt.claims', true), '')::jsonb $$;
+        grant usage on schema auth to web_app;
+        create table todos (id int primary key, org_id uuid not null, task text not null);
+        create table notes (id int primary key, org_id uuid not null, body text not null);
+        grant select on todos, notes to web_app;
+        alter table todos enable row level security;
+        create policy own on todos using (org_id = (auth.jwt() ->> 'org')::uuid);";
+    let (_dir, mut project) = project_of(sql);
+    project.tenancy = None;
+    let context = Context::new(project);
+    let registry = Registry::standard();
+    let verdict = registry.find("tenancy.cross-read").unwrap().run(&context).await.unwrap();
+    let Verdict::Ran { findings, remark, .. } = verdict else { panic!("{verdict:?}") };
+    // Nobody said that tenants may not read one another's notes: it is no error.
+    assert_eq!(brief(&findings), ["warning table public.notes"], "{findings:#?}");
+    let remark = remark.unwrap();
+    assert!(remark.contains("`org_id`") && remark.contains("`request.jwt.claims ->> org`"), "{remark}");
+}
+
+#[tokio::test]
+async fn without_a_policy_there_is_nothing_to_attack() {
+    let (_dir, mut project) = project_of("create table things (tenant_id int not null);");
+    project.tenancy = None;
+    let context = Context::new(project);
+    for check in OF_POLICIES {
+        let verdict = Registry::standard().find(check).unwrap().run(&context).await.unwrap();
+        assert!(matches!(&verdict, Verdict::Skipped(reason) if reason.contains("no policy")), "{check}: {verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_of_tenants_is_told_apart_by_its_key() {
+    let sql = "
+        create table tenants (id uuid primary key, name text not null);
+        create table things (tenant_id uuid not null references tenants (id), note text);
+        grant select on tenants, things to web_app;
+        alter table tenants enable row level security;
+        create policy everybody on tenants using (true);
+        alter table things enable row level security;
+        create policy own on things using (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);";
+    for check in ["tenancy.cross-read", "tenancy.no-context"] {
+        assert_eq!(found(check, sql).await, ["error table public.tenants"]);
+    }
 }

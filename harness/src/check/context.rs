@@ -4,6 +4,7 @@ use super::databases::{Databases, USER};
 use super::first_run::FirstRun;
 use super::need::Need;
 use super::project::Project;
+use super::tenancy::Scene;
 use super::walk::Walk;
 use crate::database::{Isolation, Template, TestDb};
 use crate::error::{Error, Result};
@@ -19,6 +20,7 @@ pub struct Context {
     databases: Arc<Databases>,
     first_run: Arc<tokio::sync::OnceCell<Result<FirstRun>>>,
     walk: Arc<tokio::sync::OnceCell<Result<Option<Walk>>>>,
+    scene: Arc<tokio::sync::OnceCell<Result<Result<Scene, String>>>>,
     program: Option<PathBuf>,
     jobs: Option<usize>,
 }
@@ -51,6 +53,7 @@ impl Context {
             databases: self.databases.clone(),
             first_run: self.first_run.clone(),
             walk: self.walk.clone(),
+            scene: self.scene.clone(),
             program: self.program.clone(),
             jobs: self.jobs,
         }
@@ -132,6 +135,17 @@ impl Context {
     pub(super) async fn walk(&self) -> Result<Option<&Walk>> {
         match self.walk.get_or_init(|| Walk::of(self)).await {
             Ok(walk) => Ok(walk.as_ref()),
+            Err(error) => Err(error.copy()),
+        }
+    }
+
+    /// What all checks of tenancy attack, set once; or why there is nothing to attack.
+    ///
+    /// # Errors
+    /// As [`database`](Context::database), or a role that the project names is not there.
+    pub(super) async fn scene(&self) -> Result<Result<&Scene, String>> {
+        match self.scene.get_or_init(|| Scene::set(self)).await {
+            Ok(scene) => Ok(scene.as_ref().map_err(Clone::clone)),
             Err(error) => Err(error.copy()),
         }
     }

@@ -53,7 +53,8 @@ impl Need {
         match self {
             Need::Can(_) => false,
             Need::Migrations => project.migrations.command.is_some() || project.migrations.exist(),
-            Need::RowTenancy => tenancy(TenancyModel::Rls),
+            // Where nothing is said of it, the policies may tell.
+            Need::RowTenancy => project.tenancy.is_none() || tenancy(TenancyModel::Rls),
             Need::SchemaTenancy => tenancy(TenancyModel::Schema),
             Need::Onboarding => project.tenancy.as_ref().is_some_and(|tenancy| tenancy.onboard.is_some()),
             Need::Roles => !project.roles.is_empty(),

@@ -10,8 +10,10 @@ use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
 use super::tenancy::{
-    ConflictOracle, CrossDelete, CrossInsert, CrossRead, CrossUpdate, FkCascade, FkReference, KeyOracle, Merge,
-    NoContext, PooledContext, PooledRole, Returning, StalePlan, Truncate,
+    ConflictOracle, CrossDelete, CrossInsert, CrossRead, CrossUpdate, DeadPolicy, EmptyContext, Enabled,
+    FkCascade, FkReference, Forced, KeyOracle, MalformedContext, Matview, Merge, NoContext, NullTenant,
+    Owner, PermissiveOr, PooledContext, PooledRole, ReachableRole, Returning, RowSecurityOff, StalePlan,
+    Truncate, TrustBoundary, ViewBypass,
 };
 use crate::error::{Error, Result};
 use std::fmt;
@@ -49,16 +51,29 @@ impl Registry {
             Box::new(CrossInsert),
             Box::new(CrossRead),
             Box::new(CrossUpdate),
+            Box::new(DeadPolicy),
+            Box::new(EmptyContext),
+            Box::new(Enabled),
             Box::new(FkCascade),
             Box::new(FkReference),
+            Box::new(Forced),
             Box::new(KeyOracle),
+            Box::new(MalformedContext),
+            Box::new(Matview),
             Box::new(Merge),
             Box::new(NoContext),
+            Box::new(NullTenant),
+            Box::new(Owner),
+            Box::new(PermissiveOr),
             Box::new(PooledContext),
             Box::new(PooledRole),
+            Box::new(ReachableRole),
             Box::new(Returning),
+            Box::new(RowSecurityOff),
             Box::new(StalePlan),
             Box::new(Truncate),
+            Box::new(TrustBoundary),
+            Box::new(ViewBypass),
         ])
     }
 

@@ -60,8 +60,8 @@ pub(super) type Reply<T> = Box<dyn FnOnce(Result<T>) + Send>;
 
 /// What the thread is asked for.
 pub(super) enum Request {
-    /// A clone of a template for the test `test`.
-    Get { template: Arc<Prepared>, test: String, reply: Reply<Claimed> },
+    /// A clone of a template for the test `test`; or a copy of `source`, which is such a clone and in which nobody is.
+    Get { template: Arc<Prepared>, source: Option<String>, test: String, reply: Reply<Claimed> },
     /// A template, built if need be, but no clone.
     Build { template: Arc<Prepared>, reply: Reply<(Server, String)> },
     /// The server itself.

@@ -8,6 +8,7 @@ use super::work::Work;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::quote_ident;
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use std::rc::Rc;
 
@@ -59,15 +60,38 @@ impl Stock {
         if let Some(handed) = self.wait_for_room(work, connection, order).await? {
             return Ok(handed);
         }
+        let (name, facts) =
+            self.make_of(work, connection, &built, &self.template_name(), &order.test).await?;
+        self.lend(work, order, &name, &facts);
+        Ok(Handed { name, connection: None })
+    }
+
+    /// Makes a copy of a clone, in which nobody is, under the name of its user.
+    pub(super) async fn copy(&self, work: &Rc<Work>, source: &str, test: &str) -> Result<Handed> {
+        let built = self.built(work).await?;
+        let mut connection = None;
+        let connection = self.connection(work, &mut connection).await?;
+        self.admit(work, connection).await.map_err(|full| full.why)?;
+        let (name, _) = self.make_of(work, connection, &built, source, test).await?;
+        Ok(Handed { name, connection: None })
+    }
+
+    /// Makes a copy of `source` under the name of its user, and gives what is to be known of it.
+    async fn make_of(
+        &self,
+        work: &Rc<Work>,
+        connection: &mut PgConnection,
+        built: &Built,
+        source: &str,
+        test: &str,
+    ) -> Result<(String, Vec<PgRow>)> {
         let name = work.claimed_name();
-        self.create(connection, &name).await.inspect_err(|error| work.is_refused(&name, error))?;
+        let created = self.create(connection, &name, source).await;
+        created.inspect_err(|error| work.is_refused(&name, error))?;
         work.drops.own(&name);
-        let sql = built.finishing_touches(&name, &order.test);
+        let sql = built.finishing_touches(&name, test);
         match sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await {
-            Ok(facts) => {
-                self.lend(work, order, &name, &facts);
-                Ok(Handed { name, connection: None })
-            }
+            Ok(facts) => Ok((name, facts)),
             Err(error) => {
                 work.drops.drop_later(name);
                 Err(error.into())
@@ -114,7 +138,7 @@ impl Stock {
         let maker = work.lease.owner().clone();
         let number = work.next_number();
         let name = DatabaseName::Ready { digest: self.digest.clone(), maker, number }.to_string();
-        self.create(connection, &name).await?;
+        self.create(connection, &name, &self.template_name()).await?;
         self.ready.borrow_mut().push_back(name);
         Ok(true)
     }
@@ -128,7 +152,8 @@ impl Stock {
         shelf: &Shelf,
     ) -> Result<()> {
         let name = work.claimed_name();
-        self.create(connection, &name).await.inspect_err(|error| work.is_refused(&name, error))?;
+        let created = self.create(connection, &name, &self.template_name()).await;
+        created.inspect_err(|error| work.is_refused(&name, error))?;
         work.drops.own(&name);
         let sql = built.finishing_touches(&name, "none so far");
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
@@ -168,12 +193,11 @@ impl Stock {
         slot.as_mut().ok_or_else(|| Error::server("failed to keep a connection"))
     }
 
-    async fn create(&self, connection: &mut PgConnection, name: &str) -> Result<()> {
-        let template = self.template_name();
+    async fn create(&self, connection: &mut PgConnection, name: &str, source: &str) -> Result<()> {
         let sql = format!(
             "create database {} template {} strategy file_copy",
             quote_ident(name),
-            quote_ident(&template)
+            quote_ident(source)
         );
         let mut created = connection.execute(AssertSqlSafe(sql.as_str())).await;
         // Not every file system can clone files.
@@ -181,7 +205,7 @@ impl Stock {
             created = connection.execute(AssertSqlSafe(sql.as_str())).await;
         }
         created
-            .attempt(ErrorKind::Database, || format!("failed to clone template `{template}` as `{name}`"))
+            .attempt(ErrorKind::Database, || format!("failed to clone template `{source}` as `{name}`"))
             .map_err(with_advice)?;
         Ok(())
     }

@@ -17,7 +17,7 @@ const ROOM_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why there is no room.
 pub(super) struct Full {
-    why: Error,
+    pub(super) why: Error,
     /// Whether there is a clone that may be dropped some day.
     may_change: bool,
 }

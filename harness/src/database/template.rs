@@ -89,10 +89,30 @@ impl Template {
         if prepared.isolation == Isolation::Cluster {
             return cluster::start(prepared, test).await;
         }
+        self.claim(None, test).await
+    }
+
+    /// A copy of `db`, a clone of this template, as it is now. Nobody may be in `db` meanwhile.
+    ///
+    /// # Errors
+    /// Somebody is, or as [`get`](Template::get).
+    #[cfg(feature = "checks")]
+    pub(crate) async fn copy_of(&self, db: &TestDb, test: &str) -> Result<TestDb> {
+        self.claim(Some(db.name()), test).await
+    }
+
+    async fn claim(&self, source: Option<&str>, test: &str) -> Result<TestDb> {
+        let prepared = self.prepared()?;
         let had_own_server = prepared.has_own_server();
         let ask = || async {
             let host = Host::of(&prepared.server_config().await?).await?;
-            host.ask(|reply| Request::Get { template: prepared.clone(), test: test.to_owned(), reply }).await
+            host.ask(|reply| Request::Get {
+                template: prepared.clone(),
+                source: source.map(str::to_owned),
+                test: test.to_owned(),
+                reply,
+            })
+            .await
         };
         let claimed = match ask().await {
             Err(_) if moved_out(prepared, had_own_server) => ask().await?,
@@ -120,7 +140,12 @@ impl Template {
         let had_own_server = prepared.has_own_server();
         let ask = || {
             let host = Host::of_blocking(&prepared.server_config_blocking()?)?;
-            host.ask_blocking(|reply| Request::Get { template: prepared.clone(), test: test.clone(), reply })
+            host.ask_blocking(|reply| Request::Get {
+                template: prepared.clone(),
+                source: None,
+                test: test.clone(),
+                reply,
+            })
         };
         let claimed = match ask() {
             Err(_) if moved_out(prepared, had_own_server) => ask()?,

@@ -7,6 +7,8 @@ use super::scratch::Scratch;
 use super::work::POOL_CONNECTIONS_MAX;
 use crate::error::Result;
 use crate::notice;
+#[cfg(feature = "checks")]
+use crate::secret::Secret;
 use crate::server::{Server, connect};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -180,6 +182,20 @@ impl TestDb {
     /// The role may not log in, or the server cannot be reached.
     pub async fn connect_as(&self, role: &str) -> Result<PgConnection> {
         match connect(&self.options_as(role)).await {
+            Ok(connection) => Ok(connection),
+            Err(error) => Err(self.server().obituary().unwrap_or(error)),
+        }
+    }
+
+    /// A connection as `role`, which comes in as a service does: over TCP with a password where that can be had, and
+    /// with the one that is known of it, if any.
+    ///
+    /// # Errors
+    /// The role may not log in, or the server cannot be reached.
+    #[cfg(feature = "checks")]
+    pub(crate) async fn log_in(&self, role: &str, known: Option<&Secret>) -> Result<PgConnection> {
+        drop(self.take_open());
+        match self.server().log_in(self.name(), role, known).await {
             Ok(connection) => Ok(connection),
             Err(error) => Err(self.server().obituary().unwrap_or(error)),
         }

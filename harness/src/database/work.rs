@@ -237,7 +237,9 @@ impl Work {
 
     pub(super) async fn answer(self: Rc<Self>, request: Request) {
         match request {
-            Request::Get { template, test, reply } => reply(self.get(&template, &test).await),
+            Request::Get { template, source, test, reply } => {
+                reply(self.get(&template, source.as_deref(), &test).await);
+            }
             Request::Build { template, reply } => reply(self.build(&template).await),
             Request::Server { reply } => reply(self.living_server().await),
             Request::Return { name } => self.give_back(name),
@@ -275,7 +277,12 @@ impl Work {
         .await
     }
 
-    async fn get(self: &Rc<Self>, template: &Arc<Prepared>, test: &str) -> Result<Claimed> {
+    async fn get(
+        self: &Rc<Self>,
+        template: &Arc<Prepared>,
+        source: Option<&str>,
+        test: &str,
+    ) -> Result<Claimed> {
         let permit = self.permit().await;
         self.handed.set(self.handed.get() + 1);
         let resting = self.resting.take();
@@ -286,7 +293,11 @@ impl Work {
         let (server, handed) = self
             .on_a_living_server(async || {
                 let server = self.server();
-                Ok((server, self.claim(template, test).await?))
+                let handed = match source {
+                    Some(source) => self.stock(template)?.copy(self, source, test).await?,
+                    None => self.claim(template, test).await?,
+                };
+                Ok((server, handed))
             })
             .await?;
         Ok(Claimed {

@@ -241,7 +241,7 @@ pub(super) fn random_password() -> Result<String> {
     Ok(hex(&bytes))
 }
 
-fn write_private(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write_private(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     std::fs::OpenOptions::new()

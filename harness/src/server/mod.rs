@@ -13,6 +13,8 @@ mod image;
 mod keeper;
 mod known;
 mod lease;
+#[cfg(feature = "checks")]
+mod login;
 #[cfg(feature = "explore")]
 mod pgbouncer;
 mod space;

@@ -5,8 +5,8 @@ use super::message::{Head, Kind, Side};
 use super::prepared::Prepared;
 use super::tap::{Event, Tap};
 use super::transcript::{Answer, Entry, Transcript};
-use crate::script::mask;
-use std::collections::VecDeque;
+use crate::script::{mask, preparable};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// So many statements are kept; of the rest only the number.
@@ -44,6 +44,8 @@ pub struct Record(Arc<Mutex<Log>>);
 struct Log {
     transcript: Transcript,
     operation: Option<Arc<str>>,
+    /// Those that can be prepared, each once.
+    statements: BTreeSet<String>,
 }
 
 impl Record {
@@ -66,6 +68,13 @@ impl Record {
     /// What was recorded so far.
     pub fn transcript(&self) -> Transcript {
         self.log().transcript.clone()
+    }
+
+    /// What was sent and can be prepared, each statement once and without its values, as the text of a file for
+    /// `migrations.statements`: with it `migration.old-release` sees to it that a release goes on working. Commands, and
+    /// queries of several statements, are left out.
+    pub fn statements(&self) -> String {
+        self.log().statements.iter().map(|sql| format!("{sql};\n")).collect()
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -106,6 +115,7 @@ pub struct RecordTap {
 
 impl RecordTap {
     fn frontend(&self, state: &mut State, head: &Head) {
+        self.keep(state, head);
         let sql = state.prepared.frontend(head);
         let kind = head.kind();
         let due = match kind {
@@ -129,6 +139,21 @@ impl RecordTap {
         };
         if state.due.len() < DUE_MAX && !(state.is_skipping && matches!(due, Due::Parse)) {
             state.due.push_back(due);
+        }
+    }
+
+    /// Keeps the statement of a `Query` or a `Parse`, if it can be prepared.
+    fn keep(&self, state: &State, head: &Head) {
+        let Some(sql) = head.sql().filter(|_| head.is_whole()) else { return };
+        // Where a backslash escapes, the end of a string cannot be told.
+        if state.escapes && sql.contains('\'') {
+            return;
+        }
+        if let Some(sql) = preparable(&sql) {
+            let statements = &mut self.record.log().statements;
+            if statements.len() < ENTRIES_MAX {
+                statements.insert(sql);
+            }
         }
     }
 
@@ -266,6 +291,22 @@ mod tests {
             tap.passed(side, Event::Message(&Head::new(side, kind.as_bytes()[1], body.as_bytes())));
         }
         assert_eq!(record.transcript().to_string(), expected);
+    }
+
+    #[test]
+    fn what_can_be_prepared_is_kept_once() {
+        let record = Record::default();
+        let tap = RecordTap { record: record.clone(), session: 0, role: None, state: Mutex::default() };
+        for (kind, body) in [
+            (b'Q', "begin\0"),
+            (b'P', "s\0select a from t where b = $1 limit 5\0\0\0"),
+            (b'Q', "delete from t where a = 'secret'\0"),
+            (b'Q', "delete from t where a = 'other'\0"),
+        ] {
+            tap.passed(Side::Frontend, Event::Message(&Head::new(Side::Frontend, kind, body.as_bytes())));
+        }
+        let expected = "delete from t where a = $1;\nselect a from t where b = $1 limit 1;\n";
+        assert_eq!(record.statements(), expected);
     }
 
     #[rstest]

@@ -1,101 +1,169 @@
 //! The scene of an attack: a database, two tenants with rows, and sessions of the roles.
 
 use super::probe::{Counts, Session};
-use super::roles::{self, Roles, subject};
-use super::tables::{self, Relation};
+use super::roles::{self, subject};
+use super::setting::Setting;
+use super::tables::Relation;
 use super::tenants::{self, Seeds, Tenants};
+use crate::check::databases::USER;
 use crate::check::{Context, Tenancy, Verdict};
 use crate::database::TestDb;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity};
-use crate::ident::{QualifiedName, quote_literal};
+use crate::ident::{QualifiedName, quote_ident, quote_literal};
+use crate::secret::Secret;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The scene of an attack.
+/// The scene of an attack, for one check: what it changes is its own.
 pub(super) struct Attack {
     pub(super) check: &'static str,
     pub(super) tenancy: Tenancy,
+    /// The name of the setting that says whose session it is; see [`context_of`](Attack::context_of).
     pub(super) setting: String,
     pub(super) db: TestDb,
     /// The role that looks after the server, and a session of it.
     pub(super) admin: String,
     pub(super) control: PgConnection,
     pub(super) relations: Vec<Relation>,
+    /// Tables of tenants with policies: theirs is no tenant's column, but a key.
+    pub(super) tables_of_tenants: Vec<Relation>,
     pub(super) roles: Vec<String>,
     pub(super) tenants: Tenants,
     pub(super) seeds: Seeds,
     /// What there is to see, in the first tenant's context.
     pub(super) truth: BTreeMap<QualifiedName, Counts>,
     pub(super) findings: Vec<Finding>,
+    spelling: Setting,
+    /// Of roles that cannot log in the one that does.
+    through: BTreeMap<String, String>,
+    passwords: BTreeMap<String, Secret>,
+    assumed: Option<String>,
     probes: u32,
 }
+
+/// The checks that tell of roles that were named and do not attack: once is enough.
+const TELL_OF_ROLES: [&str; 2] = ["tenancy.cross-read", "tenancy.reachable-role"];
 
 impl Attack {
     /// Sets the scene, or says why there is none.
     pub(super) async fn prepare(context: &Context, check: &'static str) -> Result<Result<Attack, Verdict>> {
-        let Some(tenancy) = context.project().tenancy.clone() else {
-            return Ok(Err(Verdict::skipped("needs `[tenancy]`")));
+        let scene = match context.scene().await? {
+            Ok(scene) => scene,
+            Err(reason) => return Ok(Err(Verdict::skipped(reason))),
         };
-        let Some(setting) = tenancy.setting.clone() else {
-            return Ok(Err(Verdict::skipped("needs `tenancy.setting`")));
-        };
-        let db = context.database().await?;
-        let mut control = db.connection().await?;
-        let mut relations = tables::read(&mut control, &tenancy).await?;
-        if relations.is_empty() {
-            let reason = format!("there is no table with a column `{}`", tenancy.column);
+        let findings = if TELL_OF_ROLES.contains(&check) { scene.roles.findings(check) } else { Vec::new() };
+        if scene.roles.attackers.is_empty() && findings.is_empty() {
+            let reason = format!("no role can attack: see `{}`", TELL_OF_ROLES.join("` and `"));
             return Ok(Err(Verdict::skipped(reason)));
         }
-        let Roles { attackers, findings } = roles::read(&mut control, check, &tenancy, &relations).await?;
-        if attackers.is_empty() && findings.is_empty() {
-            return Ok(Err(Verdict::skipped("there is no role to attack as: name some in `tenancy.roles`")));
-        }
-        tables::read_privileges(&mut control, &tenancy, &attackers, &mut relations).await?;
-        let Some(tenants) = tenants::choose(&mut control, &tenancy, &relations).await? else {
-            return Ok(Err(Verdict::skipped("no table keeps rows of tenants")));
-        };
-        let seeds = tenants::seed(&mut control, &tenancy, &tenants, &relations).await?;
-        let mut attack = Attack {
+        let db = context.template()?.copy_of(&scene.db, USER).await?;
+        let control = db.connection().await?;
+        let (tables_of_tenants, relations) =
+            scene.relations.iter().cloned().partition(|relation| relation.is_of_tenants);
+        Ok(Ok(Attack {
             check,
-            tenancy,
-            setting,
+            tenancy: scene.tenancy.clone(),
+            setting: scene.setting.name.clone(),
             admin: db.server().endpoint().role().to_owned(),
             db,
             control,
             relations,
-            roles: attackers,
-            tenants,
-            seeds,
-            truth: BTreeMap::new(),
+            tables_of_tenants,
+            roles: scene.roles.attackers.clone(),
+            tenants: scene.tenants.clone(),
+            seeds: scene.seeds.clone(),
+            truth: scene.truth.clone(),
             findings,
+            spelling: scene.setting.clone(),
+            through: scene.roles.through.clone(),
+            passwords: scene.passwords.clone(),
+            assumed: scene.assumed.clone(),
             probes: 0,
-        };
-        attack.look().await?;
-        Ok(Ok(attack))
+        }))
+    }
+
+    /// The setting and its value in a session of `tenant`.
+    pub(super) fn context_of(&self, tenant: &str) -> (String, String) {
+        (self.setting.clone(), self.spelling.value(tenant))
+    }
+
+    /// A text that rows of `tenant` hold which were made up, in every table that takes one, and no other rows.
+    pub(super) fn canary_of(&self, tenant: &str) -> String {
+        tenants::canary(tenant)
     }
 
     /// A fresh session of `role`. With a context it is set in every transaction; without, never.
     pub(super) async fn session(&self, role: &str, has_context: bool) -> Result<Session> {
-        let context = has_context.then(|| (self.setting.clone(), self.tenants.own.clone()));
-        Ok(Session { role: role.to_owned(), connection: self.db.connect_as(role).await?, context })
+        let context = has_context.then(|| self.context_of(&self.tenants.own));
+        self.session_in(role, context).await
     }
 
-    /// Counts what there is, as who sees everything.
-    async fn look(&mut self) -> Result<()> {
-        let mut session = Session {
+    /// A fresh session of `role`, in every transaction of which this setting has this value.
+    pub(super) async fn session_in(&self, role: &str, context: Option<(String, String)>) -> Result<Session> {
+        let login = self.login_of(role);
+        let mut connection = self.db.log_in(login, self.passwords.get(login)).await?;
+        if login != role {
+            let sql = format!("set role {}", quote_ident(role));
+            connection
+                .execute(AssertSqlSafe(sql))
+                .await
+                .attempt(ErrorKind::Database, || format!("failed to become `{role}` as `{login}`"))?;
+        }
+        Ok(Session { role: role.to_owned(), connection, context })
+    }
+
+    /// The role that logs in to attack as `role`: mostly itself.
+    pub(super) fn login_of<'a>(&'a self, role: &'a str) -> &'a str {
+        self.through.get(role).map_or(role, String::as_str)
+    }
+
+    /// A session of every role that attacks.
+    pub(super) async fn sessions(&self, has_context: bool) -> Result<Vec<Session>> {
+        let mut sessions = Vec::new();
+        for role in &self.roles {
+            sessions.push(self.session(role, has_context).await?);
+        }
+        Ok(sessions)
+    }
+
+    /// A session of the role that looks after the server, with the tenant set.
+    pub(super) async fn admin_session(&self) -> Result<Session> {
+        Ok(Session {
             role: self.admin.clone(),
             connection: self.db.connection().await?,
-            context: Some((self.setting.clone(), self.tenants.own.clone())),
-        };
-        for relation in &self.relations {
-            if relation.readers.is_empty() && relation.writers.is_empty() {
-                continue;
-            }
-            let counts = session.count(relation, &self.tenants).await?.outcome.unwrap_or_default();
-            self.truth.insert(relation.name.clone(), counts);
+            context: Some(self.context_of(&self.tenants.own)),
+        })
+    }
+
+    /// How many rows of other tenants are among those that a session of the first tenant saw.
+    pub(super) fn others_in(&self, relation: &Relation, counts: &Counts) -> i64 {
+        if counts.are_told_apart {
+            counts.others
+        } else {
+            // Whose they are is hidden, but there are more than the tenant has.
+            (counts.visible - self.truth(relation).own).max(0)
         }
-        Ok(())
+    }
+
+    /// Finds fault with `relation`.
+    pub(super) fn accuse(
+        &mut self,
+        severity: Severity,
+        relation: &Relation,
+        message: String,
+        help: String,
+        evidence: Vec<Evidence>,
+    ) {
+        self.findings.push(Finding {
+            check: self.check.into(),
+            class: Class::Mistake,
+            severity,
+            subject: subject(relation.kind, &relation.name),
+            message,
+            help,
+            evidence,
+        });
     }
 
     pub(super) fn truth(&self, relation: &Relation) -> Counts {
@@ -112,11 +180,13 @@ impl Attack {
         if let Some(reason) = self.seeds.lacking.get(&relation.name).cloned() {
             return Some(reason);
         }
-        let truth = self.truth(relation);
-        if truth.own == 0 {
-            return Some("it has no row of the tenant that asks".into());
-        }
-        (relation.is_store() && truth.others == 0).then(|| "it has no row of another tenant".into())
+        let has_no_others = || relation.is_store() && self.truth(relation).others == 0;
+        self.lacks_own(relation).or_else(|| has_no_others().then(|| "it has no row of another tenant".into()))
+    }
+
+    /// Why nothing can be said of reads of its own rows, if so.
+    pub(super) fn lacks_own(&self, relation: &Relation) -> Option<String> {
+        (self.truth(relation).own == 0).then(|| "it has no row of the tenant that asks".into())
     }
 
     /// The steps that put rows of the harness's own into `relation` and into what those were copied from or refer to,
@@ -179,7 +249,7 @@ impl Attack {
     }
 
     /// Ends the attack.
-    pub(super) fn verdict(self) -> Verdict {
+    pub(super) fn verdict(mut self) -> Verdict {
         let figure = |name: &str, value: f64| Measurement {
             name: format!("{}.{name}", self.check),
             value,
@@ -195,7 +265,17 @@ impl Attack {
             figure("roles", number(self.roles.len())),
             figure("probes", f64::from(self.probes)),
         ];
-        Verdict::of(self.findings).with_measurements(measurements)
+        // What rests on an assumption is shown, but nobody said that it may not be.
+        if self.assumed.is_some() {
+            for finding in self.findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {
+                finding.severity = Severity::Warning;
+            }
+        }
+        let verdict = Verdict::of(self.findings).with_measurements(measurements);
+        match self.assumed {
+            Some(note) => verdict.with_remark(note),
+            None => verdict,
+        }
     }
 }
 

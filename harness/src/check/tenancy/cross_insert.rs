@@ -5,7 +5,7 @@ use super::probe::{Probed, ROW, Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
 use super::writing;
-use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
+use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity};
 use crate::fixture::rows::{Rehearsed, Rows};
@@ -40,6 +40,16 @@ impl Check for CrossInsert {
         }
     }
 
+    fn story(&self) -> Option<Story> {
+        Some(Story {
+            connects: "`web_app`, and sets tenant A for its transaction",
+            runs: "insert into orders (tenant_id, item) values ('…B…', 'a bill')",
+            gets: "INSERT 0 1: B finds a bill among its orders that nobody there wrote",
+            because: "there is a policy, but row-level security was never enabled, so nobody asks it",
+            fix: "alter table orders enable row level security",
+        })
+    }
+
     fn needs(&self) -> &'static [Need] {
         &[Need::RowTenancy, Need::Can(Capability::Superuser)]
     }
@@ -70,10 +80,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         Err(verdict) => return Ok(verdict),
     };
     let mut rows = Rows::read(&mut attack.control).await?;
-    let mut sessions = Vec::new();
-    for role in attack.roles.clone() {
-        sessions.push(attack.session(&role, true).await?);
-    }
+    let mut sessions = attack.sessions(true).await?;
     let mut probes = 0;
     for relation in attack.relations.clone() {
         let mut plans = Plans::new();

@@ -121,12 +121,7 @@ fn judge(
 ) -> Seen {
     let other = quote_literal(&attack.tenants.other);
     let asked_for = asked.outcome.as_ref().copied().unwrap_or_default();
-    let in_all = match &all.outcome {
-        Ok(counts) if counts.are_told_apart => counts.others,
-        // Whose they are is hidden, but there are more than the tenant has.
-        Ok(counts) => (counts.visible - attack.truth(relation).own).max(0),
-        Err(_) => 0,
-    };
+    let in_all = all.outcome.as_ref().map_or(0, |counts| attack.others_in(relation, counts));
     if in_all > 0 || asked_for > 0 {
         let mut steps = Vec::new();
         if let Ok(counts) = &all.outcome {

@@ -13,3 +13,55 @@ pub(super) const CROSS_READ: &[Example] = crate::examples!(
 pub(super) const CROSS_INSERT: &[Example] = crate::examples!(
     "tenancy.cross-insert": "bad.sql", "bad_check_true.sql", "bad_child.sql", "bad_demanding_table.sql", "bad_insert_policy.sql", "bad_no_policy.sql", "bad_other_column.sql", "bad_partition.sql", "bad_permissive.sql", "bad_view.sql", "good.sql", "good_no_privilege.sql", "good_other_column.sql", "good_partitioned.sql", "good_per_verb.sql", "good_restrictive.sql", "good_text.sql", "good_trigger.sql", "pgharness.toml"
 );
+
+pub(super) const DEAD_POLICY: &[Example] = crate::examples!(
+    "tenancy.dead-policy": "bad.sql", "bad_never.sql", "bad_no_policy.sql", "bad_raises.sql", "bad_wrong_role.sql", "good.sql", "good_no_privilege.sql", "pgharness.toml"
+);
+
+pub(super) const EMPTY_CONTEXT: &[Example] = crate::examples!(
+    "tenancy.empty-context": "bad.sql", "bad_function.sql", "bad_text.sql", "good.sql", "good_raises.sql", "pgharness.toml"
+);
+
+pub(super) const ENABLED: &[Example] = crate::examples!(
+    "tenancy.enabled": "bad.sql", "bad_no_policy.sql", "bad_partitioned.sql", "bad_quoted.sql", "good.sql", "good_lookup.sql", "pgharness.toml"
+);
+
+pub(super) const FORCED: &[Example] = crate::examples!(
+    "tenancy.forced": "bad.sql", "bad_member.sql", "bad_migrator.sql", "good.sql", "good_superuser.sql", "pgharness.toml"
+);
+
+pub(super) const MALFORMED_CONTEXT: &[Example] = crate::examples!(
+    "tenancy.malformed-context": "bad.sql", "bad_beginning.sql", "bad_injection.sql", "bad_swallowed.sql", "good.sql", "good_text.sql", "pgharness.toml"
+);
+
+pub(super) const MATVIEW: &[Example] = crate::examples!(
+    "tenancy.matview": "bad.sql", "bad_column.sql", "bad_sum.sql", "good.sql", "good_lookup.sql", "pgharness.toml"
+);
+
+pub(super) const NULL_TENANT: &[Example] = crate::examples!(
+    "tenancy.null-tenant": "bad.sql", "bad_shared.sql", "bad_text.sql", "good.sql", "good_text.sql", "pgharness.toml"
+);
+
+pub(super) const OWNER: &[Example] = crate::examples!(
+    "tenancy.owner": "bad.sql", "bad_member.sql", "good.sql", "pgharness.toml"
+);
+
+pub(super) const PERMISSIVE_OR: &[Example] = crate::examples!(
+    "tenancy.permissive-or": "bad.sql", "bad_flag.sql", "bad_partition.sql", "good.sql", "good_per_verb.sql", "pgharness.toml"
+);
+
+pub(super) const REACHABLE_ROLE: &[Example] = crate::examples!(
+    "tenancy.reachable-role": "bad.sql", "bad_bypass.sql", "bad_owner.sql", "good.sql", "pgharness.toml"
+);
+
+pub(super) const ROW_SECURITY_OFF: &[Example] = crate::examples!(
+    "tenancy.row-security-off": "bad.sql", "bad_setting.sql", "good.sql", "good_owner.sql", "pgharness.toml"
+);
+
+pub(super) const TRUST_BOUNDARY: &[Example] = crate::examples!(
+    "tenancy.trust-boundary": "bad.sql", "bad_claims.sql", "good.sql", "pgharness.toml"
+);
+
+pub(super) const VIEW_BYPASS: &[Example] = crate::examples!(
+    "tenancy.view-bypass": "bad.sql", "bad_barrier.sql", "bad_column.sql", "bad_count.sql", "good.sql", "good_bound_owner.sql", "good_condition.sql", "pgharness.toml"
+);

@@ -5,7 +5,7 @@ use super::probe::{Counts, Probed, Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
-use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
+use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity};
 use crate::server::Capability;
@@ -37,6 +37,16 @@ impl Check for NoContext {
                      so nothing is seen. Remove conditions such as `current_setting(…) is null or`, and \
                      `is not distinct from`.",
         }
+    }
+
+    fn story(&self) -> Option<Story> {
+        Some(Story {
+            connects: "`web_app`, for a nightly job whose author forgot to set the tenant",
+            runs: "select item from orders",
+            gets: "A's lamp, and B's chair: the orders of everybody",
+            because: "there is a policy, but row-level security was never enabled, so nobody asks it",
+            fix: "alter table orders enable row level security",
+        })
     }
 
     fn needs(&self) -> &'static [Need] {

@@ -112,6 +112,16 @@ impl Session {
 
     /// Counts the rows of `relation`, by whose they are.
     pub(super) async fn count(&mut self, relation: &Relation, tenants: &Tenants) -> Result<Probed<Counts>> {
+        self.count_after("", relation, tenants).await
+    }
+
+    /// As [`count`](Session::count), after other statements of the same transaction, each with its semicolon.
+    pub(super) async fn count_after(
+        &mut self,
+        before: &str,
+        relation: &Relation,
+        tenants: &Tenants,
+    ) -> Result<Probed<Counts>> {
         let Relation { column, name, .. } = relation;
         let own = quote_literal(&tenants.own);
         let nobody = if relation.is_text() {
@@ -121,7 +131,7 @@ impl Session {
         };
         let table = name.sql();
         let sql = format!(
-            "select count(*) as visible, count(*) filter (where {column} = {own}) as own, \
+            "{before}select count(*) as visible, count(*) filter (where {column} = {own}) as own, \
              count(*) filter (where {nobody}) as nobodys from {table}"
         );
         let told_apart = |row: &PgRow| -> Result<Counts, sqlx::Error> {
@@ -134,7 +144,7 @@ impl Session {
         }
         // Whoever may read one column may count the rows.
         let total = |row: &PgRow| Ok(Counts { visible: row.try_get(0)?, ..Counts::default() });
-        self.ask(format!("select count(*) as visible from {table}"), total).await
+        self.ask(format!("{before}select count(*) as visible from {table}"), total).await
     }
 
     /// Counts the rows of the other tenant by asking for them.
@@ -143,8 +153,18 @@ impl Session {
         relation: &Relation,
         tenants: &Tenants,
     ) -> Result<Probed<i64>> {
+        self.count_others_after("", relation, tenants).await
+    }
+
+    /// As [`count_others`](Session::count_others), after other statements of the same transaction.
+    pub(super) async fn count_others_after(
+        &mut self,
+        before: &str,
+        relation: &Relation,
+        tenants: &Tenants,
+    ) -> Result<Probed<i64>> {
         let sql = format!(
-            "select count(*) from {} where {} = {}",
+            "{before}select count(*) from {} where {} = {}",
             relation.name.sql(),
             relation.column,
             quote_literal(&tenants.other)
@@ -158,12 +178,19 @@ impl Session {
         sql: String,
         read: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
     ) -> Result<Probed<T>> {
-        self.begin().await?;
-        let row = self.connection.fetch_one(AssertSqlSafe(sql.as_str())).await;
-        self.rollback().await?;
-        let outcome = match row {
-            Ok(row) => Ok(read(&row)?),
-            Err(error) => Err(Refusal::of(error)?),
+        // One message: there are thousands of these.
+        let message = format!("{}; {sql}; rollback", self.opening().join("; "));
+        let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(&mut self.connection).await;
+        let outcome = match rows {
+            Ok(rows) => match rows.last() {
+                Some(row) => Ok(read(row)?),
+                None => return Err(Error::from(sqlx::Error::RowNotFound)),
+            },
+            Err(error) => {
+                let refusal = Refusal::of(error)?;
+                self.rollback().await?;
+                Err(refusal)
+            }
         };
         Ok(Probed { sql, outcome })
     }

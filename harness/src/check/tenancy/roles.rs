@@ -5,21 +5,40 @@ use crate::check::Tenancy;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::ident::{QualifiedName, quote_literal};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
+use std::collections::BTreeMap;
 
-/// The roles that attack, and what is to be said of those that do not.
+/// The roles that attack, and those that were named and do not.
+#[derive(Debug, Default)]
 pub(super) struct Roles {
     pub(super) attackers: Vec<String>,
-    pub(super) findings: Vec<Finding>,
+    /// Of attackers that cannot log in the role that does, and then becomes them.
+    pub(super) through: BTreeMap<String, String>,
+    /// Those that no policy binds, with the attribute that says so.
+    pub(super) free: Vec<(String, &'static str)>,
+    /// Those that nobody can be.
+    locked_out: Vec<String>,
+}
+
+impl Roles {
+    /// Whether there is something to say of roles that do not attack.
+    pub(super) fn are_any_told_of(&self) -> bool {
+        !self.free.is_empty() || !self.locked_out.is_empty()
+    }
+
+    /// What is to be said of them.
+    pub(super) fn findings(&self, check: &str) -> Vec<Finding> {
+        let free = self.free.iter().map(|(role, attribute)| free(check, role, attribute));
+        free.chain(self.locked_out.iter().map(|role| locked_out(check, role))).collect()
+    }
 }
 
 type Facts = (String, bool, bool, bool);
 
-/// The declared roles, or else those that can log in, are subject to policies and may do something with
-/// `relations`.
+/// The declared roles, or else those that somebody can log in as or become, that are subject to policies and may do
+/// something with `relations`.
 pub(super) async fn read(
     connection: &mut PgConnection,
-    check: &str,
     tenancy: &Tenancy,
     relations: &[Relation],
 ) -> Result<Roles> {
@@ -30,12 +49,18 @@ pub(super) async fn read(
     .fetch_all(&mut *connection)
     .await
     .attempt(ErrorKind::Database, || "failed to list the roles".into())?;
-    let mut roles = Roles { attackers: Vec::new(), findings: Vec::new() };
+    let mut roles = Roles::default();
     if tenancy.roles.is_empty() {
         let names: Vec<String> = relations.iter().map(|relation| relation.name.sql()).collect();
         for (role, can_log_in, is_super, is_free) in known {
-            if can_log_in && !is_super && !is_free && may_anything(connection, &role, &names).await? {
+            if is_super || is_free || !may_anything(connection, &role, &names).await? {
+                continue;
+            }
+            if can_log_in {
                 roles.attackers.push(role);
+            } else if let Some(login) = login_of(connection, &role, true).await? {
+                roles.attackers.push(role.clone());
+                roles.through.insert(role, login);
             }
         }
         return Ok(roles);
@@ -48,17 +73,39 @@ pub(super) async fn read(
                 .with_help(format!("the roles are {}", names.join(", "))));
         };
         if *is_super || *is_free {
-            roles.findings.push(free(check, role, if *is_super { "rolsuper" } else { "rolbypassrls" }));
+            roles.free.push((role.clone(), if *is_super { "rolsuper" } else { "rolbypassrls" }));
         } else if *can_log_in {
             roles.attackers.push(role.clone());
+        } else if let Some(login) = login_of(connection, role, false).await? {
+            roles.attackers.push(role.clone());
+            roles.through.insert(role.clone(), login);
         } else {
-            roles.findings.push(locked_out(check, role));
+            roles.locked_out.push(role.clone());
         }
     }
     roles.attackers.sort();
     roles.attackers.dedup();
     Ok(roles)
 }
+
+/// A role that logs in and may become `role`; with `is_apart` none that has its privileges anyhow.
+async fn login_of(connection: &mut PgConnection, role: &str, is_apart: bool) -> Result<Option<String>> {
+    sqlx::query_scalar(AssertSqlSafe(format!(
+        "select l.rolname::text from pg_roles l
+         where l.rolcanlogin and not l.rolsuper and l.rolname <> $1::name and pg_has_role(l.oid, $1::name, {MAY_BECOME})
+             and not ($2 and pg_has_role(l.oid, $1::name, 'usage'))
+         order by l.rolname limit 1"
+    )))
+    .bind(role)
+    .bind(is_apart)
+    .fetch_optional(connection)
+    .await
+    .attempt(ErrorKind::Database, || format!("failed to look for members of `{role}`"))
+}
+
+/// The privilege on a role that SET ROLE asks for: one of its own since 16.
+pub(super) const MAY_BECOME: &str =
+    "case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end";
 
 async fn may_anything(connection: &mut PgConnection, role: &str, names: &[String]) -> Result<bool> {
     sqlx::query_scalar(

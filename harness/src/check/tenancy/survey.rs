@@ -32,8 +32,12 @@ pub(super) trait Survey: Sized + Send {
 /// # Errors
 /// A role cannot log in, or the server is lost.
 pub(super) async fn survey<S: Survey>(attack: &mut Attack) -> Result<Vec<(Relation, ByRole<S::Seen>)>> {
-    let mut seen: Vec<(Relation, ByRole<S::Seen>)> =
-        attack.relations.iter().map(|relation| (relation.clone(), Vec::new())).collect();
+    let mut seen: Vec<(Relation, ByRole<S::Seen>)> = attack
+        .relations
+        .iter()
+        .chain(&attack.tables_of_tenants)
+        .map(|relation| (relation.clone(), Vec::new()))
+        .collect();
     for role in &attack.roles {
         let mut sessions = S::open(attack, role).await?;
         for (relation, seen) in &mut seen {
@@ -41,6 +45,6 @@ pub(super) async fn survey<S: Survey>(attack: &mut Attack) -> Result<Vec<(Relati
             seen.push((role.clone(), sessions.look(attack, relation, may_read).await?));
         }
     }
-    attack.count_probes(S::PROBES * attack.roles.len() * attack.relations.len());
+    attack.count_probes(S::PROBES * attack.roles.len() * seen.len());
     Ok(seen)
 }

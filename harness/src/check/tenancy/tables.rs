@@ -20,12 +20,17 @@ pub(super) struct Relation {
     pub(super) type_name: String,
     /// The column refers to a table of tenants.
     pub(super) is_reference: bool,
+    /// The column is what others refer to: this is a table of tenants, and its rows are told apart by their key.
+    pub(super) is_of_tenants: bool,
     /// What it is a partition of, or else inherits from, up to the root.
     pub(super) ancestors: Vec<QualifiedName>,
     /// What a view shows rows of.
     pub(super) shows: Vec<QualifiedName>,
     /// Row-level security is enabled.
     pub(super) is_enabled: bool,
+    /// It binds the owner too.
+    pub(super) is_forced: bool,
+    pub(super) owner: String,
     /// Who may read at least a column of it.
     pub(super) readers: BTreeSet<String>,
     /// Who may insert, and into which columns.
@@ -65,9 +70,19 @@ const TENANT_RELATIONS: &str = "
         select view, relation from shown
         union
         select below.view, shown.relation from below join shown on shown.view = below.relation
+    ),
+    -- Tables of tenants that somebody wrote policies for: their rows are told apart by what the tenant's column refers to.
+    keys as (
+        select distinct k.confrelid as table, k.confkey[1] as column
+        from pg_constraint k
+        join pg_attribute own on own.attrelid = k.conrelid and own.attname = $1 and k.conkey = array[own.attnum]
+        join pg_class p on p.oid = k.confrelid
+        where k.contype = 'f' and (p.relrowsecurity or exists (select from pg_policy y where y.polrelid = p.oid))
+            and not exists (select from pg_attribute o where o.attrelid = p.oid and o.attname = $1 and not o.attisdropped)
     )
     select n.nspname::text as schema, c.relname::text as name, c.relkind::text as kind, c.relispartition as is_partition,
-        c.relrowsecurity as is_enabled, not (a.attnotnull or t.typnotnull) as is_nullable,
+        a.attname::text as column, a.attname <> $1 as is_of_tenants,
+        c.relrowsecurity as is_enabled, c.relforcerowsecurity as is_forced, pg_get_userbyid(c.relowner)::text as owner, not (a.attnotnull or t.typnotnull) as is_nullable,
         t.typcategory::text as category, t.typname::text as type_name,
         exists (
             select from pg_constraint k where k.conrelid = c.oid and k.contype = 'f' and k.conkey = array[a.attnum]
@@ -84,9 +99,10 @@ const TENANT_RELATIONS: &str = "
         ) as shows
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
-    join pg_attribute a on a.attrelid = c.oid and a.attname = $1 and a.attnum > 0 and not a.attisdropped
+    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     join pg_type t on t.oid = a.atttypid
-    where c.relkind in ('r', 'p', 'v', 'm', 'f')
+    where (a.attname = $1 or exists (select from keys where keys.table = c.oid and keys.column = a.attnum))
+        and c.relkind in ('r', 'p', 'v', 'm', 'f')
         and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
         and not exists (
             select from pg_depend d
@@ -105,9 +121,8 @@ const PRIVILEGES: &str = "
         ) as writes
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
-    join pg_attribute a on a.attrelid = c.oid and a.attname = $1 and a.attnum > 0 and not a.attisdropped
     cross join pg_roles r
-    where c.relkind in ('r', 'p', 'v', 'm', 'f') and r.rolname = any ($2)
+    where c.oid = any ($1::text[]::regclass[]::oid[]) and r.rolname = any ($2)
         and has_schema_privilege(r.oid, n.oid, 'usage')";
 
 /// The relations that `tenancy` speaks of, in the order of their names.
@@ -138,7 +153,8 @@ pub(super) async fn read(connection: &mut PgConnection, tenancy: &Tenancy) -> Re
                 (_, true) => "partition",
                 _ => "table",
             },
-            column: quote_ident(&tenancy.column),
+            column: quote_ident(&row.try_get::<String, _>("column")?),
+            is_of_tenants: row.try_get("is_of_tenants")?,
             is_nullable: row.try_get("is_nullable")?,
             category: row.try_get("category")?,
             type_name: row.try_get("type_name")?,
@@ -146,6 +162,8 @@ pub(super) async fn read(connection: &mut PgConnection, tenancy: &Tenancy) -> Re
             ancestors: ancestors.iter().map(|name| QualifiedName::parse(name)).collect(),
             shows: shows.iter().map(|name| QualifiedName::parse(name)).collect(),
             is_enabled: row.try_get("is_enabled")?,
+            is_forced: row.try_get("is_forced")?,
+            owner: row.try_get("owner")?,
             readers: BTreeSet::new(),
             writers: BTreeMap::new(),
         });
@@ -158,12 +176,12 @@ pub(super) async fn read(connection: &mut PgConnection, tenancy: &Tenancy) -> Re
 /// Notes what the catalog says that `roles` may do.
 pub(super) async fn read_privileges(
     connection: &mut PgConnection,
-    tenancy: &Tenancy,
     roles: &[String],
     relations: &mut [Relation],
 ) -> Result<()> {
+    let names: Vec<String> = relations.iter().map(|relation| relation.name.sql()).collect();
     let rows = sqlx::query(PRIVILEGES)
-        .bind(&tenancy.column)
+        .bind(&names)
         .bind(roles)
         .fetch_all(connection)
         .await

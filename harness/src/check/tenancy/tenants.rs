@@ -1,7 +1,9 @@
 //! Two tenants with rows everywhere, so that one can be asked for the other's.
 
+use super::setting::Setting;
 use super::tables::Relation;
 use crate::check::Tenancy;
+use crate::digest::Digest;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::fixture::rows::{Like, Rows, Step, Wish};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
@@ -16,7 +18,7 @@ pub(super) struct Tenants {
 }
 
 /// What was added so that there is something to see.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Seeds {
     /// The statements, in the order in which they ran.
     pub(super) journal: Vec<Step>,
@@ -52,7 +54,9 @@ pub(super) async fn choose(
             .await
             .attempt(ErrorKind::Database, || "failed to look for tenants in the data".into())?;
     }
-    let Some(first) = relations.iter().find(|relation| relation.is_store()) else { return Ok(None) };
+    let Some(first) = relations.iter().find(|relation| relation.is_store() && !relation.is_of_tenants) else {
+        return Ok(None);
+    };
     for invented in invented(first) {
         if found.len() < 2 && !found.contains(&invented) {
             found.push(invented);
@@ -100,10 +104,11 @@ fn invented(relation: &Relation) -> [String; 2] {
 }
 
 /// Sees to it that each of `relations` that somebody can reach has rows of both tenants, and of none where the
-/// column admits that.
+/// column admits that. Where a table has texts, some of each tenant's rows hold its [`canary`].
 pub(super) async fn seed(
     connection: &mut PgConnection,
     tenancy: &Tenancy,
+    setting: &Setting,
     tenants: &Tenants,
     relations: &[Relation],
 ) -> Result<Seeds> {
@@ -114,14 +119,18 @@ pub(super) async fn seed(
     };
     let reached: Vec<&Relation> =
         relations.iter().filter(|relation| is_reached(relation) || is_shown(relation)).collect();
-    let stores: Vec<&Relation> = reached.iter().filter(|relation| relation.is_store()).copied().collect();
-    let mut rows: Option<Rows> = None;
+    let is_filled = |relation: &&&Relation| relation.is_store() && !relation.is_of_tenants;
+    let stores: Vec<&Relation> = reached.iter().filter(is_filled).copied().collect();
+    let mut rows = Rows::read(connection).await?;
     for (relation, present) in stores.iter().zip(present(connection, tenants, &stores).await?) {
         let before = seeds.journal.len();
         let mut wishes: Vec<(String, bool, Wish)> = Vec::new();
         for (tenant, is_there) in [(&tenants.own, present.own), (&tenants.other, present.other)] {
-            if !is_there {
-                wishes.push((format!("tenant {}", quote_literal(tenant)), true, of_tenant(tenancy, tenant)));
+            // A partition that has rows of its own needs no mark: its parent's is enough.
+            let is_to_be_marked = relation.ancestors.is_empty() && rows.can_be_marked(&relation.name);
+            if !is_there || is_to_be_marked {
+                let wish = of_tenant(tenancy, setting, tenant);
+                wishes.push((format!("tenant {}", quote_literal(tenant)), !is_there, wish));
             }
         }
         if relation.is_nullable && !present.nobody {
@@ -132,17 +141,13 @@ pub(super) async fn seed(
             wishes.push(("the tenant ''".into(), false, of_nobody(tenancy, "''")));
         }
         for (whose, is_needed, wish) in wishes {
-            let rows = match &mut rows {
-                Some(rows) => rows,
-                none => none.insert(Rows::read(connection).await?),
-            };
-            match add(connection, rows, relation, wish).await? {
+            match add(connection, &mut rows, relation, wish, is_needed).await? {
                 Ok(steps) => seeds.journal.extend(steps),
                 Err(reason) if is_needed => {
                     let reason = format!("it took no row for {whose} ({reason})");
                     seeds.lacking.insert(relation.name.clone(), reason);
                 }
-                // A table that refuses rows of nobody has none to leak.
+                // A table that refuses rows of nobody has none to leak; one with rows that refuses a mark does without.
                 Err(_) => {}
             }
         }
@@ -206,11 +211,16 @@ async fn present(
     Ok(rows.into_iter().map(present).collect())
 }
 
-fn of_tenant(tenancy: &Tenancy, tenant: &str) -> Wish {
-    let context = tenancy.setting.iter().map(|setting| (setting.clone(), tenant.to_owned()));
+/// The text by which rows of `tenant` that were made up are known.
+pub(super) fn canary(tenant: &str) -> String {
+    format!("canary-{}", Digest::of(tenant).short(8))
+}
+
+fn of_tenant(tenancy: &Tenancy, setting: &Setting, tenant: &str) -> Wish {
     Wish {
         everywhere: Some((tenancy.column.clone(), tenant.to_owned())),
-        settings: context.collect(),
+        canary: Some(canary(tenant)),
+        settings: vec![(setting.name.clone(), setting.value(tenant))],
         ..Wish::default()
     }
 }
@@ -219,12 +229,14 @@ fn of_nobody(tenancy: &Tenancy, value: &str) -> Wish {
     Wish { values: [(tenancy.column.clone(), value.to_owned())].into(), ..Wish::default() }
 }
 
-/// Adds a row like one that is there, in the table or in what it is a part of; or else one that is made up.
+/// Adds a row like one that is there, in the table or in what it is a part of; or else one that is made up. If one
+/// is needed, it may do without a mark.
 async fn add(
     connection: &mut PgConnection,
     rows: &mut Rows,
     relation: &Relation,
     wish: Wish,
+    is_needed: bool,
 ) -> Result<Result<Vec<Step>, String>> {
     let mut likes: Vec<Option<Like>> = Vec::new();
     for table in std::iter::once(&relation.name).chain(relation.ancestors.last()) {
@@ -239,9 +251,14 @@ async fn add(
         }
     }
     likes.push(None);
+    let mut wishes: Vec<Wish> = likes.into_iter().map(|like| Wish { like, ..wish.clone() }).collect();
+    if is_needed && wish.canary.is_some() {
+        let unmarked: Vec<Wish> = wishes.iter().map(|wish| Wish { canary: None, ..wish.clone() }).collect();
+        wishes.extend(unmarked);
+    }
     let mut reasons = Vec::new();
-    for like in likes {
-        match rows.add(connection, &relation.name, &Wish { like, ..wish.clone() }).await? {
+    for wish in wishes {
+        match rows.add(connection, &relation.name, &wish).await? {
             Ok(steps) => return Ok(Ok(steps)),
             Err(reason) => reasons.push(reason),
         }

@@ -1,0 +1,49 @@
+//! The setting that says whose session it is.
+
+use serde_json::{Map, Value};
+
+/// The setting that says whose session it is: the tenant itself (`app.tenant_id`), or a document with the tenant in
+/// it, as `tenancy.setting` spells it: `request.jwt.claims ->> sub`, `request.jwt.claims -> app_metadata ->> tenant`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    pub(super) name: String,
+    /// The way to the tenant within the document; empty where it is none.
+    claims: Vec<String>,
+}
+
+impl Setting {
+    pub(super) fn parse(text: &str) -> Setting {
+        let mut parts = text.split("->").map(|part| part.trim_start_matches('>').trim().trim_matches('\''));
+        let name = parts.next().unwrap_or_default().to_owned();
+        Setting { name, claims: parts.map(str::to_owned).collect() }
+    }
+
+    /// Its value in a session of `tenant`.
+    pub(super) fn value(&self, tenant: &str) -> String {
+        if self.claims.is_empty() {
+            return tenant.to_owned();
+        }
+        let inner = Value::String(tenant.to_owned());
+        let document = self
+            .claims
+            .iter()
+            .rev()
+            .fold(inner, |inner, claim| Value::Object(Map::from_iter([(claim.clone(), inner)])));
+        document.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("app.tenant_id", "app.tenant_id", "a'b")]
+    #[case("request.jwt.claims ->> sub", "request.jwt.claims", r#"{"sub":"a'b"}"#)]
+    #[case("request.jwt.claims->'meta'->>'org'", "request.jwt.claims", r#"{"meta":{"org":"a'b"}}"#)]
+    fn a_tenant_is_the_value_or_within_it(#[case] text: &str, #[case] name: &str, #[case] value: &str) {
+        let setting = Setting::parse(text);
+        assert_eq!((setting.name.as_str(), setting.value("a'b").as_str()), (name, value));
+    }
+}
