@@ -88,9 +88,11 @@ async fn judge(root: &Path, check: &dyn Check, example: &Example) -> Option<Stri
 }
 
 #[rstest]
+#[case::access("access")]
 #[case::drift("drift")]
 #[case::migration("migration")]
 #[case::operations("operations")]
+#[case::structure("structure")]
 #[case::tenancy("tenancy")]
 #[tokio::test]
 async fn bad_examples_are_found_and_good_ones_are_not(#[case] family: &str) {
@@ -116,7 +118,7 @@ fn of_family<'a>(registry: &'a Registry, family: &'a str) -> impl Iterator<Item 
 
 #[test]
 fn no_family_of_checks_is_left_out() {
-    let tested = ["drift", "migration", "operations", "tenancy"];
+    let tested = ["access", "drift", "migration", "operations", "structure", "tenancy"];
     for id in Registry::standard().ids() {
         let family = id.split('.').next().unwrap();
         assert!(tested.contains(&family), "`{family}` has no case above");
@@ -148,4 +150,28 @@ async fn the_fix_of_each_story_makes_the_finding_go_away() {
         .collect()
         .await;
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test]
+async fn the_queue_behind_a_migration_that_waits_is_tried() {
+    let root = projects();
+    let registry = Registry::standard();
+    let check = registry.find("migration.locks").unwrap();
+    let example = check.examples().iter().find(|example| example.file == "bad_no_timeout.sql").unwrap();
+    let dir = root.path().join("queue");
+    fs::create_dir(&dir).unwrap();
+    let report = run(&project(&dir, check, example), check.id()).await;
+    let figure = |name: &str| report.measurements.iter().find(|one| one.name == name).unwrap().value;
+    assert_eq!(figure("migration.locks.queues").to_bits(), 1.0_f64.to_bits());
+    assert!(figure("migration.locks.waited in a queue") > 0.0);
+    let steps = &report.findings[0].evidence;
+    let seen: Vec<&str> =
+        steps.iter().filter(|step| step.role.is_none()).map(|step| step.result.as_str()).collect();
+    assert_eq!(
+        seen,
+        [
+            "pg_blocking_pids: the migration waits for the first, and the second for the migration",
+            "the migration gives up, and the second reads while the first stays",
+        ]
+    );
 }

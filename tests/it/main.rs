@@ -13,6 +13,7 @@ mod database;
 mod drift;
 mod dropin;
 mod explore;
+mod exposed;
 mod extensions;
 mod external;
 mod field;

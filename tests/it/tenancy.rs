@@ -128,7 +128,7 @@ impl Check for Named {
     }
 }
 
-fn reference() -> Project {
+pub(crate) fn reference() -> Project {
     let named = ["migration.expand-only", "migration.locks", "structure.conventions"]
         .map(|id| Box::new(Named(id)) as Box<dyn Check>);
     let registry = Registry::of(named.into_iter().collect());
@@ -136,7 +136,7 @@ fn reference() -> Project {
 }
 
 /// The reference schema with one more migration.
-fn broken_reference(sql: &str) -> (tempfile::TempDir, Project) {
+pub(crate) fn broken_reference(sql: &str) -> (tempfile::TempDir, Project) {
     let mut project = reference();
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(&project.migrations.dir).unwrap() {
@@ -416,7 +416,9 @@ async fn rows_that_were_made_up_are_marked_by_their_tenant() {
     let findings = run("tenancy.enabled", project).await.0;
     let evidence = format!("{:?}", findings[0].evidence);
     // Two tenants, each in the parent's key, the note and the document; not where a condition or the length forbids it.
-    for (mark, number) in [("'canary-", 6), ("'kind', 'canary-", 0), ("'code', 'canary-", 0), ("'note', 'canary-", 4)] {
+    for (mark, number) in
+        [("'canary-", 6), ("'kind', 'canary-", 0), ("'code', 'canary-", 0), ("'note', 'canary-", 4)]
+    {
         assert_eq!(evidence.matches(mark).count(), number, "{mark} in {evidence}");
     }
 }
@@ -453,7 +455,10 @@ async fn without_a_policy_there_is_nothing_to_attack() {
     let context = Context::new(project);
     for check in OF_POLICIES {
         let verdict = Registry::standard().find(check).unwrap().run(&context).await.unwrap();
-        assert!(matches!(&verdict, Verdict::Skipped(reason) if reason.contains("no policy")), "{check}: {verdict:?}");
+        assert!(
+            matches!(&verdict, Verdict::Skipped(reason) if reason.contains("no policy")),
+            "{check}: {verdict:?}"
+        );
     }
 }
 

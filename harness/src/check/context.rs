@@ -120,6 +120,19 @@ impl Context {
         builder.build().get_for(USER).await
     }
 
+    /// As [`vacant`](Context::vacant), on a server of its own with these settings.
+    ///
+    /// # Errors
+    /// There is no server, the backend has none of one's own, or the bootstrap fails.
+    pub(super) async fn vacant_with(&self, settings: &[(&str, &str)]) -> Result<TestDb> {
+        let mut config = self.server()?.clone();
+        for (name, value) in settings {
+            config.settings = config.settings.with(*name, *value);
+        }
+        let builder = self.databases.builder(&self.project)?.with_server(config);
+        builder.with_isolation(Isolation::Cluster).build().get_for(USER).await
+    }
+
     /// The migrations applied once from zero, for all checks that look at what came of it.
     ///
     /// # Errors

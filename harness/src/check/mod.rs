@@ -4,7 +4,9 @@
 //! files of `fixtures/checks/<id>/`: those that it must find fault with (`bad…`) and those that it must not
 //! (`good…`).
 
+mod access;
 mod allowance;
+mod attempt;
 mod context;
 mod databases;
 mod drift;
@@ -14,16 +16,19 @@ mod migration;
 mod migrator;
 mod nearest;
 mod need;
+mod onboarding;
 mod operations;
 mod pattern;
 mod project;
 mod registry;
 mod revision;
 mod story;
+mod structure;
 mod tenancy;
 mod verdict;
 mod walk;
 
+pub use access::measured_matrix;
 pub use allowance::{Allowance, Applied, Silenced, UNUSED_ALLOWANCE, UNUSED_ALLOWANCE_EXPLANATION, apply};
 pub use context::Context;
 #[cfg(feature = "cli")]

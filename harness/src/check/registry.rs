@@ -1,6 +1,10 @@
 //! All checks, by id.
 
 use super::Check;
+use super::access::{
+    AppendOnly, DefaultPrivileges, DefinerSearchPath, ImmutableRows, Matrix, OwnerLogin, PublicGrants,
+    RoleAttributes,
+};
 use super::drift::{LiveDrift, ModelDrift, RoundTrip, SnapshotDrift, TenantSchemas};
 use super::migration::{
     CleanApply, Concurrent, CrashResume, Deterministic, Down, ExpandOnly, Filename, HistoryCheck, Immutable,
@@ -9,11 +13,15 @@ use super::migration::{
 use super::nearest::{nearest, quoted};
 use super::operations::LiteralSecrets;
 use super::pattern::matches;
+use super::structure::{
+    ColumnType, Conventions, ExpectedTables, FkIndex, IdentifierLength, PartitionWindow, PrimaryKey,
+};
 use super::tenancy::{
-    ConflictOracle, CrossDelete, CrossInsert, CrossRead, CrossUpdate, DeadPolicy, EmptyContext, Enabled,
-    FkCascade, FkReference, Forced, KeyOracle, MalformedContext, Matview, Merge, NoContext, NullTenant,
-    Owner, PermissiveOr, PooledContext, PooledRole, ReachableRole, Returning, RowSecurityOff, StalePlan,
-    Truncate, TrustBoundary, ViewBypass,
+    ConflictOracle, Copies, Copy, CrossDelete, CrossInsert, CrossRead, CrossUpdate, DeadPolicy,
+    DefinerFunction, EmptyContext, Enabled, ErrorDetail, FkCascade, FkReference, Forced, Inheritance,
+    KeyOracle, MalformedContext, Matview, Merge, NewPartition, NoContext, NullTenant, Owner, PartitionChild,
+    PermissiveOr, PooledContext, PooledRole, Publication, ReachableRole, Returning, RowSecurityOff,
+    SchemaCrossRead, SchemaRole, SchemaSearchPath, Sequence, StalePlan, Truncate, TrustBoundary, ViewBypass,
 };
 use crate::error::{Error, Result};
 use std::fmt;
@@ -25,6 +33,14 @@ impl Registry {
     /// The battery.
     pub fn standard() -> Self {
         Registry::of(vec![
+            Box::new(AppendOnly),
+            Box::new(DefaultPrivileges),
+            Box::new(DefinerSearchPath),
+            Box::new(ImmutableRows),
+            Box::new(Matrix),
+            Box::new(OwnerLogin),
+            Box::new(PublicGrants),
+            Box::new(RoleAttributes),
             Box::new(LiveDrift),
             Box::new(ModelDrift),
             Box::new(RoundTrip),
@@ -46,30 +62,49 @@ impl Registry {
             Box::new(Populated),
             Box::new(Rerun),
             Box::new(LiteralSecrets),
+            Box::new(ColumnType),
             Box::new(ConflictOracle),
+            Box::new(Conventions),
+            Box::new(Copies),
+            Box::new(Copy),
             Box::new(CrossDelete),
+            Box::new(ExpectedTables),
+            Box::new(FkIndex),
+            Box::new(IdentifierLength),
+            Box::new(PartitionWindow),
+            Box::new(PrimaryKey),
             Box::new(CrossInsert),
             Box::new(CrossRead),
             Box::new(CrossUpdate),
             Box::new(DeadPolicy),
+            Box::new(DefinerFunction),
             Box::new(EmptyContext),
             Box::new(Enabled),
+            Box::new(ErrorDetail),
             Box::new(FkCascade),
             Box::new(FkReference),
             Box::new(Forced),
+            Box::new(Inheritance),
             Box::new(KeyOracle),
             Box::new(MalformedContext),
             Box::new(Matview),
             Box::new(Merge),
+            Box::new(NewPartition),
             Box::new(NoContext),
             Box::new(NullTenant),
             Box::new(Owner),
+            Box::new(PartitionChild),
             Box::new(PermissiveOr),
             Box::new(PooledContext),
             Box::new(PooledRole),
+            Box::new(Publication),
             Box::new(ReachableRole),
             Box::new(Returning),
             Box::new(RowSecurityOff),
+            Box::new(SchemaCrossRead),
+            Box::new(SchemaRole),
+            Box::new(SchemaSearchPath),
+            Box::new(Sequence),
             Box::new(StalePlan),
             Box::new(Truncate),
             Box::new(TrustBoundary),

@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const ENTRIES_MAX: usize = 10_000;
 /// So many answers are kept of one simple query with many statements.
 const ANSWERS_MAX: usize = 1_000;
+/// So many bytes are kept in all, of statements and answers.
+const BYTES_MAX: usize = 8 << 20;
 /// So many messages of one session are waited for; of a client that pipelines more, the rest stays unanswered.
 const DUE_MAX: usize = 100_000;
 
@@ -46,6 +48,17 @@ struct Log {
     operation: Option<Arc<str>>,
     /// Those that can be prepared, each once.
     statements: BTreeSet<String>,
+    /// How much of [`BYTES_MAX`] is used.
+    bytes: usize,
+}
+
+impl Log {
+    /// Whether there is room for `bytes` more, which is taken.
+    fn takes(&mut self, bytes: usize) -> bool {
+        let has_room = self.bytes + bytes <= BYTES_MAX;
+        self.bytes += if has_room { bytes } else { 0 };
+        has_room
+    }
 }
 
 impl Record {
@@ -150,9 +163,10 @@ impl RecordTap {
             return;
         }
         if let Some(sql) = preparable(&sql) {
-            let statements = &mut self.record.log().statements;
-            if statements.len() < ENTRIES_MAX {
-                statements.insert(sql);
+            let log = &mut *self.record.log();
+            let is_new = !log.statements.contains(&sql);
+            if is_new && log.statements.len() < ENTRIES_MAX && log.takes(sql.len()) {
+                log.statements.insert(sql);
             }
         }
     }
@@ -232,11 +246,11 @@ impl RecordTap {
     /// A new entry; `None` if there are too many.
     fn enter(&self, sql: Arc<str>) -> Option<usize> {
         let log = &mut *self.record.log();
-        let entries = &mut log.transcript.entries;
-        if entries.len() >= ENTRIES_MAX {
+        if log.transcript.entries.len() >= ENTRIES_MAX || !log.takes(sql.len() + size_of::<Entry>()) {
             log.transcript.left_out += 1;
             return None;
         }
+        let entries = &mut log.transcript.entries;
         entries.push(Entry {
             session: self.session,
             role: self.role.clone(),
@@ -249,8 +263,14 @@ impl RecordTap {
     }
 
     fn answer(&self, entry: Option<usize>, answer: Answer) {
-        let mut log = self.record.log();
-        if let Some(entry) = entry.and_then(|at| log.transcript.entries.get_mut(at))
+        let log = &mut *self.record.log();
+        let text = match &answer {
+            Answer::Tag(text) | Answer::Failed(text) => text.len(),
+            Answer::Suspended | Answer::Empty | Answer::Skipped => 0,
+        };
+        if entry.is_some()
+            && log.takes(size_of::<Answer>() + text)
+            && let Some(entry) = entry.and_then(|at| log.transcript.entries.get_mut(at))
             && entry.answers.len() < ANSWERS_MAX
         {
             entry.answers.push(answer);
@@ -291,6 +311,21 @@ mod tests {
             tap.passed(side, Event::Message(&Head::new(side, kind.as_bytes()[1], body.as_bytes())));
         }
         assert_eq!(record.transcript().to_string(), expected);
+    }
+
+    #[test]
+    fn what_is_kept_has_an_end() {
+        let record = Record::default();
+        let tap = RecordTap { record: record.clone(), session: 0, role: None, state: Mutex::default() };
+        let long = "x".repeat(1_500);
+        for _ in 0..ENTRIES_MAX {
+            let query = Head::new(Side::Frontend, b'Q', format!("{long}\0").as_bytes());
+            tap.passed(Side::Frontend, Event::Message(&query));
+        }
+        let transcript = record.transcript();
+        let kept: usize = transcript.entries.iter().map(|entry| entry.sql.len()).sum();
+        assert!(kept <= BYTES_MAX && kept > BYTES_MAX / 2, "{kept}");
+        assert_eq!(transcript.entries.len() as u64 + transcript.left_out, ENTRIES_MAX as u64);
     }
 
     #[test]

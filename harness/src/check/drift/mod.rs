@@ -4,7 +4,6 @@ mod committed;
 mod evidence;
 mod live;
 mod model;
-mod onboarding;
 mod reader;
 mod restore;
 mod roundtrip;

@@ -2,9 +2,9 @@
 
 use super::committed::committable;
 use super::evidence;
-use super::onboarding::with_two_tenants;
 use super::reader::Live;
 use crate::catalog::{Catalog, Change, Kind, Object, What, diff, schema_of, unquoted};
+use crate::check::onboarding::with_two_tenants;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict, matches};
 use crate::error::Result;
 use crate::finding::{Evidence, Finding};
@@ -64,7 +64,7 @@ async fn look(context: &Context) -> Result<Verdict> {
     let mut tenants = tenants(&committable(project, existing), pattern);
     if let Some(onboard) = &tenancy.onboard {
         let other = with_two_tenants(context, onboard).await?;
-        let made = Catalog::read(&mut other.connection().await?).await?;
+        let made = Catalog::read(&mut other.db.connection().await?).await?;
         for (schema, made) in self::tenants(&committable(project, made), pattern) {
             tenants.entry(schema).or_insert(made);
         }

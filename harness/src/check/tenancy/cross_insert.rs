@@ -65,7 +65,7 @@ impl Check for CrossInsert {
 
 /// What came of one role's attempt on one relation.
 #[derive(Clone, PartialEq)]
-enum Tried {
+pub(super) enum Tried {
     Refused,
     Leak { sql: String, json: String, reads: BTreeSet<QualifiedName> },
     Unknown(String),
@@ -113,7 +113,7 @@ async fn run(context: &Context) -> Result<Verdict> {
 }
 
 /// A row of the other tenant, like one that is there.
-async fn plan(
+pub(super) async fn plan(
     attack: &mut Attack,
     rows: &mut Rows,
     relation: &Relation,
@@ -128,7 +128,7 @@ async fn plan(
         .map_err(|reason| format!("it took no row of another tenant, not even from a superuser ({reason})")))
 }
 
-async fn attempt(
+pub(super) async fn attempt(
     attack: &mut Attack,
     session: &mut Session,
     relation: &Relation,

@@ -106,7 +106,7 @@ async fn add_parent(writing: &mut Writing, parent: &Relation) -> Result<()> {
     let tenants = &writing.attack.tenants;
     let wish = Wish {
         everywhere: Some((writing.attack.tenancy.column.clone(), tenants.own.clone())),
-        settings: vec![(writing.attack.setting.clone(), tenants.own.clone())],
+        settings: vec![writing.attack.context_of(&tenants.own)],
         ..Wish::default()
     };
     if let Ok(steps) = writing.rows.add(&mut writing.attack.control, &parent.name, &wish).await? {

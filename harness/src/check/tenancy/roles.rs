@@ -156,7 +156,7 @@ fn locked_out(check: &str, role: &str) -> Finding {
 }
 
 /// As people write several roles: "`a`, `b` and `c`".
-pub(super) fn listed(roles: &[String]) -> String {
+pub(in crate::check) fn listed(roles: &[String]) -> String {
     let quoted: Vec<String> = roles.iter().map(|role| format!("`{role}`")).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),
@@ -166,7 +166,7 @@ pub(super) fn listed(roles: &[String]) -> String {
 }
 
 /// Joins what is equal: the names in order, and what they have in common.
-pub(super) fn grouped<T: PartialEq>(each: Vec<(String, T)>) -> Vec<(Vec<String>, T)> {
+pub(in crate::check) fn grouped<T: PartialEq>(each: Vec<(String, T)>) -> Vec<(Vec<String>, T)> {
     let mut groups: Vec<(Vec<String>, T)> = Vec::new();
     for (role, what) in each {
         match groups.iter_mut().find(|(_, known)| *known == what) {

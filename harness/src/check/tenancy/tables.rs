@@ -90,6 +90,8 @@ const TENANT_RELATIONS: &str = "
         array(
             select format('%s.%s', pn.nspname, p.relname) from up
             join pg_class p on p.oid = up.ancestor join pg_namespace pn on pn.oid = p.relnamespace
+            -- Of several parents one may have nothing to do with tenants.
+            join pg_attribute pa on pa.attrelid = p.oid and pa.attname = $1 and not pa.attisdropped
             where up.child = c.oid order by up.level, 1
         ) as ancestors,
         array(

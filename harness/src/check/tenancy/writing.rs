@@ -183,7 +183,7 @@ impl Writing {
         for role in attack.roles.clone() {
             let own = attack.session(&role, true).await?;
             let mut stranger = attack.session(&role, false).await?;
-            stranger.context = Some((attack.setting.clone(), stranger_to(&attack.tenants.own)));
+            stranger.context = Some(attack.context_of(&stranger_to(&attack.tenants.own)));
             actors.push(Actor { role, own, stranger });
         }
         let writing = Writing { attack, rows, rights, version, probes: 0, controls: 0 };
@@ -430,7 +430,7 @@ pub(super) async fn plan(
             like,
             everywhere: Some((attack.tenancy.column.clone(), tenant.to_owned())),
             only: columns.cloned(),
-            settings: vec![(attack.setting.clone(), attack.tenants.own.clone())],
+            settings: vec![attack.context_of(&attack.tenants.own)],
             ..Wish::default()
         };
         match rows.rehearse(&mut attack.control, &relation.name, &wish).await? {

@@ -1,7 +1,7 @@
 //! Tenants made by the project's own procedure.
 
-use crate::check::Context;
-use crate::check::migrator::Migrator;
+use super::Context;
+use super::migrator::Migrator;
 use crate::database::TestDb;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::quote_literal;
@@ -14,12 +14,19 @@ const KEYS: [[&str; 2]; 3] = [
     ["a0000000-0000-4000-8000-000000000000", "b0000000-0000-4000-8000-000000000000"],
 ];
 
+/// A database in which two tenants were made, and the statements that made them.
+#[derive(Debug)]
+pub(super) struct Onboarded {
+    pub(super) db: TestDb,
+    pub(super) calls: Vec<String>,
+}
+
 /// A migrated database of its own, in which two tenants were made by `tenancy.onboard`: roles may come with them, which
 /// all databases of a server share.
 ///
 /// # Errors
 /// The migrations fail, or the procedure refuses whatever tenants are called; the error is that of words.
-pub(super) async fn with_two_tenants(context: &Context, onboard: &str) -> Result<TestDb> {
+pub(super) async fn with_two_tenants(context: &Context, onboard: &str) -> Result<Onboarded> {
     let migrator = Migrator::of(context.project())?;
     let db = context.vacant().await?;
     migrator.apply(&db).await?;
@@ -33,7 +40,7 @@ pub(super) async fn with_two_tenants(context: &Context, onboard: &str) -> Result
             .await
             .attempt(ErrorKind::Database, || format!("failed to create a tenant by `{onboard}`"));
         match called {
-            Ok(_) => return Ok(db),
+            Ok(_) => return Ok(Onboarded { db, calls }),
             Err(error) => first = first.or(Some(error)),
         }
     }

@@ -1,0 +1,368 @@
+//! The attack on tables whose rows are final: every way to change a row, as every role that logs in.
+
+use super::super::attempt::{Answer, Attempt, attempt, prepare, setting, transcript};
+use super::roles::{self, Role};
+use super::settled::{self, Effect, Settled, Verb};
+use crate::check::tenancy::{grouped, listed};
+use crate::check::{Context, Verdict, matches};
+use crate::database::TestDb;
+use crate::error::Result;
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
+use crate::fixture::rows::{Rows, Step, Wish};
+use crate::ident::{QualifiedName, quote_ident};
+use sqlx::{AssertSqlSafe, PgConnection};
+use std::collections::BTreeMap;
+
+/// How many statements a finding shows.
+const SHOWN_MAX: usize = 4;
+
+/// What is attacked, in the project's words.
+pub(super) struct Promise {
+    pub(super) check: &'static str,
+    /// The key of `pgharness.toml`.
+    pub(super) key: &'static str,
+    pub(super) patterns: Vec<String>,
+}
+
+/// The scene.
+struct Attack<'a> {
+    promise: &'a Promise,
+    admin: String,
+    /// What added rows where there were none.
+    journal: Vec<Step>,
+    /// What each session needs to see rows of a table: a setting and its value.
+    contexts: BTreeMap<QualifiedName, String>,
+    findings: Vec<Finding>,
+    probes: usize,
+    controls: usize,
+}
+
+/// What a role did to a table.
+#[derive(Clone, PartialEq)]
+struct Deed {
+    verbs: Vec<Verb>,
+    results: Vec<String>,
+    severity: Severity,
+    class: Class,
+}
+
+/// Attacks, and reports.
+///
+/// # Errors
+/// The server is lost, or the project's database cannot be built.
+pub(super) async fn attack(context: &Context, promise: &Promise) -> Result<Verdict> {
+    let db = context.database().await?;
+    let mut control = db.connection().await?;
+    let project = context.project();
+    let services = roles::services(project);
+    let migrator = project.migrations.migrator_role.as_deref();
+    let attackers: Vec<Role> = roles::known(&mut control)
+        .await?
+        .into_iter()
+        .filter(|role| role.can_log_in && !role.is_super)
+        .collect();
+    let names: Vec<String> = attackers.iter().map(|role| role.name.clone()).collect();
+    let tables = settled::read(&mut control, &promise.patterns, &names).await?;
+    prepare(&mut control).await?;
+    let mut attack = Attack {
+        promise,
+        admin: db.server().endpoint().role().to_owned(),
+        journal: Vec::new(),
+        contexts: BTreeMap::new(),
+        findings: Vec::new(),
+        probes: 0,
+        controls: 0,
+    };
+    for pattern in &promise.patterns {
+        if !tables.iter().any(|table| matches(pattern, &table.name.to_string())) {
+            attack.note_idle(pattern);
+        }
+    }
+    let mut attacked = Vec::new();
+    for table in &tables {
+        if attack.set_scene(context, &mut control, table).await? {
+            attacked.push(table);
+        }
+    }
+    let mut deeds: BTreeMap<QualifiedName, Vec<(String, Deed)>> = BTreeMap::new();
+    for role in &attackers {
+        let done = attack.attack_as(&db, role, &attacked).await?;
+        for (table, verbs) in done {
+            let is_owner = table.owners.contains(&role.name);
+            let is_declared = services.contains(role.name.as_str());
+            // Somebody has to own the table, and somebody has to migrate it.
+            let is_trusted =
+                Some(role.name.as_str()) == migrator || (is_owner && !services.is_empty() && !is_declared);
+            for deed in judged(verbs, is_trusted) {
+                deeds.entry(table.name.clone()).or_default().push((role.name.clone(), deed));
+            }
+        }
+    }
+    for table in attacked {
+        for (roles, deed) in grouped(deeds.remove(&table.name).unwrap_or_default()) {
+            attack.report(table, &roles, deed);
+        }
+    }
+    let figure = |name: &str, count: usize| Measurement {
+        name: format!("{}.{name}", promise.check),
+        value: f64::from(u32::try_from(count).unwrap_or(u32::MAX)),
+        unit: String::new(),
+    };
+    Ok(Verdict::of(attack.findings).with_measurements([
+        figure("tables", tables.len()),
+        figure("roles", attackers.len()),
+        figure("probes", attack.probes),
+        figure("controls", attack.controls),
+    ]))
+}
+
+/// Apart: what changed rows, and what only an owner does.
+fn judged(done: Vec<(Verb, String)>, is_trusted: bool) -> Vec<Deed> {
+    let (of_owner, of_rows): (Vec<_>, Vec<_>) =
+        done.into_iter().partition(|(verb, _)| is_trusted && verb.effect == Effect::Table);
+    let deed = |some: Vec<(Verb, String)>, severity: Severity, class: Class| {
+        let (verbs, results): (Vec<Verb>, Vec<String>) = some.into_iter().unzip();
+        (!verbs.is_empty()).then_some(Deed { verbs, results, severity, class })
+    };
+    let severity = if is_trusted { Severity::Warning } else { Severity::Error };
+    [deed(of_rows, severity, Class::Mistake), deed(of_owner, Severity::Note, Class::TrustBoundary)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+impl Attack<'_> {
+    /// Sees to it that there is a row to change, and that a superuser can change it when nothing keeps it from that.
+    async fn set_scene(
+        &mut self,
+        context: &Context,
+        control: &mut PgConnection,
+        table: &Settled,
+    ) -> Result<bool> {
+        let has_row = async |control: &mut PgConnection| -> Result<bool> {
+            let sql = format!("select exists (select from {})", table.name.sql());
+            Ok(sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(control).await?)
+        };
+        if !has_row(&mut *control).await? {
+            if table.part_of.is_some() {
+                // Its neighbour has the rows; that it can be detached or truncated shows without one.
+                return Ok(true);
+            }
+            let wish = Wish { is_whole: true, ..Wish::default() };
+            let mut reasons = Vec::new();
+            for wish in [wish, Wish::default()] {
+                match Rows::read(control).await?.add(control, &table.name, &wish).await? {
+                    Ok(steps) => {
+                        self.journal.extend(steps);
+                        break;
+                    }
+                    Err(reason) => reasons.push(reason),
+                }
+            }
+            if !has_row(&mut *control).await? {
+                self.note_uncovered(table, &format!("it took no row ({})", reasons.join("; ")));
+                return Ok(false);
+            }
+        }
+        if let Some(tenancy) = &context.project().tenancy
+            && let Some(name) = &tenancy.setting
+            && table.columns.iter().any(|column| column.name == tenancy.column)
+        {
+            let sql = format!(
+                "select {column}::text from {} where {column} is not null order by 1 limit 1",
+                table.name.sql(),
+                column = quote_ident(&tenancy.column)
+            );
+            let tenant: Option<String> =
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&mut *control).await?;
+            if let Some(tenant) = tenant {
+                self.contexts.insert(table.name.clone(), setting(name, &tenant));
+            }
+        }
+        // The rule is what is looked at.
+        if table.has_rules {
+            return Ok(true);
+        }
+        let unlocked = |sql: String| Attempt {
+            sql: format!("{}; {sql}", table.unlocking()),
+            watched: Some(table.name.clone()),
+        };
+        let mut controls = vec![unlocked(format!("delete from {}", table.name.sql()))];
+        for column in &table.columns {
+            let (name, value) = (quote_ident(&column.name), column.other(Some("t")));
+            controls.push(unlocked(format!("update {} t set {name} = {value}", table.name.sql())));
+        }
+        let answers = attempt(control, &controls).await?;
+        self.controls += answers.len();
+        let is_changed = |answer: &Answer| answer.went_through() && answer.has_changed;
+        let (gone, changed) =
+            (answers.first().is_some_and(is_changed), answers.iter().skip(1).any(is_changed));
+        if !gone && !changed {
+            let said: Vec<String> = answers.iter().take(2).map(ToString::to_string).collect();
+            self.note_uncovered(
+                table,
+                &format!("not even a superuser changes its rows without its triggers ({})", said.join(", ")),
+            );
+        }
+        Ok(gone || changed)
+    }
+
+    /// What went through, table by table.
+    async fn attack_as<'t>(
+        &mut self,
+        db: &TestDb,
+        role: &Role,
+        tables: &[&'t Settled],
+    ) -> Result<Vec<(&'t Settled, Vec<(Verb, String)>)>> {
+        let mut session = roles::session(db, role).await?;
+        let tried: Vec<(&Settled, Verb)> = tables
+            .iter()
+            .flat_map(|table| table.verbs(&role.name).into_iter().map(move |verb| (*table, verb)))
+            .collect();
+        let attempts: Vec<Attempt> = tried
+            .iter()
+            .map(|(table, verb)| {
+                let context =
+                    self.contexts.get(&table.name).map(|sql| format!("{sql}; ")).unwrap_or_default();
+                Attempt { sql: format!("{context}{}", verb.sql), watched: Some(table.name.clone()) }
+            })
+            .collect();
+        let answers = attempt(&mut session, &attempts).await?;
+        self.probes += answers.len();
+        let mut done: Vec<(&Settled, Vec<(Verb, String)>)> = Vec::new();
+        for ((table, verb), answer) in tried.into_iter().zip(answers) {
+            let Some(result) = outcome(table, &verb, &answer) else { continue };
+            match done.iter_mut().find(|(known, _)| known.name == table.name) {
+                Some((_, verbs)) => verbs.push((verb, result)),
+                None => done.push((table, vec![(verb, result)])),
+            }
+        }
+        Ok(done)
+    }
+
+    fn report(&mut self, table: &Settled, roles: &[String], deed: Deed) {
+        let (name, who) = (table.name.to_string(), listed(roles));
+        let first = roles.first().cloned().unwrap_or_default();
+        let mut labels: Vec<&str> = deed.verbs.iter().map(|verb| verb.label.as_str()).collect();
+        labels.dedup();
+        let is_silent = deed.results.iter().all(|result| result.starts_with(SWALLOWED));
+        let word = if self.promise.key == "append_only" { "append-only" } else { "immutable" };
+        let mut evidence = self.seeding(table);
+        for (verb, result) in deed.verbs.iter().zip(&deed.results).take(SHOWN_MAX) {
+            let before = self.contexts.get(&table.name).cloned().into_iter().collect();
+            evidence.extend(transcript(&first, before, &verb.sql, result.clone()));
+        }
+        let (message, help) = if deed.class == Class::TrustBoundary {
+            (
+                format!("{who} owns `{name}`, which is {word}, and so can undo its protection"),
+                "worth knowing: who owns a table is trusted with it; let nobody log in as the owner but who migrates".into(),
+            )
+        } else if is_silent {
+            (
+                format!("what {who} changes in `{name}` is swallowed without a word: nothing happens and nothing fails"),
+                "raise an error in a trigger instead: a caller takes silence for success, and a rule stops no TRUNCATE".into(),
+            )
+        } else {
+            (format!("{who} {} `{name}`, which is {word}", shortened(&labels)), remedy(table, &deed.verbs))
+        };
+        self.findings.push(Finding {
+            check: self.promise.check.into(),
+            class: deed.class,
+            severity: if is_silent { Severity::Warning } else { deed.severity },
+            subject: Subject::new(table.kind, name),
+            message,
+            help,
+            evidence,
+        });
+    }
+
+    /// The steps that put a row into the table.
+    fn seeding(&self, table: &Settled) -> Vec<Evidence> {
+        let whole = table.part_of.as_ref().unwrap_or(&table.name);
+        let Some(last) = self.journal.iter().rposition(|step| step.table == *whole) else {
+            return Vec::new();
+        };
+        let steps = self.journal.iter().take(last + 1);
+        steps.map(|step| Evidence::as_role(&self.admin, step.sql.clone(), "done")).collect()
+    }
+
+    fn note_idle(&mut self, pattern: &str) {
+        self.findings.push(Finding {
+            check: self.promise.check.into(),
+            class: Class::Mistake,
+            severity: Severity::Warning,
+            subject: Subject::new("table", pattern),
+            message: format!("`{pattern}` of `access.{}` is no table's name", self.promise.key),
+            help: "mend the name, or remove it: a promise about nothing is kept by nobody".into(),
+            evidence: vec![Evidence::step(format!("looking for `{pattern}`"), "no table")],
+        });
+    }
+
+    fn note_uncovered(&mut self, table: &Settled, reason: &str) {
+        let name = table.name.to_string();
+        self.findings.push(Finding {
+            check: self.promise.check.into(),
+            class: Class::Uncovered,
+            severity: Severity::Note,
+            subject: Subject::new(table.kind, name.clone()),
+            message: format!("`{name}` was not attacked: {reason}"),
+            help: format!("add a fixture with a row of `{name}`"),
+            evidence: vec![Evidence::step(format!("attacking `{name}`"), reason.to_owned())],
+        });
+    }
+}
+
+/// How the result begins of a statement that nobody carried out and nobody refused.
+const SWALLOWED: &str = "done, and no row changed";
+
+/// What an attempt did, where it did something.
+fn outcome(table: &Settled, verb: &Verb, answer: &Answer) -> Option<String> {
+    match answer.code.as_deref() {
+        None if answer.has_changed => Some(match verb.effect {
+            Effect::Table => "done".into(),
+            _ if answer.rows > 0 => format!("{} changed", rows(answer.rows)),
+            _ => "done, and rows changed".into(),
+        }),
+        // It shows without a row.
+        None if verb.effect == Effect::Table || verb.sql.starts_with("truncate") => Some("done".into()),
+        None if table.has_rules && verb.sql.contains(&table.name.sql()) => Some(SWALLOWED.into()),
+        Some(code @ ("23503" | "23001")) if verb.effect == Effect::Gone => {
+            Some(format!("SQLSTATE {code}: only rows that others refer to stay"))
+        }
+        _ => None,
+    }
+}
+
+fn rows(count: u64) -> String {
+    if count == 1 { "1 row".into() } else { format!("{count} rows") }
+}
+
+/// `updates, deletes from and truncates`: the first few.
+fn shortened(labels: &[&str]) -> String {
+    let kept: Vec<&str> = labels.iter().take(SHOWN_MAX).copied().collect();
+    match kept.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+fn remedy(table: &Settled, verbs: &[Verb]) -> String {
+    let name = table.name.sql();
+    if verbs.iter().any(|verb| verb.label.contains("cascades")) {
+        return format!(
+            "let the foreign keys of {name} say `on delete restrict on update restrict`: an action runs as the owner, past all privileges"
+        );
+    }
+    if verbs.iter().all(|verb| verb.effect == Effect::Table) {
+        return format!(
+            "let {name} belong to a role that nobody logs in as: its owner can undo any protection"
+        );
+    }
+    let part =
+        if table.part_of.is_some() { "; a part has privileges and TRUNCATE triggers of its own" } else { "" };
+    format!(
+        "`revoke update, delete, truncate on {name} from …`, and have triggers raise an error: `before update or delete … for \
+         each row` and `before truncate … for each statement`, both `enable always`{part}"
+    )
+}

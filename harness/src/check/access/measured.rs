@@ -1,0 +1,120 @@
+//! Who may do what, as attempts show it.
+
+use super::super::attempt::{Answer, attempt};
+use super::objects::{Object, Sort};
+use crate::check::{Context, Privilege};
+use crate::error::Result;
+use sqlx::PgConnection;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+/// What one role may do, by object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Measured {
+    /// Each privilege that was tried, with the statement that decided, what came of it, and whether it is held.
+    pub(super) by_object: BTreeMap<String, BTreeMap<Privilege, Tried>>,
+    pub(super) attempts: usize,
+}
+
+/// What came of trying a privilege.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tried {
+    pub(super) sql: String,
+    pub(super) answer: Answer,
+    /// `None`: nobody knows.
+    pub(super) is_held: Option<bool>,
+}
+
+impl Measured {
+    /// What it holds of an object.
+    pub(super) fn held(&self, object: &str) -> BTreeSet<Privilege> {
+        let tried = self.by_object.get(object).into_iter().flatten();
+        tried.filter(|(_, tried)| tried.is_held == Some(true)).map(|(privilege, _)| *privilege).collect()
+    }
+}
+
+/// Tries everything, as whoever `connection` is.
+///
+/// # Errors
+/// The server is lost.
+pub(super) async fn measure(connection: &mut PgConnection, objects: &[Object]) -> Result<Measured> {
+    let trials: Vec<_> =
+        objects.iter().flat_map(|object| object.trials.iter().map(move |trial| (object, trial))).collect();
+    let attempts: Vec<_> = trials.iter().map(|(_, trial)| trial.attempt()).collect();
+    let answers = attempt(connection, &attempts).await?;
+    let mut measured = Measured { attempts: attempts.len(), ..Measured::default() };
+    for ((object, trial), answer) in trials.into_iter().zip(answers) {
+        let is_held = trial.is_held(&answer);
+        let tried = Tried { sql: trial.sql.clone(), answer, is_held };
+        let of_object = measured.by_object.entry(object.name.clone()).or_default();
+        // One column that may be written is enough.
+        let known = of_object.get(&trial.privilege);
+        if known.is_none_or(|known| known.is_held != Some(true)) {
+            of_object.insert(trial.privilege, tried);
+        }
+    }
+    Ok(measured)
+}
+
+/// The lines of `[access.matrix]` that say what `roles` hold now.
+pub(super) fn written(objects: &[Object], roles: &BTreeMap<String, Measured>) -> String {
+    let mut text = String::new();
+    for (role, measured) in roles {
+        let mut lines = String::new();
+        for object in objects {
+            let held = measured.held(&object.name);
+            // What may be done with the whole may be done with each part.
+            let of_root = object.root.as_ref().map(|root| measured.held(root)).unwrap_or_default();
+            if held.is_empty() || (object.root.is_some() && held.is_subset(&of_root)) {
+                continue;
+            }
+            let held: Vec<String> = held.iter().map(|privilege| format!("\"{privilege}\"")).collect();
+            let _ = writeln!(lines, "{} = [{}]", quoted(&object.name), held.join(", "));
+        }
+        let gap = if text.is_empty() { "" } else { "\n" };
+        let _ = write!(text, "{gap}[access.matrix.{}]\n{lines}", key(role));
+    }
+    text
+}
+
+/// A key of TOML.
+fn key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { quoted(name) }
+}
+
+/// A string of TOML.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// The lines of `[access.matrix]` that say what each role of the project's may do now; ready to be pasted.
+///
+/// # Errors
+/// There is no server, or the project's database cannot be built.
+pub async fn measured_matrix(context: &Context) -> Result<String> {
+    let (objects, roles) = super::matrix::measured(context, None).await?;
+    Ok(written(&objects, &roles))
+}
+
+/// The sorts of objects that a matrix speaks of; it always speaks of relations.
+pub(super) fn sorts_of<'a>(
+    objects: &[Object],
+    patterns: impl Iterator<Item = (&'a str, &'a [Privilege])> + Clone,
+) -> BTreeSet<Sort> {
+    let is_named = |object: &&Object| {
+        let needs = match object.sort {
+            Sort::Relation => return true,
+            Sort::Sequence => &[Privilege::Usage][..],
+            Sort::Routine => &[Privilege::Execute],
+            Sort::Schema => &[Privilege::Usage, Privilege::Create],
+        };
+        patterns.clone().any(|(pattern, privileges)| {
+            // A pattern of objects within a schema is not about schemas.
+            (object.sort != Sort::Schema || !pattern.contains('.'))
+                && super::matrix::is_about(pattern, object)
+                && privileges.iter().any(|privilege| needs.contains(privilege))
+        })
+    };
+    objects.iter().filter(is_named).map(|object| object.sort).collect()
+}

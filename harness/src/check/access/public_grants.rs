@@ -1,0 +1,123 @@
+//! `access.public-grants`: what anybody may do who may connect.
+
+use super::super::attempt::{prepare, transcript};
+use super::measured::{Tried, measure};
+use super::nobody::Nobody;
+use super::objects::{self, Object, Sort};
+use crate::check::{Check, Context, Example, Explanation, Need, Privilege, Running, Story, Verdict};
+use crate::error::Result;
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
+use crate::server::Capability;
+use sqlx::{AssertSqlSafe, Executor};
+
+/// A role without a grant can do nothing with what is the project's.
+pub(in crate::check) struct PublicGrants;
+
+const ID: &str = "access.public-grants";
+
+impl Check for PublicGrants {
+    fn id(&self) -> &'static str {
+        ID
+    }
+
+    fn summary(&self) -> &'static str {
+        "PUBLIC has no privilege beyond those that it has anyway"
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation {
+            proves: "A role is created that nobody granted anything, and tries every verb on every table, view, sequence, \
+                     function and schema, with statements that are undone. What it can do, every role can do that there \
+                     is and will be. What extensions bring is left out, and so is executing functions that run with \
+                     their caller's own rights, which PUBLIC has by default.",
+            matters: "PUBLIC is also the role for the dashboard that somebody adds next year. A grant to it cannot be \
+                      taken from one role, and a function with its owner's rights is open to all of them, since EXECUTE \
+                      is PUBLIC's unless it is revoked.",
+            remedy: "Revoke it from PUBLIC and grant it to the roles that need it; `alter default privileges revoke execute \
+                     on routines from public` for what comes later.",
+        }
+    }
+
+    fn story(&self) -> Option<Story> {
+        Some(Story {
+            connects: "`dashboard`, a new role that was granted nothing",
+            runs: "select email from customers",
+            gets: "the address of every customer",
+            because: "the grant was made to PUBLIC, when there was one role and the name did not matter",
+            fix: "revoke all on customers from public",
+        })
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        &[Need::Can(Capability::Superuser)]
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        super::examples::PUBLIC_GRANTS
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
+        Box::pin(run(context))
+    }
+}
+
+async fn run(context: &Context) -> Result<Verdict> {
+    let db = context.database().await?;
+    let mut control = db.connection().await?;
+    let objects = objects::read(&mut control).await?;
+    prepare(&mut control).await?;
+    let nobody = Nobody::create(&mut control, &db).await?;
+    control.execute(AssertSqlSafe(nobody.authorization())).await?;
+    let measured = measure(&mut control, &objects).await?;
+    nobody.vanish(&mut control).await?;
+    let mut findings = Vec::new();
+    for object in &objects {
+        let tried = measured.by_object.get(&object.name).into_iter().flatten();
+        let held: Vec<(Privilege, &Tried)> = tried
+            .filter(|(privilege, tried)| tried.is_held == Some(true) && is_beyond(object, **privilege))
+            .map(|(privilege, tried)| (*privilege, tried))
+            .collect();
+        if !held.is_empty() {
+            findings.push(finding(object, &held));
+        }
+    }
+    let probes = f64::from(u32::try_from(measured.attempts).unwrap_or(u32::MAX));
+    let probes = Measurement { name: format!("{ID}.probes"), value: probes, unit: String::new() };
+    Ok(Verdict::of(findings).with_measurements([probes]))
+}
+
+/// Whether PUBLIC has it only because somebody said so, or has more by it than it seems.
+fn is_beyond(object: &Object, privilege: Privilege) -> bool {
+    match object.sort {
+        Sort::Relation | Sort::Sequence => true,
+        Sort::Routine => object.is_definer,
+        Sort::Schema => privilege == Privilege::Create,
+    }
+}
+
+fn finding(object: &Object, held: &[(Privilege, &Tried)]) -> Finding {
+    let name = &object.name;
+    let words: Vec<String> = held.iter().map(|(privilege, _)| privilege.to_string()).collect();
+    let words = words.join(", ");
+    let is_routine = object.sort == Sort::Routine;
+    let mut evidence = vec![Evidence::step("create role nobody", "a role without a grant")];
+    for (_, tried) in held {
+        evidence.extend(transcript("nobody", Vec::new(), &tried.sql, tried.answer.to_string()));
+    }
+    Finding {
+        check: ID.into(),
+        class: if is_routine { Class::TrustBoundary } else { Class::Mistake },
+        severity: if is_routine { Severity::Note } else { Severity::Warning },
+        subject: Subject::new(object.kind.clone(), name.clone()),
+        message: if is_routine {
+            format!("anybody may run `{name}`, which has its owner's rights")
+        } else {
+            format!("anybody who may connect has {words} on `{name}`, without a grant of their own")
+        },
+        help: format!(
+            "`revoke {words} on {} from public`, and grant it to the roles that need it",
+            object.sql
+        ),
+        evidence,
+    }
+}

@@ -1,0 +1,258 @@
+//! `tenancy.copy`: whether COPY goes past the policies.
+
+use super::attack::{Attack, evaluate, rows, transcript};
+use super::cross_insert;
+use super::direct::joined;
+use super::probe::{Refusal, Session, Why};
+use super::roles::{grouped, listed, subject};
+use super::tables::Relation;
+use super::trial;
+use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
+use crate::error::Result;
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
+use crate::fixture::rows::Rows;
+use crate::ident::{quote_ident, quote_literal};
+use crate::server::Capability;
+use futures_util::StreamExt;
+
+/// COPY gives a tenant its own rows and takes none for another.
+pub(in crate::check) struct Copy;
+
+impl Check for Copy {
+    fn id(&self) -> &'static str {
+        "tenancy.copy"
+    }
+
+    fn summary(&self) -> &'static str {
+        "COPY gives a tenant its own rows, takes none for another, and reaches no file of the server"
+    }
+
+    fn explain(&self) -> Explanation {
+        Explanation {
+            proves: "Every role of `tenancy.roles`, with a tenant set, copies the tenant's column of each table out and gets its own \
+                     rows only; copies a row of another tenant in and is refused: with row-level security the server takes \
+                     no COPY FROM at all. COPY to a program or a file of the server is refused too.",
+            matters: "Exports and bulk loads use COPY. Where row-level security is on it is as safe as SELECT; a role that may \
+                      run programs on the server, or read its files, needs no table to read everything.",
+            remedy: "Enable row-level security on the table; revoke `pg_execute_server_program`, `pg_write_server_files` and \
+                     `pg_read_server_files` from roles that services connect as.",
+        }
+    }
+
+    fn story(&self) -> Option<Story> {
+        Some(Story {
+            connects: "`web_app`, and sets tenant A for its transaction",
+            runs: "copy orders from stdin",
+            gets: "an order in B's name",
+            because: "row-level security was never enabled on `orders`: the server would refuse COPY FROM",
+            fix: "alter table orders enable row level security",
+        })
+    }
+
+    fn needs(&self) -> &'static [Need] {
+        &[Need::RowTenancy, Need::Can(Capability::Superuser)]
+    }
+
+    fn examples(&self) -> &'static [Example] {
+        super::examples::COPY
+    }
+
+    fn run<'a>(&'a self, context: &'a Context) -> Running<'a> {
+        Box::pin(run(context))
+    }
+}
+
+/// What one role's COPY did and should not have: the statements with their results.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Copied {
+    steps: Vec<(String, String)>,
+    verbs: Vec<&'static str>,
+}
+
+async fn run(context: &Context) -> Result<Verdict> {
+    let mut attack = match Attack::prepare(context, "tenancy.copy").await? {
+        Ok(attack) => attack,
+        Err(verdict) => return Ok(verdict),
+    };
+    let mut rows_of = Rows::read(&mut attack.control).await?;
+    let (mut probes, mut controls) = (0, 0);
+    for relation in attack.relations.clone() {
+        let mut copied = Vec::new();
+        for role in attack.roles.clone() {
+            let mut of_role = Copied::default();
+            let mut session = attack.session(&role, true).await?;
+            if relation.readers.contains(&role) {
+                probes += 1;
+                controls += u32::from(out(&attack, &mut session, &relation, &mut of_role).await?);
+            }
+            if relation.is_store() && relation.writers.contains_key(&role) {
+                probes += 1;
+                controls +=
+                    u32::from(into(&mut attack, &mut rows_of, &mut session, &relation, &mut of_role).await?);
+            }
+            if !of_role.steps.is_empty() {
+                copied.push((role, of_role));
+            }
+        }
+        for (roles, copied) in grouped(copied) {
+            report(&mut attack, &relation, &roles, copied).await?;
+        }
+    }
+    for role in attack.roles.clone() {
+        probes += 2;
+        server_files(&mut attack, &role).await?;
+    }
+    attack.count_probes(probes);
+    let controls = trial::controls(attack.check, controls);
+    Ok(attack.verdict().with_measurements([controls]))
+}
+
+/// Copies out; whether the control ran: the tenant's own rows came.
+async fn out(
+    attack: &Attack,
+    session: &mut Session,
+    relation: &Relation,
+    copied: &mut Copied,
+) -> Result<bool> {
+    let sql = format!("copy (select {} from {}) to stdout", relation.column, relation.name.sql());
+    session.open(&[]).await?;
+    let lines = lines(session, &sql).await?;
+    session.undo().await?;
+    let Ok(lines) = lines else { return Ok(false) };
+    // COPY writes null as \N: rows of nobody are `tenancy.cross-read`'s.
+    let others = lines
+        .iter()
+        .filter(|line| **line != attack.tenants.own && *line != "\\N" && !line.is_empty())
+        .count();
+    if others > 0 {
+        let count = i64::try_from(others).unwrap_or(i64::MAX);
+        copied.steps.push((sql, format!("{} of other tenants", rows(count))));
+        copied.verbs.push("out of");
+    }
+    Ok(lines.contains(&attack.tenants.own))
+}
+
+/// The lines that COPY TO gives.
+async fn lines(session: &mut Session, sql: &str) -> Result<Result<Vec<String>, Refusal>> {
+    let mut data = Vec::new();
+    let copying = session.connection.copy_out_raw(sql).await;
+    let refused = match copying {
+        Err(error) => Some(error),
+        Ok(mut stream) => {
+            let mut refused = None;
+            while let Some(part) = stream.next().await {
+                match part {
+                    Ok(part) => data.extend_from_slice(&part),
+                    Err(error) => refused = Some(error),
+                }
+            }
+            refused
+        }
+    };
+    match refused {
+        Some(error) => Ok(Err(Refusal::of(error)?)),
+        None => Ok(Ok(String::from_utf8_lossy(&data).lines().map(str::to_owned).collect())),
+    }
+}
+
+/// Copies a row of the other tenant in; whether it was tried.
+async fn into(
+    attack: &mut Attack,
+    rows_of: &mut Rows,
+    session: &mut Session,
+    relation: &Relation,
+    copied: &mut Copied,
+) -> Result<bool> {
+    let Some(columns) = relation.writers.get(&session.role) else { return Ok(false) };
+    let Ok(plan) = cross_insert::plan(attack, rows_of, relation, columns).await? else { return Ok(false) };
+    if !plan.is_as_wished {
+        return Ok(false);
+    }
+    let Some(json) = evaluate(&mut attack.control, &plan.json).await? else { return Ok(false) };
+    let names: Vec<String> = plan.columns.iter().map(|column| quote_ident(column)).collect();
+    let names = names.join(", ");
+    let row = format!(
+        "select {names} from jsonb_populate_record(null::{}, {}::jsonb)",
+        relation.name.sql(),
+        quote_literal(&json)
+    );
+    let mut data = Vec::new();
+    {
+        let mut stream = attack.control.copy_out_raw(&format!("copy ({row}) to stdout")).await?;
+        while let Some(part) = stream.next().await {
+            data.extend_from_slice(&part?);
+        }
+    }
+    let sql = format!("copy {} ({names}) from stdin", relation.name.sql());
+    session.open(&[]).await?;
+    let done = match session.connection.copy_in_raw(&sql).await {
+        Ok(mut copy) => match copy.send(data).await {
+            Ok(_) => copy.finish().await,
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    };
+    session.undo().await?;
+    match done {
+        Ok(count) if count > 0 => {
+            copied
+                .steps
+                .push((sql, format!("a row of tenant {} went in", quote_literal(&attack.tenants.other))));
+            copied.verbs.push("into");
+        }
+        Ok(_) => {}
+        Err(error) => {
+            let refusal = Refusal::of(error)?;
+            return Ok(refusal.why != Why::Circumstances);
+        }
+    }
+    Ok(true)
+}
+
+async fn report(attack: &mut Attack, relation: &Relation, roles: &[String], copied: Copied) -> Result<()> {
+    let Some(role) = roles.first() else { return Ok(()) };
+    let session = attack.session(role, true).await?;
+    let mut evidence = attack.seeding(relation);
+    let steps = copied.steps.into_iter().map(|(sql, result)| Evidence::as_role(role, sql, result)).collect();
+    evidence.extend(transcript(&session, steps));
+    attack.findings.push(Finding {
+        check: attack.check.into(),
+        class: Class::Mistake,
+        severity: Severity::Error,
+        subject: subject(relation.kind, &relation.name),
+        message: format!(
+            "with a tenant set {} copies rows of other tenants {} `{}`",
+            listed(roles),
+            joined(&copied.verbs),
+            relation.name
+        ),
+        help: super::attack::remedy(relation, &attack.setting),
+        evidence,
+    });
+    Ok(())
+}
+
+/// COPY to where no policy reaches.
+async fn server_files(attack: &mut Attack, role: &str) -> Result<()> {
+    let mut session = attack.session(role, true).await?;
+    let ways = [
+        ("runs programs on the server", "copy (select 1) to program 'true'", "pg_execute_server_program"),
+        ("writes files on the server", "copy (select 1) to '/dev/null'", "pg_write_server_files"),
+    ];
+    for (what, sql, privilege) in ways {
+        let probed = session.try_out(&[], sql).await?;
+        if probed.outcome.is_err() {
+            continue;
+        }
+        attack.findings.push(Finding {
+            check: attack.check.into(),
+            class: Class::Mistake,
+            severity: Severity::Error,
+            subject: Subject::new("role", role),
+            message: format!("`{role}` {what}, past all policies"),
+            help: format!("`revoke {privilege} from {}`", quote_ident(role)),
+            evidence: transcript(&session, vec![Evidence::as_role(role, probed.sql, "done")]),
+        });
+    }
+    Ok(())
+}
