@@ -91,11 +91,8 @@ impl Way {
 }
 
 fn set_config(attack: &Attack, is_local: bool) -> String {
-    format!(
-        "select set_config({}, {}, {is_local})",
-        quote_literal(&attack.setting),
-        quote_literal(&attack.tenants.own)
-    )
+    let (setting, value) = attack.context_of(&attack.tenants.own);
+    format!("select set_config({}, {}, {is_local})", quote_literal(&setting), quote_literal(&value))
 }
 
 /// Something that the second client saw, for all roles that did.
@@ -175,7 +172,7 @@ async fn begins_as_tenant(
     fresh: &Views,
 ) -> Result<()> {
     let sql = format!("select coalesce(current_setting({}, true), '') <> ''", quote_literal(&attack.setting));
-    let mut connection = attack.db.connect_as(role).await?;
+    let mut connection = attack.session(role, false).await?.connection;
     let is_set: bool = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await?;
     let none = vec![None; relations.len()];
     let leaked = more(relations, &none, fresh);

@@ -263,11 +263,6 @@ impl Writing {
         self.controls += u32::from(is_so);
     }
 
-    /// A session of who is free of policies, for the tenant that attacks.
-    pub(super) async fn control_session(&self) -> Result<Session> {
-        self.attack.session(&self.attack.admin, true).await
-    }
-
     /// The tenant that attacks and the one that is attacked, as literals.
     pub(super) fn tenants(&self) -> (String, String) {
         (quote_literal(&self.attack.tenants.own), quote_literal(&self.attack.tenants.other))
@@ -468,5 +463,33 @@ mod tests {
     #[case("acme", "pgharness-stranger")]
     fn a_stranger_has_an_id_of_the_same_type(#[case] known: &str, #[case] expected: &str) {
         assert_eq!(stranger_to(known), expected);
+    }
+
+    fn refusal(code: &str, why: Why) -> Result<u64, Refusal> {
+        Err(Refusal { code: code.into(), why, constraint: None })
+    }
+
+    #[rstest]
+    #[case::changed(Ok(2), true, false)]
+    #[case::nothing(Ok(0), false, false)]
+    #[case::a_key_stops_it(refusal("23503", Why::Other), true, true)]
+    #[case::a_trigger_raises(refusal("P0001", Why::Other), false, true)]
+    #[case::a_policy_refuses(refusal("42501", Why::Policy), false, false)]
+    #[case::it_took_too_long(refusal("57014", Why::Circumstances), false, false)]
+    fn a_row_is_reached_where_a_policy_let_it_pass(
+        #[case] outcome: Result<u64, Refusal>,
+        #[case] is_reached: bool,
+        #[case] may_another_pass: bool,
+    ) {
+        let reach = Reach::of(outcome);
+        assert_eq!((reach.is_reached(), reach.is_about_a_row()), (is_reached, may_another_pass));
+    }
+
+    #[test]
+    fn a_row_is_singled_out_without_reading_it() {
+        assert_eq!(
+            single(3),
+            "set_config('pgharness.count', concat(current_setting('pgharness.count', true), 'x'), true) = 'xxx'"
+        );
     }
 }
