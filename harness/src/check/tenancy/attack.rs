@@ -12,6 +12,7 @@ use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use crate::secret::Secret;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,6 +117,16 @@ impl Attack {
                 .attempt(ErrorKind::Database, || format!("failed to become `{role}` as `{login}`"))?;
         }
         Ok(Session { role: role.to_owned(), connection, context })
+    }
+
+    /// The way in of `role`, for clients of other kinds: as who logs in for it.
+    pub(super) fn options_of(&self, role: &str) -> PgConnectOptions {
+        let login = self.login_of(role);
+        let options = self.db.options_as(login);
+        match self.passwords.get(login) {
+            Some(password) => options.password(password.expose()),
+            None => options,
+        }
     }
 
     /// The role that logs in to attack as `role`: mostly itself.

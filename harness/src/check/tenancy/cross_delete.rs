@@ -123,11 +123,12 @@ impl Assault for Delete {
             return Ok(Some(Tried::Leak(leak)));
         }
         let mut sql = format!("delete from {table} where {column} = {own}");
-        let mut reach = writing.control(&mut actor.own, &sql, None).await?;
+        let mut reach;
+        (sql, reach) = writing.control_each(&mut actor.own, &sql).await?;
         if !reach.is_reached() {
             // Who may not read may still delete.
             sql = format!("delete from {table}");
-            reach = writing.control(&mut actor.own, &sql, None).await?;
+            (sql, reach) = writing.control_each(&mut actor.own, &sql).await?;
         }
         if reach.is_reached() {
             return Ok(Some(Tried::Refused));

@@ -240,11 +240,12 @@ async fn control(
     let (own, _) = writing.tenants();
     let (table, column) = (relation.name.sql(), &relation.column);
     let mut sql = format!("update {table} set {any} = {any} where {column} = {own}");
-    let mut reach = writing.control(session, &sql, None).await?;
+    let mut reach;
+    (sql, reach) = writing.control_each(session, &sql).await?;
     if !reach.is_reached() && may_move {
         // Who may not read may still write.
         sql = format!("update {table} set {column} = {own}");
-        reach = writing.control(session, &sql, None).await?;
+        (sql, reach) = writing.control_each(session, &sql).await?;
     }
     if reach.is_reached() {
         return Ok(Tried::Refused);

@@ -188,8 +188,10 @@ fn statements(
     may_count: bool,
 ) -> Vec<String> {
     let tenants = &writing.attack.tenants;
-    let setting = quote_literal(&writing.attack.setting);
-    let work_for = |tenant: &str| format!("select set_config({setting}, {}, true)", quote_literal(tenant));
+    let work_for = |tenant: &str| {
+        let (setting, value) = writing.attack.context_of(tenant);
+        format!("select set_config({}, {}, true)", quote_literal(&setting), quote_literal(&value))
+    };
     let own = reference.own_columns();
     let new: Vec<String> = own.iter().map(|column| format!("new.{column}")).collect();
     let theirs: Vec<String> = reference.pairs.iter().map(|(_, theirs)| quote_ident(theirs)).collect();

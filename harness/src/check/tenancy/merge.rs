@@ -2,8 +2,9 @@
 
 use super::attack::rows;
 use super::probe::ROW;
+use super::rights::Rights;
 use super::tables::Relation;
-use super::writing::{Actor, Assault, Leak, Reach, Tried, Writing, assault};
+use super::writing::{Actor, Assault, Leak, ROWS_MAX, Reach, Tried, Writing, assault, single};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::Class;
@@ -99,9 +100,7 @@ impl Assault for Merging {
             )
         };
         let mut cells = Vec::new();
-        if let Some(any) =
-            rights.updates.iter().find(|name| rights.reads.contains(*name)).map(|name| quote_ident(name))
-        {
+        if let Some(any) = rights.any(&tenant).map(|name| quote_ident(&name)) {
             cells.push(Cell {
                 sql: on(&other, &format!("update set {any} = t.{any}")),
                 plain: format!("update {table} set {any} = {any} where {column} = {other}"),
@@ -145,7 +144,7 @@ impl Assault for Merging {
         if may_insert && let Some(leak) = insert(writing, actor, relation).await? {
             return Ok(Some(Tried::Leak(leak)));
         }
-        control(writing, actor, relation, &rights.updates, rights.deletes).await
+        control(writing, actor, relation, &rights).await.map(Some)
     }
 }
 
@@ -190,28 +189,37 @@ async fn control(
     writing: &mut Writing,
     actor: &mut Actor,
     relation: &Relation,
-    updates: &std::collections::BTreeSet<String>,
-    deletes: bool,
-) -> Result<Option<Tried>> {
+    rights: &Rights,
+) -> Result<Tried> {
     let (own, _) = writing.tenants();
-    let (then, verb) = match updates.iter().next() {
+    let (then, verb) = match rights.any(&writing.attack.tenancy.column) {
         Some(any) => {
-            let any = quote_ident(any);
+            let any = quote_ident(&any);
             (format!("update set {any} = t.{any}"), "update")
         }
-        None if deletes => ("delete".to_owned(), "delete"),
-        None => return Ok(Some(Tried::Refused)),
+        None if rights.deletes => ("delete".to_owned(), "delete"),
+        None => return Ok(Tried::Refused),
     };
-    let sql = format!(
-        "merge into {} t using (values (1)) s (one) on t.{} = {own} when matched then {then}",
-        relation.name.sql(),
-        relation.column
-    );
-    let reach = writing.control(&mut actor.own, &sql, None).await?;
-    if reach.is_reached() {
-        return Ok(Some(Tried::Refused));
+    let merge = |one: &str| {
+        format!(
+            "merge into {} t using (values (1)) s (one) on t.{} = {own} when matched{one} then {then}",
+            relation.name.sql(),
+            relation.column
+        )
+    };
+    let mut sql = merge("");
+    let mut reach = writing.control(&mut actor.own, &sql, None).await?;
+    for row in 1..=ROWS_MAX {
+        if !reach.is_about_a_row() || reach.is_reached() {
+            break;
+        }
+        sql = merge(&format!(" and {}", single(row)));
+        reach = writing.control(&mut actor.own, &sql, None).await?;
     }
-    Ok(Some(writing.unproven(relation, &actor.own, verb, sql, reach)))
+    if reach.is_reached() {
+        return Ok(Tried::Refused);
+    }
+    Ok(writing.unproven(relation, &actor.own, verb, sql, reach))
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use super::attack::Attack;
 use super::probe::{Refusal, figure};
 use super::tables::Relation;
 use crate::error::Result;
+use crate::ident::quote_ident;
 use crate::server::PgBouncer;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, Row};
 
 /// What the next client sees of each relation; `None` where it is refused.
 pub(super) type Views = Vec<Option<i64>>;
@@ -23,12 +24,18 @@ pub(super) enum Link {
 pub(super) struct Pooled {
     options: PgConnectOptions,
     link: Link,
+    /// What every transaction begins with: where another logs in for the role, it is the role for a transaction only.
+    opening: Vec<String>,
 }
 
 impl Pooled {
     /// By one session that is handed on.
     pub(super) fn by_session(attack: &Attack, role: &str) -> Pooled {
-        Pooled { options: attack.db.options_as(role), link: Link::Session }
+        let mut opening = vec!["begin".to_owned()];
+        if attack.login_of(role) != role {
+            opening.push(format!("set local role {}", quote_ident(role)));
+        }
+        Pooled { options: attack.options_of(role), link: Link::Session, opening }
     }
 
     /// Through PgBouncer in transaction mode, where it is installed.
@@ -39,10 +46,10 @@ impl Pooled {
         if !PgBouncer::is_installed() {
             return Ok(None);
         }
-        let direct = attack.db.options_as(role);
-        let bouncer = PgBouncer::start(&direct, 1).await?;
-        let options = bouncer.options(&direct);
-        Ok(Some(Pooled { options, link: Link::PgBouncer(bouncer) }))
+        let direct = Pooled::by_session(attack, role);
+        let bouncer = PgBouncer::start(&direct.options, 1).await?;
+        let options = bouncer.options(&direct.options);
+        Ok(Some(Pooled { options, link: Link::PgBouncer(bouncer), ..direct }))
     }
 
     /// Whether it is a real pooler.
@@ -61,12 +68,12 @@ impl Pooled {
         relations: &[&Relation],
     ) -> Result<Option<Views>> {
         let mut first = self.options.connect().await?;
-        let is_taken = run(&mut first, statements).await?;
+        let is_taken = self.run(&mut first, statements).await?;
         let views = match &self.link {
-            Link::Session => views(&mut first, relations).await?,
+            Link::Session => self.views(&mut first, relations).await?,
             Link::PgBouncer(_) => {
                 let mut second = self.options.connect().await?;
-                let views = views(&mut second, relations).await?;
+                let views = self.views(&mut second, relations).await?;
                 // The session stays with the pooler: the next attempt begins with a clean one.
                 second.execute("discard all").await?;
                 views
@@ -74,41 +81,51 @@ impl Pooled {
         };
         Ok(is_taken.then_some(views))
     }
-}
 
-/// Runs a client's statements; whether the server took all of them.
-async fn run(connection: &mut PgConnection, statements: &[String]) -> Result<bool> {
-    for statement in statements {
-        if let Err(error) = figure(connection, statement).await {
-            Refusal::of(error)?;
-            connection.execute("rollback").await?;
-            return Ok(false);
+    /// Runs a client's statements; whether the server took all of them.
+    async fn run(&self, connection: &mut PgConnection, statements: &[String]) -> Result<bool> {
+        for statement in statements {
+            let message = if statement == "begin" { self.opening.join("; ") } else { statement.clone() };
+            if let Err(error) = figure(connection, &message).await {
+                Refusal::of(error)?;
+                connection.execute("rollback").await?;
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
-    Ok(true)
-}
 
-/// How many rows of each relation are seen.
-async fn views(connection: &mut PgConnection, relations: &[&Relation]) -> Result<Views> {
-    let counts: Vec<String> = relations.iter().map(|relation| format!("({})", count(relation))).collect();
-    let all = format!("select array[{}]::bigint[]", counts.join(", "));
-    let counted = connection.fetch_one(AssertSqlSafe(all.as_str())).await;
-    if let Ok(row) = &counted {
-        let figures: Vec<Option<i64>> = sqlx::Row::try_get(row, 0)?;
-        return Ok(figures);
+    /// How many rows of each relation are seen.
+    async fn views(&self, connection: &mut PgConnection, relations: &[&Relation]) -> Result<Views> {
+        let counts: Vec<String> = relations.iter().map(|relation| format!("({})", count(relation))).collect();
+        let all = format!("select array[{}]::bigint[]", counts.join(", "));
+        if let Some(views) = self.look(connection, &all).await? {
+            return Ok(views);
+        }
+        // One that is refused stops all of them.
+        let mut views = Views::new();
+        for relation in relations {
+            let one = format!("select array[({})]::bigint[]", count(relation));
+            views.push(self.look(connection, &one).await?.and_then(|views| views.first().copied().flatten()));
+        }
+        Ok(views)
     }
-    // One that is refused stops all of them.
-    let mut views = Views::new();
-    for relation in relations {
-        views.push(match figure(connection, &count(relation)).await {
-            Ok(rows) => Some(rows),
+
+    /// The figures that a query gives; `None` where it is refused.
+    async fn look(&self, connection: &mut PgConnection, sql: &str) -> Result<Option<Views>> {
+        let message = format!("{}; {sql}; rollback", self.opening.join("; "));
+        match sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(&mut *connection).await {
+            Ok(rows) => match rows.last() {
+                Some(row) => Ok(Some(row.try_get(0)?)),
+                None => Ok(None),
+            },
             Err(error) => {
                 Refusal::of(error)?;
-                None
+                connection.execute("rollback").await?;
+                Ok(None)
             }
-        });
+        }
     }
-    Ok(views)
 }
 
 /// The statement that counts what is seen of `relation`.

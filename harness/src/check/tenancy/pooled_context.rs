@@ -91,11 +91,8 @@ impl Way {
 }
 
 fn set_config(attack: &Attack, is_local: bool) -> String {
-    format!(
-        "select set_config({}, {}, {is_local})",
-        quote_literal(&attack.setting),
-        quote_literal(&attack.tenants.own)
-    )
+    let (setting, value) = attack.context_of(&attack.tenants.own);
+    format!("select set_config({}, {}, {is_local})", quote_literal(&setting), quote_literal(&value))
 }
 
 /// Something that the second client saw, for all roles that did.
@@ -130,7 +127,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         links.extend(Pooled::by_pgbouncer(&attack, &role).await?);
         for link in links {
             let held = link.after(&[set_config(&attack, false)], &relations).await?.unwrap_or_default();
-            if more(&relations, &fresh, &held).is_empty() {
+            if !held.iter().flatten().any(|seen| *seen > 0) {
                 unproven(&mut attack, &role);
                 break;
             }
@@ -175,15 +172,23 @@ async fn begins_as_tenant(
     fresh: &Views,
 ) -> Result<()> {
     let sql = format!("select coalesce(current_setting({}, true), '') <> ''", quote_literal(&attack.setting));
-    let mut connection = attack.db.connect_as(role).await?;
-    let is_set: bool = sqlx::query_scalar(AssertSqlSafe(sql.clone())).fetch_one(&mut connection).await?;
+    let mut connection = attack.session(role, false).await?.connection;
+    let is_set: bool = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await?;
     let none = vec![None; relations.len()];
     let leaked = more(relations, &none, fresh);
     let (true, Some((relation, visible))) = (is_set, leaked.first()) else { return Ok(()) };
     let mut evidence = attack.seeding(relation);
-    evidence.push(Evidence::step("a new session", "nothing was set in it"));
-    evidence.push(Evidence::as_role(role, sql, "true"));
-    evidence.push(Evidence::as_role(role, count(relation), format!("{} visible", rows(*visible))));
+    let settings = format!(
+        "select count(*) from pg_db_role_setting s, unnest(s.setconfig) as one \
+         where s.setrole in (0, {}::regrole) and starts_with(one, {})",
+        quote_literal(&quote_ident(role)),
+        quote_literal(&format!("{}=", attack.setting))
+    );
+    evidence.push(Evidence::as_role(&attack.admin, settings, "1 row: a setting of the role"));
+    evidence.push(Evidence::step(
+        format!("a new session of `{role}`: {}", count(relation)),
+        format!("{} visible", rows(*visible)),
+    ));
     attack.findings.push(Finding {
         check: attack.check.into(),
         class: Class::Mistake,

@@ -64,6 +64,8 @@ impl Refusal {
             // By the place in the server's source: its messages are translated.
             ("42501", Some("ExecWithCheckOptions"), _) if answer.r#where().is_none() => Why::Policy,
             ("42501", Some("aclcheck_error"), _) if answer.r#where().is_none() => Why::Privilege,
+            // Whatever code a function of the project's chose.
+            (_, Some("exec_stmt_raise"), _) => Why::Other,
             (code, ..) if code.starts_with("57P") => return Err(Error::from(error)),
             (_, _, "53" | "57" | "58" | "55" | "40" | "08" | "XX") => Why::Circumstances,
             _ => Why::Other,

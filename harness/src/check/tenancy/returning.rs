@@ -1,15 +1,15 @@
 //! `tenancy.returning`: whether a statement that changes rows shows another tenant's.
 
 use super::attack::{rows, transcript};
-use super::probe::{ROW, Session, Why};
+use super::probe::{ROW, Refusal, Session, Why};
 use super::tables::Relation;
-use super::writing::{Actor, Assault, Leak, Tried, Writing, assault};
+use super::writing::{Actor, Assault, Leak, ROWS_MAX, Tried, Writing, assault, single};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Severity};
-use crate::ident::{QualifiedName, quote_ident, quote_literal};
+use crate::fixture::rows::Rehearsed;
+use crate::ident::{quote_ident, quote_literal};
 use crate::server::Capability;
-use std::collections::BTreeSet;
 
 /// RETURNING shows the tenant's own rows only.
 pub(in crate::check) struct Returning;
@@ -76,10 +76,10 @@ impl Assault for Return {
             return Ok(None);
         }
         let (own, _) = writing.tenants();
-        let (table, column) = (relation.name.sql(), &relation.column);
+        let table = relation.name.sql();
         let mut verbs = Vec::new();
-        if let Some(any) = rights.updates.iter().find(|name| rights.reads.contains(*name)) {
-            let any = quote_ident(any);
+        if let Some(any) = rights.any(&tenant) {
+            let any = quote_ident(&any);
             verbs.push(format!("update {table} set {any} = {any}"));
         }
         if rights.deletes {
@@ -92,54 +92,62 @@ impl Assault for Return {
         if let Some(reason) = writing.attack.lacks(relation) {
             return Ok(Some(Tried::Unknown(reason)));
         }
-        let counted = |verb: &str| {
-            format!(
-                "with w as ({verb} returning {column} as tenant) select count(*) from w where tenant is distinct from {own}"
-            )
-        };
         for verb in &verbs {
-            let none = BTreeSet::new();
             // As somebody who has no row: no foreign key of the tenant's own rows stands in the way.
             let session = if verb.starts_with("delete") { &mut actor.stranger } else { &mut actor.own };
-            if let Some(leak) = show(writing, session, relation, counted(verb), None, &none).await? {
-                return Ok(Some(Tried::Leak(leak)));
+            for one in std::iter::once(String::new())
+                .chain((1..=ROWS_MAX).map(|row| format!(" where {}", single(row))))
+            {
+                let sql = counting_others(relation, &format!("{verb}{one}"), &own);
+                let (leak, refusal) = show(writing, session, relation, sql, None).await?;
+                if let Some(leak) = leak {
+                    return Ok(Some(Tried::Leak(leak)));
+                }
+                // Another row may pass.
+                if refusal.is_none_or(|refusal| !refusal.code.starts_with("23") && refusal.why != Why::Other)
+                {
+                    break;
+                }
             }
         }
-        if may_insert && let Some(leak) = insert(writing, actor, relation, &counted).await? {
+        if may_insert && let Some(leak) = insert(writing, actor, relation).await? {
             return Ok(Some(Tried::Leak(leak)));
         }
         control(writing, actor, relation, verbs.first(), &own).await.map(Some)
     }
 }
 
-/// Counts the rows of others that come back.
+/// The statement that counts the rows of others that `verb` gives back.
+fn counting_others(relation: &Relation, verb: &str, own: &str) -> String {
+    let column = &relation.column;
+    format!(
+        "with w as ({verb} returning {column} as tenant) select count(*) from w where tenant is distinct from {own}"
+    )
+}
+
+/// Counts the rows of others that come back; or what refuses.
 async fn show(
     writing: &mut Writing,
     session: &mut Session,
     relation: &Relation,
     sql: String,
-    row: Option<(&str, &str)>,
-    reads: &BTreeSet<QualifiedName>,
-) -> Result<Option<Leak>> {
-    let played = writing.play(session, std::slice::from_ref(&sql), row.map(|(_, row)| row)).await?;
+    row: Option<(&Rehearsed, &str)>,
+) -> Result<(Option<Leak>, Option<Refusal>)> {
+    let json = row.map(|(_, json)| json);
+    let played = writing.play(session, std::slice::from_ref(&sql), json).await?;
     let shown = played.figures.first().copied().unwrap_or_default();
     // Rows of nobody are everybody's: what reads them says so.
     if shown <= writing.attack.truth(relation).nobody {
-        return Ok(None);
+        return Ok((None, played.refusal));
     }
     let does = format!("is shown rows of other tenants in `{}` by RETURNING", relation.name);
     let result = (sql, format!("{} of other tenants returned", rows(shown)));
-    let set_up = row.map(|(json, _)| (json, reads));
-    Ok(Some(writing.leak(relation, session, set_up, result, does)))
+    let set_up = row.map(|(plan, _)| (plan.json.as_str(), &plan.reads));
+    Ok((Some(writing.leak(relation, session, set_up, result, does)), None))
 }
 
 /// Inserts a row of the other tenant, and asks for it.
-async fn insert(
-    writing: &mut Writing,
-    actor: &mut Actor,
-    relation: &Relation,
-    counted: &(impl Fn(&str) -> String + Sync),
-) -> Result<Option<Leak>> {
+async fn insert(writing: &mut Writing, actor: &mut Actor, relation: &Relation) -> Result<Option<Leak>> {
     let Some(columns) = relation.writers.get(&actor.role) else { return Ok(None) };
     let other = writing.attack.tenants.other.clone();
     let Ok(plan) = writing.plan(relation, Some(columns), &other).await? else { return Ok(None) };
@@ -148,8 +156,8 @@ async fn insert(
         return Ok(None);
     }
     let verb = plan.insert(&relation.name, &format!("current_setting({})::jsonb", quote_literal(ROW)));
-    let row = Some((plan.json.as_str(), row.as_str()));
-    show(writing, &mut actor.own, relation, counted(&verb), row, &plan.reads).await
+    let sql = counting_others(relation, &verb, &writing.tenants().0);
+    Ok(show(writing, &mut actor.own, relation, sql, Some((&plan, &row))).await?.0)
 }
 
 /// Whether the tenant's own rows come back.
@@ -162,11 +170,21 @@ async fn control(
 ) -> Result<Tried> {
     // Who may only insert has `tenancy.cross-insert`'s control.
     let Some(verb) = verb else { return Ok(Tried::Refused) };
-    let sql = format!(
-        "with w as ({verb} where {column} = {own} returning {column} as tenant) select count(*) from w",
-        column = relation.column
-    );
-    let played = writing.play(&mut actor.own, std::slice::from_ref(&sql), None).await?;
+    let counting = |one: &str| {
+        let column = &relation.column;
+        format!(
+            "with w as ({verb} where {column} = {own}{one} returning {column} as tenant) select count(*) from w"
+        )
+    };
+    let mut sql = counting("");
+    let mut played = writing.play(&mut actor.own, std::slice::from_ref(&sql), None).await?;
+    for row in 1..=ROWS_MAX {
+        if played.refusal.as_ref().is_none_or(|refusal| refusal.why != Why::Other) {
+            break;
+        }
+        sql = counting(&format!(" and {}", single(row)));
+        played = writing.play(&mut actor.own, std::slice::from_ref(&sql), None).await?;
+    }
     let is_shown = played.figures.first().is_some_and(|shown| *shown > 0);
     writing.proved(is_shown);
     Ok(match played.refusal {

@@ -18,6 +18,16 @@ pub(super) struct Rights {
     pub(super) references: bool,
 }
 
+impl Rights {
+    /// A column that can be set to its own value, if possible `tenant`: others may be such as the server fills.
+    pub(super) fn any(&self, tenant: &str) -> Option<String> {
+        if self.updates.contains(tenant) && self.reads.contains(tenant) {
+            return Some(tenant.to_owned());
+        }
+        self.updates.intersection(&self.reads).next().cloned()
+    }
+}
+
 /// The rights of roles, by relation and role.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AllRights(BTreeMap<(QualifiedName, String), Rights>);

@@ -56,7 +56,7 @@ pub(super) async fn find(attack: &mut Attack, role: &str) -> Result<Vec<Setter>>
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut connection = attack.db.connect_as(role).await?;
+    let mut connection = attack.session(role, false).await?.connection;
     let mut setters = Vec::new();
     for row in rows {
         let types: Vec<String> = row.try_get("types")?;
@@ -92,7 +92,8 @@ async fn sets_tenant(connection: &mut PgConnection, call: &str, setting: &str, t
     match called {
         Ok(_) => {
             let sql = format!(
-                "select current_setting({}, true) is not distinct from {}",
+                // It may be part of a document.
+                "select strpos(coalesce(current_setting({}, true), ''), {}) > 0",
                 quote_literal(setting),
                 quote_literal(tenant)
             );

@@ -92,15 +92,15 @@ impl Assault for Prepare {
 
 /// Prepares as one tenant, and executes as the other.
 async fn by_tenant(writing: &mut Writing, session: &mut Session, relation: &Relation) -> Result<Tried> {
-    let (own, other) = writing.tenants();
-    let setting = quote_literal(&writing.attack.setting);
+    let (own, _) = writing.tenants();
+    let (setting, other) = writing.attack.context_of(&writing.attack.tenants.other);
     let query = format!("select count(*) from {} where {} = {own}", relation.name.sql(), relation.column);
     let statements = [
         // Prepared statements outlive a ROLLBACK.
         "deallocate all".to_owned(),
         format!("prepare {PLAN} as {query}"),
         format!("execute {PLAN}"),
-        format!("select set_config({setting}, {other}, true)"),
+        format!("select set_config({}, {}, true)", quote_literal(&setting), quote_literal(&other)),
         query.clone(),
         format!("execute {PLAN}"),
     ];
@@ -139,7 +139,7 @@ async fn by_role(writing: &mut Writing, role: &str, relation: &Relation) -> Resu
     let (own, _) = writing.tenants();
     let (table, column) = (relation.name.sql(), &relation.column);
     let admin = writing.attack.admin.clone();
-    let mut session = writing.control_session().await?;
+    let mut session = writing.attack.admin_session().await?;
     let inlined = format!("select count(*) from pg_temp.pgharness_rows() t where t is distinct from {own}");
     let create = format!(
         "create function pg_temp.pgharness_rows() returns setof text stable language sql as \

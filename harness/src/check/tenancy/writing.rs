@@ -13,7 +13,14 @@ use crate::ident::{QualifiedName, quote_literal};
 use std::collections::BTreeSet;
 
 /// How many rows are tried one by one when a constraint stops a statement that would change all of them.
-const ROWS_MAX: usize = 5;
+pub(super) const ROWS_MAX: usize = 5;
+
+/// A condition that holds for the row of this number only, and reads no column: then only the policies of the verb
+/// itself are asked.
+pub(super) fn single(row: usize) -> String {
+    let count = quote_literal(COUNT);
+    format!("set_config({count}, concat(current_setting({count}, true), 'x'), true) = '{}'", "x".repeat(row))
+}
 
 /// The setting in which a statement counts the rows that it comes by.
 const COUNT: &str = "pgharness.count";
@@ -103,6 +110,15 @@ impl Reach {
             Err(refusal) if refusal.why == Why::Circumstances => Reach::Unknown(refusal),
             Err(refusal) if refusal.code.starts_with("23") => Reach::Stopped(refusal),
             Err(refusal) => Reach::Refused(refusal),
+        }
+    }
+
+    /// Whether another row could pass.
+    pub(super) fn is_about_a_row(&self) -> bool {
+        match self {
+            Reach::Stopped(_) => true,
+            Reach::Refused(refusal) => refusal.why == Why::Other,
+            _ => false,
         }
     }
 
@@ -208,43 +224,43 @@ impl Writing {
         Ok(reach)
     }
 
-    /// Runs a statement; where a constraint stops it, on one row after the other: a policy that lets rows through lets
-    /// some through that no constraint is about. Gives the statement that came farthest.
+    /// Runs a statement; where a constraint or a trigger stops it, on one row after the other: others may pass. Gives the
+    /// statement that came farthest.
     pub(super) async fn probe_each(
         &mut self,
         session: &mut Session,
         sql: &str,
         json: Option<&str>,
     ) -> Result<(String, Reach)> {
-        let all = self.probe(session, sql, json).await?;
-        if !matches!(all, Reach::Stopped(_)) {
-            return Ok((sql.to_owned(), all));
-        }
         let joint = if sql.contains(" where ") { "and" } else { "where" };
-        for row in 1..=ROWS_MAX {
-            // Only that row, and without reading a column: then only the policies of the verb itself are asked.
-            let count = quote_literal(COUNT);
-            let one = format!(
-                "{sql} {joint} set_config({count}, concat(current_setting({count}, true), 'x'), true) = '{}'",
-                "x".repeat(row)
-            );
-            match self.probe(session, &one, json).await? {
-                Reach::Rows(rows) => return Ok((one, Reach::Rows(rows))),
-                Reach::Nothing => break,
-                _ => {}
+        let (mut all, mut stopped) = (None, None);
+        for one in std::iter::once(None).chain((1..=ROWS_MAX).map(|row| Some(single(row)))) {
+            let narrowed = one.map_or_else(|| sql.to_owned(), |one| format!("{sql} {joint} {one}"));
+            match self.probe(session, &narrowed, json).await? {
+                Reach::Rows(rows) => return Ok((narrowed, Reach::Rows(rows))),
+                reach if !reach.is_about_a_row() => {
+                    all = all.or(Some(reach));
+                    break;
+                }
+                reach @ Reach::Stopped(_) => stopped = stopped.or(Some(reach)),
+                reach => all = all.or(Some(reach)),
             }
         }
-        Ok((sql.to_owned(), all))
+        Ok((sql.to_owned(), stopped.or(all).unwrap_or(Reach::Nothing)))
+    }
+
+    /// The same for a statement that must do something.
+    pub(super) async fn control_each(&mut self, session: &mut Session, sql: &str) -> Result<(String, Reach)> {
+        let probes = self.probes;
+        let (sql, reach) = self.probe_each(session, sql, None).await?;
+        self.probes = probes;
+        self.proved(reach.is_reached());
+        Ok((sql, reach))
     }
 
     /// Counts a control that was part of an attempt.
     pub(super) fn proved(&mut self, is_so: bool) {
         self.controls += u32::from(is_so);
-    }
-
-    /// A session of who is free of policies, for the tenant that attacks.
-    pub(super) async fn control_session(&self) -> Result<Session> {
-        self.attack.session(&self.attack.admin, true).await
     }
 
     /// The tenant that attacks and the one that is attacked, as literals.
@@ -315,9 +331,15 @@ impl Writing {
         sql: String,
         reach: Reach,
     ) -> Tried {
+        let is_closed =
+            matches!(&reach, Reach::Nothing) || matches!(&reach, Reach::Refused(no) if no.why == Why::Policy);
         match reach {
-            Reach::Nothing => {
-                let step = Evidence::as_role(&session.role, sql, "0 rows");
+            reach if is_closed => {
+                let result = match reach {
+                    Reach::Refused(refusal) => refusal.to_string(),
+                    _ => "0 rows".into(),
+                };
+                let step = Evidence::as_role(&session.role, sql, result);
                 let mut evidence = self.attack.seeding(relation);
                 evidence.extend(transcript(session, vec![step]));
                 Tried::Dead(Dead { verb, evidence })
@@ -325,7 +347,7 @@ impl Writing {
             Reach::Refused(refusal) | Reach::Unknown(refusal) | Reach::Stopped(refusal) => {
                 Tried::Unknown(format!("it refuses the tenant's own rows too ({refusal})"))
             }
-            Reach::Rows(_) => Tried::Refused,
+            Reach::Rows(_) | Reach::Nothing => Tried::Refused,
         }
     }
 
@@ -441,5 +463,33 @@ mod tests {
     #[case("acme", "pgharness-stranger")]
     fn a_stranger_has_an_id_of_the_same_type(#[case] known: &str, #[case] expected: &str) {
         assert_eq!(stranger_to(known), expected);
+    }
+
+    fn refusal(code: &str, why: Why) -> Result<u64, Refusal> {
+        Err(Refusal { code: code.into(), why, constraint: None })
+    }
+
+    #[rstest]
+    #[case::changed(Ok(2), true, false)]
+    #[case::nothing(Ok(0), false, false)]
+    #[case::a_key_stops_it(refusal("23503", Why::Other), true, true)]
+    #[case::a_trigger_raises(refusal("P0001", Why::Other), false, true)]
+    #[case::a_policy_refuses(refusal("42501", Why::Policy), false, false)]
+    #[case::it_took_too_long(refusal("57014", Why::Circumstances), false, false)]
+    fn a_row_is_reached_where_a_policy_let_it_pass(
+        #[case] outcome: Result<u64, Refusal>,
+        #[case] is_reached: bool,
+        #[case] may_another_pass: bool,
+    ) {
+        let reach = Reach::of(outcome);
+        assert_eq!((reach.is_reached(), reach.is_about_a_row()), (is_reached, may_another_pass));
+    }
+
+    #[test]
+    fn a_row_is_singled_out_without_reading_it() {
+        assert_eq!(
+            single(3),
+            "set_config('pgharness.count', concat(current_setting('pgharness.count', true), 'x'), true) = 'xxx'"
+        );
     }
 }
