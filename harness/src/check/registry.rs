@@ -11,7 +11,7 @@ use super::operations::LiteralSecrets;
 use super::pattern::matches;
 use super::tenancy::{
     Copies, Copy, CrossInsert, CrossRead, DefinerFunction, ErrorDetail, Inheritance, NewPartition, NoContext,
-    PartitionChild, Publication, SchemaCrossRead, SchemaRole, SchemaSearchPath, Sequence,
+    OnboardedTenant, PartitionChild, Publication, SchemaCrossRead, SchemaRole, SchemaSearchPath, Sequence,
 };
 use crate::error::{Error, Result};
 use std::fmt;
@@ -53,6 +53,7 @@ impl Registry {
             Box::new(Inheritance),
             Box::new(NewPartition),
             Box::new(NoContext),
+            Box::new(OnboardedTenant),
             Box::new(PartitionChild),
             Box::new(Publication),
             Box::new(SchemaCrossRead),

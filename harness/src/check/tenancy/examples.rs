@@ -30,6 +30,14 @@ pub(super) const COPY: &[Example] = crate::examples!(
     "tenancy.copy": "bad.sql", "bad_quoted.sql", "bad_view.sql", "good.sql", "good_columns.sql", "pgharness.toml"
 );
 
+pub(super) const COPIES: &[Example] = crate::examples!(
+    "tenancy.copies": "bad.sql", "bad_deleted.sql", "bad_exempt.sql", "bad_matview.sql", "bad_nobodys.sql", "bad_notify.sql", "bad_view.sql", "good.sql", "good_closed.sql", "good_notify_key.sql", "pgharness.toml"
+);
+
+pub(super) const COPY: &[Example] = crate::examples!(
+    "tenancy.copy": "bad.sql", "bad_quoted.sql", "bad_view.sql", "good.sql", "good_columns.sql", "pgharness.toml"
+);
+
 pub(super) const DEFINER_FUNCTION: &[Example] = crate::examples!(
     "tenancy.definer-function": "bad.sql", "bad_count.sql", "bad_jsonb.sql", "bad_procedure.sql", "bad_quoted.sql", "bad_sign_in.sql", "bad_tenant_argument.sql", "good.sql", "good_forced.sql", "good_no_rows.sql", "good_revoked.sql", "pgharness.toml"
 );
@@ -44,6 +52,10 @@ pub(super) const INHERITANCE: &[Example] = crate::examples!(
 
 pub(super) const NEW_PARTITION: &[Example] = crate::examples!(
     "tenancy.new-partition": "bad.sql", "bad_by_hand.sql", "bad_grant.sql", "bad_unlike.sql", "good.sql", "good_by_hand.sql", "pgharness.toml"
+);
+
+pub(super) const ONBOARDED: &[Example] = crate::examples!(
+    "tenancy.onboarded": "bad.sql", "bad_grants.sql", "good.sql", "good_closed.sql", "pgharness.toml"
 );
 
 pub(super) const PARTITION_CHILD: &[Example] = crate::examples!(
