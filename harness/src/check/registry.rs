@@ -22,9 +22,10 @@ use super::structure::{
 use super::tenancy::{
     ConflictOracle, Copies, Copy, CrossDelete, CrossInsert, CrossRead, CrossUpdate, DeadPolicy,
     DefinerFunction, EmptyContext, Enabled, ErrorDetail, FkCascade, FkReference, Forced, Inheritance,
-    KeyOracle, MalformedContext, Matview, Merge, NewPartition, NoContext, NullTenant, Owner, PartitionChild,
-    PermissiveOr, PooledContext, PooledRole, Publication, ReachableRole, Returning, RowSecurityOff,
-    SchemaCrossRead, SchemaRole, SchemaSearchPath, Sequence, StalePlan, Truncate, TrustBoundary, ViewBypass,
+    KeyOracle, MalformedContext, Matview, Merge, NewPartition, NoContext, NullTenant, OnboardedTenant, Owner,
+    PartitionChild, PermissiveOr, PooledContext, PooledRole, Publication, ReachableRole, Returning,
+    RowSecurityOff, SchemaCrossRead, SchemaRole, SchemaSearchPath, Sequence, StalePlan, Truncate,
+    TrustBoundary, ViewBypass,
 };
 use crate::error::{Error, Result};
 use std::fmt;
@@ -103,6 +104,7 @@ impl Registry {
             Box::new(NewPartition),
             Box::new(NoContext),
             Box::new(NullTenant),
+            Box::new(OnboardedTenant),
             Box::new(Owner),
             Box::new(PartitionChild),
             Box::new(PermissiveOr),
