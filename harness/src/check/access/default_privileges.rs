@@ -89,7 +89,7 @@ const DECLARED: &str = "
     group by 1, 2, 3 order by 1, 2, 3";
 
 /// What default privileges say of tables.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 struct Declared {
     of: String,
     schema: Option<String>,
@@ -103,8 +103,12 @@ async fn run(context: &Context) -> Result<Verdict> {
     let failed = || "failed to read default privileges".to_owned();
     let creators: Vec<(String, String)> =
         sqlx::query_as(CREATORS).fetch_all(&mut control).await.attempt(ErrorKind::Database, failed)?;
-    let declared: Vec<Declared> =
+    let declared: Vec<(String, Option<String>, String, Vec<String>)> =
         sqlx::query_as(DECLARED).fetch_all(&mut control).await.attempt(ErrorKind::Database, failed)?;
+    let declared: Vec<Declared> = declared
+        .into_iter()
+        .map(|(of, schema, grantee, privileges)| Declared { of, schema, grantee, privileges })
+        .collect();
     if creators.is_empty() {
         return Ok(Verdict::skipped("there are no tables, and so nobody who creates some"));
     }

@@ -4,7 +4,7 @@ use super::attack::Attack;
 use super::probe::Session;
 use super::roles::{self, subject};
 use super::tables::{self, Relation};
-use super::{direct, tenants, trial};
+use super::{direct, trial};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity};

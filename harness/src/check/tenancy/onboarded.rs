@@ -153,7 +153,7 @@ async fn scalar(attack: &mut Attack, sql: &'static str) -> Result<i64> {
 /// The relations that are new, or that somebody may read only now.
 async fn opened(attack: &mut Attack) -> Result<Vec<Relation>> {
     let mut relations = tables::read(&mut attack.control, &attack.tenancy).await?;
-    tables::read_privileges(&mut attack.control, &attack.tenancy, &attack.roles, &mut relations).await?;
+    tables::read_privileges(&mut attack.control, &attack.roles, &mut relations).await?;
     for relation in &mut relations {
         if let Some(known) = attack.relations.iter().find(|known| known.name == relation.name) {
             relation.readers = relation.readers.difference(&known.readers).cloned().collect();
