@@ -2,7 +2,8 @@
 
 use super::Check;
 use super::access::{
-    AppendOnly, DefaultPrivileges, DefinerSearchPath, ImmutableRows, Matrix, OwnerLogin, PublicGrants, RoleAttributes,
+    AppendOnly, DefaultPrivileges, DefinerSearchPath, ImmutableRows, Matrix, OwnerLogin, PublicGrants,
+    RoleAttributes,
 };
 use super::drift::{LiveDrift, ModelDrift, RoundTrip, SnapshotDrift, TenantSchemas};
 use super::migration::{

@@ -183,14 +183,20 @@ fn finding(target: &Target, shown: &str, caught: Vec<(String, Vec<String>)>) -> 
             let mut evidence = vec![Evidence::as_role(&role, "begin", "")];
             evidence.extend(script.into_iter().enumerate().map(step));
             evidence.push(Evidence::as_role(&role, "rollback", ""));
-            let message =
-                format!("{} can have code of their own run as `{}` by calling `{shown}`", listed(&roles), target.owner);
+            let message = format!(
+                "{} can have code of their own run as `{}` by calling `{shown}`",
+                listed(&roles),
+                target.owner
+            );
             (Severity::Error, message, evidence)
         }
         None if target.is_pinned => return None,
         None => {
             let sql = format!("select proconfig from pg_proc where oid = '{shown}'::regprocedure");
-            let message = format!("`{shown}` runs with the rights of `{}` and looks names up in its caller's path", target.owner);
+            let message = format!(
+                "`{shown}` runs with the rights of `{}` and looks names up in its caller's path",
+                target.owner
+            );
             (Severity::Warning, message, vec![Evidence::step(sql, "no `search_path`")])
         }
     };
@@ -207,6 +213,3 @@ fn finding(target: &Target, shown: &str, caught: Vec<(String, Vec<String>)>) -> 
         evidence,
     })
 }
-
-
-

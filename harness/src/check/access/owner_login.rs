@@ -96,9 +96,14 @@ async fn run(context: &Context) -> Result<Verdict> {
             let mut session = roles::session(&db, &role).await?;
             let answers = attempt(&mut session, &[Attempt { sql: whole, watched: None }]).await?;
             let Some(answer) = answers.first() else { continue };
-            let how = if *owner == role.name { "owns".to_owned() } else { format!("can become `{owner}`, which owns") };
+            let how = if *owner == role.name {
+                "owns".to_owned()
+            } else {
+                format!("can become `{owner}`, which owns")
+            };
             let count = tables.len();
-            let what = if count == 1 { format!("`{first}`") } else { format!("{count} tables, such as `{first}`") };
+            let what =
+                if count == 1 { format!("`{first}`") } else { format!("{count} tables, such as `{first}`") };
             findings.push(Finding {
                 check: ID.into(),
                 class: Class::Mistake,
@@ -106,12 +111,7 @@ async fn run(context: &Context) -> Result<Verdict> {
                 subject: Subject::new("role", role.name.clone()),
                 message: format!("`{}`, which a service connects as, {how} {what}", role.name),
                 help: "let them belong to a role that nobody logs in as: `reassign owned by … to …`".into(),
-                evidence: transcript(
-                    &role.name,
-                    become_it.into_iter().collect(),
-                    &drop,
-                    answer.to_string(),
-                ),
+                evidence: transcript(&role.name, become_it.into_iter().collect(), &drop, answer.to_string()),
             });
         }
     }

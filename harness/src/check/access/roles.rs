@@ -39,10 +39,7 @@ pub(super) fn services(project: &Project) -> BTreeSet<&str> {
 ///
 /// # Errors
 /// One does not exist.
-pub(super) fn named<'a>(
-    known: &[Role],
-    wanted: impl IntoIterator<Item = &'a str>,
-) -> Result<Vec<Role>> {
+pub(super) fn named<'a>(known: &[Role], wanted: impl IntoIterator<Item = &'a str>) -> Result<Vec<Role>> {
     wanted
         .into_iter()
         .map(|wanted| {

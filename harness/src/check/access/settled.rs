@@ -2,7 +2,7 @@
 
 use crate::check::matches;
 use crate::error::{Attempt, ErrorKind, Result};
-use crate::ident::{QualifiedName, quote_ident, quote_literal};
+use crate::ident::{QualifiedName, quote_ident};
 use sqlx::{PgConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +71,9 @@ impl Column {
             ("S", _, Some(own)) => format!("case {own} when 'x' then 'y' else 'x' end"),
             ("S", _, None) => "'x'".into(),
             ("E", of, Some(own)) => {
-                format!("(select e from unnest(enum_range(null::{of})) e where e is distinct from {own} limit 1)")
+                format!(
+                    "(select e from unnest(enum_range(null::{of})) e where e is distinct from {own} limit 1)"
+                )
             }
             ("E", of, None) => format!("enum_first(null::{of})"),
             ("A", ..) => "'{}'".into(),
@@ -177,7 +179,12 @@ pub(super) async fn read(
             part_of: (root != name && is_declared(&root)).then_some(root),
             parent: named("parent_schema", "parent_name")?,
             columns: columns
-                .map(|(((name, type_name), category), is_identity)| Column { name, type_name, category, is_identity })
+                .map(|(((name, type_name), category), is_identity)| Column {
+                    name,
+                    type_name,
+                    category,
+                    is_identity,
+                })
                 .filter(|column| !column.is_identity)
                 .collect(),
             key: row.try_get("key")?,
@@ -196,7 +203,10 @@ pub(super) async fn read(
             .attempt(ErrorKind::Database, failed)?;
         for row in rows {
             table.parents.push(Parent {
-                table: QualifiedName::new(row.try_get::<String, _>("schema")?, row.try_get::<String, _>("name")?),
+                table: QualifiedName::new(
+                    row.try_get::<String, _>("schema")?,
+                    row.try_get::<String, _>("name")?,
+                ),
                 key: Column {
                     name: row.try_get("key")?,
                     type_name: row.try_get("type")?,
@@ -250,11 +260,14 @@ impl Settled {
             .get(role)
             .into_iter()
             .flatten()
-            .filter_map(|(name, reads)| Some((self.columns.iter().find(|column| column.name == *name)?, *reads)))
+            .filter_map(|(name, reads)| {
+                Some((self.columns.iter().find(|column| column.name == *name)?, *reads))
+            })
             .collect();
         // Where nothing is granted, one column shows that it is refused.
         let first = self.columns.first().map(|column| (column, false));
-        let tried: Vec<(&Column, bool)> = if granted.is_empty() { first.into_iter().collect() } else { granted };
+        let tried: Vec<(&Column, bool)> =
+            if granted.is_empty() { first.into_iter().collect() } else { granted };
         for (column, reads) in &tried {
             let value = column.other(reads.then_some("t"));
             let name = quote_ident(&column.name);
@@ -272,7 +285,8 @@ impl Settled {
                 Effect::Rows,
             ));
             if self.part_of.is_none() && !self.key.is_empty() {
-                let columns: Vec<String> = self.columns.iter().map(|column| quote_ident(&column.name)).collect();
+                let columns: Vec<String> =
+                    self.columns.iter().map(|column| quote_ident(&column.name)).collect();
                 let all = columns.join(", ");
                 let key: Vec<String> = self.key.iter().map(|key| quote_ident(key)).collect();
                 verbs.push(verb(
@@ -337,10 +351,5 @@ impl Settled {
     /// The statement that takes off whatever keeps a superuser from changing its rows.
     pub(super) fn unlocking(&self) -> String {
         format!("alter table {} disable trigger all", self.name.sql())
-    }
-
-    /// As an argument that names it.
-    pub(super) fn literal(&self) -> String {
-        quote_literal(&self.name.sql())
     }
 }

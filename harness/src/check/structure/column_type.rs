@@ -90,7 +90,9 @@ fn hazard(column: &Column) -> Option<Hazard> {
             "select octet_length('abc'::character varying(2))::text",
             "text, with a check if the length matters",
         ),
-        "money" => ("rounds to the cents of a setting", "select '1.999'::numeric::money::numeric::text", "numeric"),
+        "money" => {
+            ("rounds to the cents of a setting", "select '1.999'::numeric::money::numeric::text", "numeric")
+        }
         "real" | "double precision" if is_amount() => {
             ("cannot hold a tenth", "select (0.1::double precision + 0.2 = 0.3)::text", "numeric")
         }
@@ -124,7 +126,10 @@ async fn finding(control: &mut PgConnection, column: &Column, hazard: &Hazard) -
     let (table, name) = (&column.table, &column.name);
     // What is wrong with a serial shows in the table itself.
     let evidence = if hazard.shows.is_empty() {
-        Evidence::step(format!("\\d {}", table.sql()), format!("{name} default {}", column.default.as_deref().unwrap_or("")))
+        Evidence::step(
+            format!("\\d {}", table.sql()),
+            format!("{name} default {}", column.default.as_deref().unwrap_or("")),
+        )
     } else {
         let shown: String = sqlx::query_scalar(AssertSqlSafe(hazard.shows)).fetch_one(control).await?;
         Evidence::step(hazard.shows, shown)

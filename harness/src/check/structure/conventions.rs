@@ -104,7 +104,10 @@ fn of_column(column: &Column) -> Option<Finding> {
     let help;
     if column.type_name.starts_with("timestamp") && column.type_name.ends_with("without time zone") {
         message = format!("`{table}.{name}` is a time without a zone");
-        help = format!("`alter table {} alter column {name} type timestamptz using {name} at time zone 'UTC'`", table.sql());
+        help = format!(
+            "`alter table {} alter column {name} type timestamptz using {name} at time zone 'UTC'`",
+            table.sql()
+        );
     } else if name == "created_at" && (column.is_nullable || column.default.is_none()) {
         message = format!("`{table}.{name}` does not set itself");
         help = format!(
@@ -114,7 +117,8 @@ fn of_column(column: &Column) -> Option<Finding> {
     } else {
         return None;
     }
-    let default = column.default.as_deref().map_or("no default".to_owned(), |default| format!("default {default}"));
+    let default =
+        column.default.as_deref().map_or("no default".to_owned(), |default| format!("default {default}"));
     let null = if column.is_nullable { "null" } else { "not null" };
     Some(finding(
         Subject::new("column", format!("{table}.{name}")),

@@ -64,7 +64,8 @@ async fn run(context: &Context) -> Result<Verdict> {
     let expected = expected.iter().map(|name| QualifiedName::parse(name));
     let findings = expected.filter(|name| !there.contains(&name.to_string())).map(|name| {
         let near = nearest(&name.to_string(), there.iter().map(String::as_str));
-        let elsewhere = there.iter().map(String::as_str).filter(|other| other.ends_with(&format!(".{}", name.name)));
+        let elsewhere =
+            there.iter().map(String::as_str).filter(|other| other.ends_with(&format!(".{}", name.name)));
         let mut meant: Vec<&str> = elsewhere.chain(near).collect();
         meant.dedup();
         let meant = if meant.is_empty() { String::new() } else { format!("; is it {}?", quoted(meant)) };

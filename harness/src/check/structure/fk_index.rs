@@ -140,7 +140,8 @@ async fn plan(
         ),
         format!("explain (costs off) execute pgharness_refers ({nulls})"),
     ];
-    let (explain, before) = steps.split_last().map_or((String::new(), &[][..]), |(last, all)| (last.clone(), all));
+    let (explain, before) =
+        steps.split_last().map_or((String::new(), &[][..]), |(last, all)| (last.clone(), all));
     sqlx::raw_sql(AssertSqlSafe(before.join("; ")))
         .execute(&mut *control)
         .await
@@ -148,7 +149,8 @@ async fn plan(
     let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut *control).await;
     control.execute("rollback").await?;
     control.execute("deallocate pgharness_refers").await?;
-    let rows = rows.attempt(ErrorKind::Database, || format!("failed to ask how rows of {table} are looked for"))?;
+    let rows =
+        rows.attempt(ErrorKind::Database, || format!("failed to ask how rows of {table} are looked for"))?;
     let lines: Result<Vec<String>, sqlx::Error> = rows.iter().map(|row| row.try_get(0)).collect();
     Ok((steps, lines?.join("\n")))
 }

@@ -154,7 +154,8 @@ async fn finding(
     let longs: BTreeSet<&str> = places.iter().map(|(long, _)| long.as_str()).collect();
     let mut evidence = Vec::new();
     for (long, file) in places {
-        let kept: String = sqlx::query_scalar("select ($1::text)::name::text").bind(long).fetch_one(&mut *control).await?;
+        let kept: String =
+            sqlx::query_scalar("select ($1::text)::name::text").bind(long).fetch_one(&mut *control).await?;
         evidence.push(Evidence::step(file.clone(), format!("names {long}")));
         evidence.push(Evidence::step(format!("select '{long}'::name"), kept));
     }
@@ -167,7 +168,10 @@ async fn finding(
         message: if several {
             format!("{} names of migrations are one to the server: it cuts them to `{name}`", longs.len())
         } else {
-            format!("the server cut a name of {} bytes to `{name}`", longs.first().map_or(0, |long| long.len()))
+            format!(
+                "the server cut a name of {} bytes to `{name}`",
+                longs.first().map_or(0, |long| long.len())
+            )
         },
         help: if several {
             "give each a name of its own within 63 bytes, and look whether one of them was left out".into()

@@ -2,7 +2,7 @@
 
 use super::window::{self, Partition, Partitioned, Period};
 use crate::check::{Check, Context, Example, Explanation, Need, Partitions, Running, Story, Verdict};
-use crate::error::{Result, Attempt as _, ErrorKind};
+use crate::error::{Attempt as _, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use crate::fixture::rows::{Rows, Wish};
 use crate::ident::{QualifiedName, quote_literal};
@@ -88,7 +88,10 @@ async fn run(context: &Context) -> Result<Verdict> {
         match window::table(&mut control, &exam.name).await? {
             Ok(table) => exam.pass(&mut control, &table).await?,
             Err(reason) => {
-                let sql = format!("select relkind from pg_class where oid = to_regclass({})", quote_literal(&exam.name.sql()));
+                let sql = format!(
+                    "select relkind from pg_class where oid = to_regclass({})",
+                    quote_literal(&exam.name.sql())
+                );
                 let step = vec![Evidence::as_role(&exam.admin, sql, reason)];
                 let message = format!("`{}` has no window of partitions: {reason}", exam.name);
                 exam.find(Severity::Error, message, "partition it, or do not declare a window".into(), step);
@@ -169,10 +172,17 @@ impl Exam<'_> {
             _ => format!("the period of {first}"),
         };
         let help = match &self.window.procedure {
-            Some(procedure) => format!("let `{procedure}` make whatever is missing of the window, not only the next"),
+            Some(procedure) => {
+                format!("let `{procedure}` make whatever is missing of the window, not only the next")
+            }
             None => "create them, and declare the procedure that does: `procedure = \"call …\"`".into(),
         };
-        self.find(Severity::Error, format!("{when} `{}` has no partition for {which}", self.name), help, evidence);
+        self.find(
+            Severity::Error,
+            format!("{when} `{}` has no partition for {which}", self.name),
+            help,
+            evidence,
+        );
         Ok(true)
     }
 
@@ -213,9 +223,13 @@ impl Exam<'_> {
             Ok(step) => steps.push(step),
             Err(step) => {
                 let why = if came_early { " when a row came before its partition" } else { "" };
-                let message = format!("the procedure of `{}` cannot move the window on{why}: {}", self.name, step.result);
+                let message = format!(
+                    "the procedure of `{}` cannot move the window on{why}: {}",
+                    self.name, step.result
+                );
                 let help = if came_early {
-                    "move rows out of the default partition before the new one is attached, or have none".into()
+                    "move rows out of the default partition before the new one is attached, or have none"
+                        .into()
                 } else {
                     format!("mend `{procedure}`")
                 };
@@ -233,13 +247,26 @@ impl Exam<'_> {
             Ok(step) if names(&window::partitions(control, table).await?) != whole => {
                 steps.push(step);
                 let message = format!("the procedure of `{}` changes a window that is whole", self.name);
-                self.find(Severity::Warning, message, "let it do nothing where nothing is missing".into(), steps);
+                self.find(
+                    Severity::Warning,
+                    message,
+                    "let it do nothing where nothing is missing".into(),
+                    steps,
+                );
             }
             Ok(_) => {}
             Err(step) => {
-                let message = format!("the procedure of `{}` fails on a window that is whole: {}", self.name, step.result);
+                let message = format!(
+                    "the procedure of `{}` fails on a window that is whole: {}",
+                    self.name, step.result
+                );
                 steps.push(step);
-                self.find(Severity::Error, message, "let it do nothing where nothing is missing".into(), steps);
+                self.find(
+                    Severity::Error,
+                    message,
+                    "let it do nothing where nothing is missing".into(),
+                    steps,
+                );
             }
         }
         Ok(())
@@ -274,7 +301,9 @@ impl Exam<'_> {
     ) -> Result<()> {
         let partitions = window::partitions(control, table).await?;
         let Some(oldest) = periods.first() else { return Ok(()) };
-        let Some(partition) = window::holder(control, table, &partitions, oldest).await? else { return Ok(()) };
+        let Some(partition) = window::holder(control, table, &partitions, oldest).await? else {
+            return Ok(());
+        };
         let sql = format!("alter table {} detach partition {}", table.name.sql(), partition.name.sql());
         control.execute("begin").await?;
         let done = control.execute(AssertSqlSafe(sql.as_str())).await;
@@ -290,7 +319,12 @@ impl Exam<'_> {
             Evidence::as_role(&self.admin, "rollback", ""),
         ];
         let message = format!("the oldest partition of `{}` cannot be detached", self.name);
-        self.find(Severity::Warning, message, "remove what holds it: a foreign key to it, or a view".into(), evidence);
+        self.find(
+            Severity::Warning,
+            message,
+            "remove what holds it: a foreign key to it, or a view".into(),
+            evidence,
+        );
         Ok(())
     }
 

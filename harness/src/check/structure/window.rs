@@ -57,10 +57,13 @@ pub(super) async fn table(
         return Ok(Err("it is not partitioned"));
     }
     let (strategy, columns): (String, i16) = (row.try_get("strategy")?, row.try_get("columns")?);
-    let (column, type_name): (Option<String>, Option<String>) = (row.try_get("column")?, row.try_get("type")?);
+    let (column, type_name): (Option<String>, Option<String>) =
+        (row.try_get("column")?, row.try_get("type")?);
     Ok(match (column, type_name) {
         (Some(column), Some(type_name))
-            if strategy == "r" && columns == 1 && (type_name.starts_with("timestamp") || type_name == "date") =>
+            if strategy == "r"
+                && columns == 1
+                && (type_name.starts_with("timestamp") || type_name == "date") =>
         {
             Ok(Partitioned { name: name.clone(), column, type_name })
         }
@@ -116,12 +119,13 @@ pub(super) async fn partitions(control: &mut PgConnection, table: &Partitioned) 
     .fetch_all(control)
     .await
     .attempt(ErrorKind::Database, || format!("failed to list the partitions of `{}`", table.name))?;
-    let partition = |(schema, name, condition, is_default): (String, String, Option<String>, bool)| Partition {
-        name: QualifiedName::new(schema, name),
-        // A default partition that is alone takes everything.
-        condition: condition.unwrap_or_else(|| "true".into()),
-        is_default,
-    };
+    let partition =
+        |(schema, name, condition, is_default): (String, String, Option<String>, bool)| Partition {
+            name: QualifiedName::new(schema, name),
+            // A default partition that is alone takes everything.
+            condition: condition.unwrap_or_else(|| "true".into()),
+            is_default,
+        };
     Ok(rows.into_iter().map(partition).collect())
 }
 
