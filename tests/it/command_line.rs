@@ -265,10 +265,10 @@ fn psql_opens_a_fresh_clone() {
 }
 
 #[test]
-fn verify_writes_its_report_for_machines_too() {
+fn verify_writes_its_report_for_machines_and_as_a_page_too() {
     let root = projects();
     let dir = project(root.path(), &[("migrations/0001_users.sql", USERS)]);
-    let finished = run(&dir, &["verify", "--report", "out/report.json"]);
+    let finished = run(&dir, &["verify", "--report", "out/report.json", "--report", "out/report.html"]);
     assert_eq!(code(&finished), 0, "{}{}", finished.text(), finished.complaint());
     let report: Value =
         serde_json::from_str(&fs::read_to_string(dir.join("out/report.json")).unwrap()).unwrap();
@@ -278,4 +278,6 @@ fn verify_writes_its_report_for_machines_too() {
         assert!(ids.contains(&id), "{ids:?}");
     }
     assert!(report["postgres"].is_string());
+    let page = fs::read_to_string(dir.join("out/report.html")).unwrap();
+    assert!(page.contains("<title>pgharness: clean</title>") && page.contains("<td>rerun<td"), "{page}");
 }

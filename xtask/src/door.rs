@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Where `verify` leaves its report for machines, within the repository.
-const REPORT: &str = "target/pgharness/report.json";
+/// Where `verify` leaves its report for machines and as a page, within the repository.
+const REPORTS: [&str; 2] = ["target/pgharness/report.json", "target/pgharness/report.html"];
 
 pub(crate) fn open(mut arguments: Vec<OsString>) -> ExitCode {
     let has = |name: &str| {
@@ -17,7 +17,7 @@ pub(crate) fn open(mut arguments: Vec<OsString>) -> ExitCode {
         let _ = std::env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     }
     if arguments.first().is_some_and(|command| command == "verify") && !has("--report") {
-        arguments.extend(["--report".into(), REPORT.into()]);
+        arguments.extend(REPORTS.into_iter().flat_map(|file| ["--report".into(), file.into()]));
     }
     pgharness::cli::run(std::iter::once(OsString::from("cargo xtask")).chain(arguments))
 }

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::migrator::Migrator;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, ReadOptions};
 use crate::database::TestDb;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::{QualifiedName, quote_literal};
@@ -83,7 +83,7 @@ impl State {
     /// # Errors
     /// The server is lost.
     pub(super) async fn read_on(connection: &mut PgConnection, migrator: &Migrator) -> Result<State> {
-        let catalog = Catalog::read(connection).await?;
+        let catalog = Catalog::read_with(connection, &ReadOptions::new().with_prepared()).await?;
         let tables = tables(connection).await?;
         let histories: Vec<String> =
             tables.iter().filter(|table| migrator.is_history(table)).map(QualifiedName::to_string).collect();

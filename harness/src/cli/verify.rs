@@ -16,9 +16,10 @@ pub(super) struct Arguments {
     /// How to write the report.
     #[arg(long, value_enum, default_value_t = check::Format::Text)]
     format: check::Format,
-    /// Writes the report to this file too, as JSON.
+    /// Writes the report to this file too: as a page where its name ends in `.html`, else as JSON. May be given several
+    /// times.
     #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    report: Vec<PathBuf>,
     #[command(flatten)]
     pace: check::Pace,
 }
@@ -26,8 +27,10 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
     let config = arguments.project.load()?;
     let report = check::battery(&config, suite::registry(), &[], None, arguments.pace)?;
-    if let Some(file) = &arguments.report {
-        write(file, &report::json(&report)?)?;
+    for file in &arguments.report {
+        let is_page = file.extension().is_some_and(|extension| extension == "html");
+        let text = if is_page { report::html(&report) } else { report::json(&report)? };
+        write(file, &text)?;
     }
     check::answer(&report, arguments.format, colour)
 }

@@ -7,7 +7,6 @@ use super::prose::{COLUMNS, printable, wrapped};
 use super::{table, transcript};
 use crate::finding::{Class, Finding, Outcome, Severity};
 use anstyle::{AnsiColor, Style};
-use std::fmt::Write as _;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -163,24 +162,8 @@ impl Page {
     }
 
     fn summary(&mut self, report: &Report) {
-        let ended = |outcome| report.checks.iter().filter(|check| check.outcome == outcome).count();
-        let broken = report.checks.iter().filter(|check| check.is_broken).count();
         let found = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
-
-        let mut checks = format!("{}: ", count(report.checks.len(), "check"));
-        let endings = [
-            (ended(Outcome::Passed), "passed"),
-            (ended(Outcome::Failed), "failed"),
-            (ended(Outcome::Skipped) - broken, "skipped"),
-            (broken, "could not run"),
-        ];
-        let said: Vec<String> =
-            endings.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        checks.push_str(&if said.is_empty() { "none ran".into() } else { said.join(", ") });
-        let on =
-            report.postgres.as_ref().map(|version| format!(" on Postgres {version}")).unwrap_or_default();
-        let _ = write!(checks, " ({}{on})", span(report.millis));
-        self.line(&checks);
+        self.line(&tally(report));
 
         let mut found: Vec<String> = [Severity::Error, Severity::Warning, Severity::Note]
             .into_iter()
@@ -209,8 +192,25 @@ impl Page {
     }
 }
 
+/// How many checks ended how, in how long, and where.
+pub(super) fn tally(report: &Report) -> String {
+    let ended = |outcome| report.checks.iter().filter(|check| check.outcome == outcome).count();
+    let broken = report.checks.iter().filter(|check| check.is_broken).count();
+    let endings = [
+        (ended(Outcome::Passed), "passed"),
+        (ended(Outcome::Failed), "failed"),
+        (ended(Outcome::Skipped) - broken, "skipped"),
+        (broken, "could not run"),
+    ];
+    let said: Vec<String> =
+        endings.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    let said = if said.is_empty() { "none ran".into() } else { said.join(", ") };
+    let on = report.postgres.as_ref().map(|version| format!(" on Postgres {version}")).unwrap_or_default();
+    format!("{}: {said} ({}{on})", count(report.checks.len(), "check"), span(report.millis))
+}
+
 /// The mark of a check and what there is to say of it.
-fn ending(check: &CheckResult, findings: &[Finding]) -> (Style, &'static str, String) {
+pub(super) fn ending(check: &CheckResult, findings: &[Finding]) -> (Style, &'static str, String) {
     let reason = || printable(check.reason.as_deref().unwrap_or_default().lines().next().unwrap_or_default());
     match check.outcome {
         Outcome::Passed => (GREEN, "✓", reason()),
@@ -240,6 +240,6 @@ fn severity_style(severity: Severity) -> Style {
     }
 }
 
-fn split(id: &str) -> (&str, &str) {
+pub(super) fn split(id: &str) -> (&str, &str) {
     id.split_once('.').unwrap_or(("", id))
 }

@@ -12,6 +12,8 @@ mod mask;
 mod place;
 #[cfg(feature = "explore")]
 mod plain;
+#[cfg(feature = "explore")]
+mod preparable;
 mod session;
 mod statements;
 mod target;
@@ -28,6 +30,8 @@ pub(crate) use mask::mask;
 pub(crate) use place::hide_passwords;
 #[cfg(feature = "explore")]
 pub(crate) use plain::{FUNCTIONS, is_plain};
+#[cfg(feature = "explore")]
+pub(crate) use preparable::preparable;
 pub(crate) use session::{Closing, Session, Uncommitted};
 pub use statements::{Statement, split};
 pub use target::database_url;

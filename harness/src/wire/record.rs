@@ -5,14 +5,16 @@ use super::message::{Head, Kind, Side};
 use super::prepared::Prepared;
 use super::tap::{Event, Tap};
 use super::transcript::{Answer, Entry, Transcript};
-use crate::script::mask;
-use std::collections::VecDeque;
+use crate::script::{mask, preparable};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// So many statements are kept; of the rest only the number.
 const ENTRIES_MAX: usize = 10_000;
 /// So many answers are kept of one simple query with many statements.
 const ANSWERS_MAX: usize = 1_000;
+/// So many bytes are kept in all, of statements and answers.
+const BYTES_MAX: usize = 8 << 20;
 /// So many messages of one session are waited for; of a client that pipelines more, the rest stays unanswered.
 const DUE_MAX: usize = 100_000;
 
@@ -44,6 +46,19 @@ pub struct Record(Arc<Mutex<Log>>);
 struct Log {
     transcript: Transcript,
     operation: Option<Arc<str>>,
+    /// Those that can be prepared, each once.
+    statements: BTreeSet<String>,
+    /// How much of [`BYTES_MAX`] is used.
+    bytes: usize,
+}
+
+impl Log {
+    /// Whether there is room for `bytes` more, which is taken.
+    fn takes(&mut self, bytes: usize) -> bool {
+        let has_room = self.bytes + bytes <= BYTES_MAX;
+        self.bytes += if has_room { bytes } else { 0 };
+        has_room
+    }
 }
 
 impl Record {
@@ -66,6 +81,13 @@ impl Record {
     /// What was recorded so far.
     pub fn transcript(&self) -> Transcript {
         self.log().transcript.clone()
+    }
+
+    /// What was sent and can be prepared, each statement once and without its values, as the text of a file for
+    /// `migrations.statements`: with it `migration.old-release` sees to it that a release goes on working. Commands, and
+    /// queries of several statements, are left out.
+    pub fn statements(&self) -> String {
+        self.log().statements.iter().map(|sql| format!("{sql};\n")).collect()
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -106,6 +128,7 @@ pub struct RecordTap {
 
 impl RecordTap {
     fn frontend(&self, state: &mut State, head: &Head) {
+        self.keep(state, head);
         let sql = state.prepared.frontend(head);
         let kind = head.kind();
         let due = match kind {
@@ -129,6 +152,22 @@ impl RecordTap {
         };
         if state.due.len() < DUE_MAX && !(state.is_skipping && matches!(due, Due::Parse)) {
             state.due.push_back(due);
+        }
+    }
+
+    /// Keeps the statement of a `Query` or a `Parse`, if it can be prepared.
+    fn keep(&self, state: &State, head: &Head) {
+        let Some(sql) = head.sql().filter(|_| head.is_whole()) else { return };
+        // Where a backslash escapes, the end of a string cannot be told.
+        if state.escapes && sql.contains('\'') {
+            return;
+        }
+        if let Some(sql) = preparable(&sql) {
+            let log = &mut *self.record.log();
+            let is_new = !log.statements.contains(&sql);
+            if is_new && log.statements.len() < ENTRIES_MAX && log.takes(sql.len()) {
+                log.statements.insert(sql);
+            }
         }
     }
 
@@ -207,11 +246,11 @@ impl RecordTap {
     /// A new entry; `None` if there are too many.
     fn enter(&self, sql: Arc<str>) -> Option<usize> {
         let log = &mut *self.record.log();
-        let entries = &mut log.transcript.entries;
-        if entries.len() >= ENTRIES_MAX {
+        if log.transcript.entries.len() >= ENTRIES_MAX || !log.takes(sql.len() + size_of::<Entry>()) {
             log.transcript.left_out += 1;
             return None;
         }
+        let entries = &mut log.transcript.entries;
         entries.push(Entry {
             session: self.session,
             role: self.role.clone(),
@@ -224,8 +263,14 @@ impl RecordTap {
     }
 
     fn answer(&self, entry: Option<usize>, answer: Answer) {
-        let mut log = self.record.log();
-        if let Some(entry) = entry.and_then(|at| log.transcript.entries.get_mut(at))
+        let log = &mut *self.record.log();
+        let text = match &answer {
+            Answer::Tag(text) | Answer::Failed(text) => text.len(),
+            Answer::Suspended | Answer::Empty | Answer::Skipped => 0,
+        };
+        if entry.is_some()
+            && log.takes(size_of::<Answer>() + text)
+            && let Some(entry) = entry.and_then(|at| log.transcript.entries.get_mut(at))
             && entry.answers.len() < ANSWERS_MAX
         {
             entry.answers.push(answer);
@@ -266,6 +311,37 @@ mod tests {
             tap.passed(side, Event::Message(&Head::new(side, kind.as_bytes()[1], body.as_bytes())));
         }
         assert_eq!(record.transcript().to_string(), expected);
+    }
+
+    #[test]
+    fn what_is_kept_has_an_end() {
+        let record = Record::default();
+        let tap = RecordTap { record: record.clone(), session: 0, role: None, state: Mutex::default() };
+        let long = "x".repeat(1_500);
+        for _ in 0..ENTRIES_MAX {
+            let query = Head::new(Side::Frontend, b'Q', format!("{long}\0").as_bytes());
+            tap.passed(Side::Frontend, Event::Message(&query));
+        }
+        let transcript = record.transcript();
+        let kept: usize = transcript.entries.iter().map(|entry| entry.sql.len()).sum();
+        assert!(kept <= BYTES_MAX && kept > BYTES_MAX / 2, "{kept}");
+        assert_eq!(transcript.entries.len() as u64 + transcript.left_out, ENTRIES_MAX as u64);
+    }
+
+    #[test]
+    fn what_can_be_prepared_is_kept_once() {
+        let record = Record::default();
+        let tap = RecordTap { record: record.clone(), session: 0, role: None, state: Mutex::default() };
+        for (kind, body) in [
+            (b'Q', "begin\0"),
+            (b'P', "s\0select a from t where b = $1 limit 5\0\0\0"),
+            (b'Q', "delete from t where a = 'secret'\0"),
+            (b'Q', "delete from t where a = 'other'\0"),
+        ] {
+            tap.passed(Side::Frontend, Event::Message(&Head::new(Side::Frontend, kind, body.as_bytes())));
+        }
+        let expected = "delete from t where a = $1;\nselect a from t where b = $1 limit 1;\n";
+        assert_eq!(record.statements(), expected);
     }
 
     #[rstest]

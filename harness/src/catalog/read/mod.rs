@@ -90,6 +90,7 @@ const SESSION: &str = "
 pub struct ReadOptions {
     ignore: Vec<QualifiedName>,
     limits: Option<(Duration, Duration)>,
+    is_prepared: bool,
 }
 
 impl ReadOptions {
@@ -111,6 +112,13 @@ impl ReadOptions {
     #[must_use]
     pub fn with_limits(mut self, statement: Duration, lock: Duration) -> Self {
         self.limits = Some((statement, lock));
+        self
+    }
+
+    /// Leaves the queries prepared in the session: a second read of the same session then plans nothing.
+    #[must_use]
+    pub fn with_prepared(mut self) -> Self {
+        self.is_prepared = true;
         self
     }
 
@@ -167,7 +175,7 @@ impl Catalog {
             for query in *queries {
                 let failed = || format!("failed to read the {family} of the catalog");
                 let rows = sqlx::query(*query)
-                    .persistent(false)
+                    .persistent(options.is_prepared)
                     .fetch_all(&mut *transaction)
                     .await
                     .attempt(ErrorKind::Database, failed)?;

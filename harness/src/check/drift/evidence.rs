@@ -26,10 +26,18 @@ pub(super) fn of(change: &Change, from: Side<'_>, to: Side<'_>) -> Vec<Evidence>
 }
 
 fn seen(change: &Change, side: Side<'_>, result: String) -> Evidence {
-    let Change { kind, name, .. } = change;
+    let Change { kind, name, what } = change;
     match side {
         Side::Place(place) => Evidence::step(format!("{place}, {kind} {name}"), result),
-        Side::Own(role) => Evidence::as_role(role, look(*kind, name), result),
+        Side::Own(role) => {
+            let is_owner = matches!(what, What::Changed { fact, .. } if fact == "owner");
+            let command = match kind {
+                // Its text does not say whose it is.
+                Kind::Function | Kind::Procedure if is_owner => format!("\\df+ {}", without_arguments(name)),
+                _ => look(*kind, name),
+            };
+            Evidence::as_role(role, command, result)
+        }
     }
 }
 
@@ -65,7 +73,6 @@ pub(super) fn finding(
 /// What to type in psql to see the object `name`.
 pub(in crate::check) fn look(kind: Kind, name: &str) -> String {
     let relation = || name.rsplit_once('.').map_or(name, |(relation, _)| relation);
-    let without_arguments = || name.split('(').next().unwrap_or(name);
     match kind {
         Kind::Table
         | Kind::ForeignTable
@@ -84,12 +91,12 @@ pub(in crate::check) fn look(kind: Kind, name: &str) -> String {
         Kind::Type => format!("\\dT+ {name}"),
         Kind::Domain => format!("\\dD+ {name}"),
         Kind::Function | Kind::Procedure => format!("\\sf {name}"),
-        Kind::Aggregate => format!("\\da+ {}", without_arguments()),
+        Kind::Aggregate => format!("\\da+ {}", without_arguments(name)),
         Kind::Grant => {
             match Kind::split(name).map(|(of, rest)| (of, rest.split(" to ").next().unwrap_or(rest))) {
                 Some((Kind::Schema, name)) => format!("\\dn+ {name}"),
                 Some((Kind::Function | Kind::Procedure | Kind::Aggregate, name)) => {
-                    format!("\\df+ {}", name.split('(').next().unwrap_or(name))
+                    format!("\\df+ {}", without_arguments(name))
                 }
                 Some((Kind::Column, name)) => {
                     format!("\\dp {}", name.rsplit_once('.').map_or(name, |(table, _)| table))
@@ -116,6 +123,10 @@ pub(in crate::check) fn look(kind: Kind, name: &str) -> String {
     }
 }
 
+fn without_arguments(name: &str) -> &str {
+    name.split('(').next().unwrap_or(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,5 +140,13 @@ mod tests {
     #[case(Kind::Grant, "function crm.f(integer) to web_app", "\\df+ crm.f")]
     fn objects_are_shown_by_psql(#[case] kind: Kind, #[case] name: &str, #[case] command: &str) {
         assert_eq!(look(kind, name), command);
+    }
+
+    #[test]
+    fn whose_a_function_is_is_shown_too() {
+        let what = What::Changed { fact: "owner".into(), from: Some("a".into()), to: Some("b".into()) };
+        let change = Change { kind: Kind::Function, name: "crm.f(integer)".into(), what };
+        let steps = of(&change, Side::Own("postgres"), Side::Place("there"));
+        assert_eq!((steps[0].sql.as_str(), steps[0].result.as_str()), ("\\df+ crm.f", "owner: a"));
     }
 }

@@ -1,6 +1,7 @@
 //! `migration.locks`: what a migration does to tables in use.
 
 use super::observation::{KeptOut, Observation, Observed, observe};
+use super::queue::{LIMIT, Queue, queue};
 use super::transcript::{applied_before, transcript};
 use crate::check::walk::{NO_STEPS, Step, Walk};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
@@ -28,7 +29,8 @@ impl Check for Locks {
                      which locks are really held, from which tables another session is really kept (it tries), which \
                      tables were written anew, and which were read from end to end: that takes the longer, the more rows \
                      there are. A warning says that others are kept out meanwhile; a note, that a migration waits for \
-                     such a lock without a `lock_timeout`. Tables that the same migration makes do not count. \
+                     such a lock without a `lock_timeout`: that is tried with somebody who reads and does not go, and \
+                     somebody else who comes to read behind the migration and waits for it; then once more with a limit. Tables that the same migration makes do not count. \
                      Statements that refuse to run in a transaction, such as `create index concurrently`, are counted \
                      as not seen.",
             matters: "An `alter table` that rewrites, or validates, under ACCESS EXCLUSIVE stops every query on the table \
@@ -58,22 +60,37 @@ impl Check for Locks {
 async fn judge(context: &Context) -> Result<Verdict> {
     let Some(walk) = context.walk().await? else { return Ok(Verdict::skipped(NO_STEPS)) };
     let (db, mut findings) = (context.vacant().await?, Vec::new());
-    let (mut seen, mut unseen) = (0, 0);
+    let (mut seen, mut unseen, mut queues) = (0, 0, Vec::new());
     for step in walk.steps() {
         let observation = observe(&db, &walk.migrator, step.migration).await?;
         seen += observation.statements.len();
         unseen += observation.unseen;
-        findings
-            .extend(hazards(&observation).into_iter().map(|hazard| finding(context, walk, &step, &hazard)));
+        let mut is_first = true;
+        for hazard in hazards(&observation) {
+            // One queue is like another: the first table of a migration stands for the others.
+            let seen = if hazard.what == What::WaitsWithoutEnd && std::mem::take(&mut is_first) {
+                queue(&db, &walk.migrator, step.migration, hazard.place, &hazard.table).await?
+            } else {
+                None
+            };
+            findings.push(finding(context, walk, &step, &hazard, seen.as_ref()));
+            queues.extend(seen);
+        }
         walk.migrator.first(step.number + 1).apply(&db).await?;
     }
-    #[expect(clippy::cast_precision_loss, reason = "these are thousands")]
-    let figure = |name: &str, value: usize| Measurement {
+    let figure = |name: &str, value: f64, unit: &str| Measurement {
         name: format!("migration.locks.{name}"),
-        value: value as f64,
-        unit: String::new(),
+        value,
+        unit: unit.into(),
     };
-    Ok(Verdict::of(findings).with_measurements([figure("statements", seen), figure("not seen", unseen)]))
+    #[expect(clippy::cast_precision_loss, reason = "these are thousands")]
+    let count = |name: &str, value: usize| figure(name, value as f64, "");
+    let mut figures =
+        vec![count("statements", seen), count("not seen", unseen), count("queues", queues.len())];
+    if let Some(longest) = queues.iter().map(|queue| queue.waited).max() {
+        figures.push(figure("waited in a queue", longest.as_secs_f64() * 1000.0, "ms"));
+    }
+    Ok(Verdict::of(findings).with_measurements(figures))
 }
 
 /// Something that a statement does to those who use a table.
@@ -82,6 +99,8 @@ struct Hazard<'a> {
     table: String,
     what: What,
     statement: &'a Observed,
+    /// Which of the migration's statements it is, counted from 0.
+    place: usize,
     lock: String,
     who: KeptOut,
 }
@@ -99,7 +118,7 @@ enum What {
 fn hazards(observation: &Observation) -> Vec<Hazard<'_>> {
     let mut hazards: Vec<Hazard<'_>> = Vec::new();
     let mut before: Vec<&String> = Vec::new();
-    for statement in &observation.statements {
+    for (place, statement) in observation.statements.iter().enumerate() {
         let works = statement.rewritten.iter().chain(&statement.scanned).next().is_some();
         for (table, (who, lock)) in &statement.held {
             let is_new = !before.contains(&table);
@@ -117,7 +136,7 @@ fn hazards(observation: &Observation) -> Vec<Hazard<'_>> {
             for what in what.into_iter().chain(waits) {
                 if !hazards.iter().any(|known| known.table == *table && known.what == what) {
                     let (table, lock) = (table.clone(), lock.clone());
-                    hazards.push(Hazard { table, what, statement, lock, who: *who });
+                    hazards.push(Hazard { table, what, statement, place, lock, who: *who });
                 }
             }
         }
@@ -126,8 +145,14 @@ fn hazards(observation: &Observation) -> Vec<Hazard<'_>> {
     hazards
 }
 
-fn finding(context: &Context, walk: &Walk, step: &Step<'_>, hazard: &Hazard<'_>) -> Finding {
-    let Hazard { table, what, statement, lock, who } = hazard;
+fn finding(
+    context: &Context,
+    walk: &Walk,
+    step: &Step<'_>,
+    hazard: &Hazard<'_>,
+    queue: Option<&Queue>,
+) -> Finding {
+    let Hazard { table, what, statement, lock, who, .. } = hazard;
     let name = step.migration.name();
     let others = match who {
         KeptOut::Readers => "nobody can read or write it",
@@ -186,8 +211,25 @@ fn finding(context: &Context, walk: &Walk, step: &Step<'_>, hazard: &Hazard<'_>)
                 lock.clone(),
             ),
             Evidence::as_role(role, "rollback", "done"),
-        ]).collect(),
+        ]).chain(queue.into_iter().flat_map(|queue| queued(table, queue))).collect(),
     }
+}
+
+/// What came of somebody who read the table behind the migration.
+fn queued(table: &str, queue: &Queue) -> impl Iterator<Item = Evidence> {
+    let limited = queue.does_limit_help.then(|| {
+        Evidence::step(
+            format!("the same with `set local lock_timeout = '{LIMIT}'` before that statement"),
+            "the migration gives up, and the second reads while the first stays",
+        )
+    });
+    let waits = Evidence::step(
+        format!(
+            "one session reads `{table}` and stays in its transaction; the migration; another reads `{table}`"
+        ),
+        "pg_blocking_pids: the migration waits for the first, and the second for the migration",
+    );
+    std::iter::once(waits).chain(limited)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod manifest;
 mod observation;
 mod old_release;
 mod populated;
+mod queue;
 mod recorded;
 mod release;
 mod rerun;

@@ -33,7 +33,7 @@ impl Check for OldReleaseCheck {
             proves: "The statements of the release before this one can be prepared after each migration that it does not \
                      know, and give the same columns with the same types. Its statements are those of `queries/` and \
                      of sqlx's `.sqlx/` in the revision of `migrations.since` (or `checks.old_release`), and in the \
-                     files of `migrations.statements`; its migrations are those of that revision, or else of \
+                     files of `migrations.statements` (`wire::Record::statements` writes one of what passed a proxy); its migrations are those of that revision, or else of \
                      `migrations.lock`. Rows that the schema of that release takes are then inserted \
                      with the columns that they had, and rolled back: a column that every insert now lacks is an \
                      error, a rule that refuses rows of before a warning. Where no release is named, each migration is held \

@@ -38,11 +38,11 @@ pub(super) const OPERATORS: &[Operator] = &[
         routines(ground, BOTH, |routine, _| is_known.then(|| format!("alter {routine} owner to pg_monitor")))
     }),
     Operator::live("routine.body", |ground| {
-        let sites = of(ground, BOTH).filter_map(|(kind, name, facts)| {
+        let sites = of(ground, BOTH).filter_map(|(_, name, facts)| {
             facts.get("language").filter(|language| *language == "plpgsql")?;
             let routine = quote_literal(&sql(name));
             let change = format!(
-                "do $$ begin execute regexp_replace(pg_get_functiondef({routine}::reg{kind}), '\\mend(\\s*;?\\s*\\$)', \
+                "do $$ begin execute regexp_replace(pg_get_functiondef({routine}::regprocedure), '\\mend(\\s*;?\\s*\\$)', \
                  'perform 1; end\\1', 'i'); end $$"
             );
             Some(Site::live(name, change))
