@@ -191,7 +191,8 @@ impl<'a> Trial<'a> {
         Ok(match done {
             Ok(_) => Ok(()),
             Err(sqlx::Error::Database(answer)) => {
-                Err(format!("SQLSTATE {}: {}", answer.code().unwrap_or_default(), answer.message()))
+                // Its message may quote a row.
+                Err(format!("SQLSTATE {}", answer.code().unwrap_or_default()))
             }
             Err(error) => return Err(Error::from(error)),
         })

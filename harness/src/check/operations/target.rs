@@ -80,7 +80,9 @@ pub(super) async fn targets(
     let relations: Vec<(String, String, String)> = sqlx::query_as(
         "select n.nspname::text, c.relname::text, case when c.relkind in ('r', 'p') then 'table' else 'view' end
          from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-         where c.relkind in ('r', 'p', 'v') and not c.relispartition and n.nspname !~ '^pg_' order by 1, 2",
+         where c.relkind in ('r', 'p', 'v') and not c.relispartition
+             and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+         order by 1, 2",
     )
     .persistent(false)
     .fetch_all(&mut *connection)

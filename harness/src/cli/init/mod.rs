@@ -4,7 +4,9 @@ mod compose;
 mod file;
 mod folder;
 mod growth;
+mod meaning;
 mod schema;
+mod sections;
 
 use super::{Answer, block_on};
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -40,19 +42,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     }
     let folder = Folder::look(&arguments.dir)?;
     // Built as the file says, so that what is written is what was tried.
-    let first = File::of(&folder, None).text();
+    let first = File::of(&folder, None).text;
     let growth = block_on(Growth::of(Config::read(path, &first)?))?;
     let file = File::of(&folder, Some(&growth));
-    let text = file.text();
     // Nobody is left with a file that cannot be read.
-    Config::read(path, &text)?.project()?;
+    Config::read(path, &file.text)?.project()?;
     if arguments.stdout {
-        return Ok(Answer { text, exit_code: 0 });
+        return Ok(Answer { text: file.text, exit_code: 0 });
     }
-    fs::write(path, &text)
+    fs::write(path, &file.text)
         .attempt(ErrorKind::Environment, || format!("failed to write `{}`", path.display()))?;
     let mut said = format!("`{}` written\n", path.display());
-    for (sign, lines) in [("+", file.found()), ("-", file.missing())] {
+    for (sign, lines) in [("+", file.found), ("-", file.missing)] {
         said.extend(lines.iter().map(|line| format!("{sign} {line}\n")));
     }
     said.push_str("read it, then run `pgharness check`\n");
