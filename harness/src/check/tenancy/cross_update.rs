@@ -3,7 +3,8 @@
 use super::attack::rows;
 use super::probe::{ROW, Session};
 use super::tables::Relation;
-use super::writing::{Actor, Assault, Leak, Reach, Tried, Writing, assault};
+use super::tried::{Leak, Reach, Tried};
+use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::Severity;

@@ -2,7 +2,8 @@
 
 use super::references::{self, Reference, in_words};
 use super::tables::Relation;
-use super::writing::{Actor, Leak, Reach, Tried, Writing};
+use super::tried::{Leak, Reach, Tried};
+use super::writing::{Actor, Writing};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::ident::quote_ident;

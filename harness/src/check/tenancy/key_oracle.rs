@@ -3,7 +3,8 @@
 use super::keys::{self, Key};
 use super::references::in_words;
 use super::tables::Relation;
-use super::writing::{Actor, Assault, Leak, Reach, Tried, Writing, assault};
+use super::tried::{Leak, Reach, Tried};
+use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::Severity;

@@ -2,7 +2,8 @@
 
 use super::probe::ROW;
 use super::tables::Relation;
-use super::writing::{Actor, Reach, Writing};
+use super::tried::Reach;
+use super::writing::{Actor, Writing};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use sqlx::{PgConnection, Row};

@@ -65,6 +65,7 @@ mod survey;
 mod tables;
 mod tenants;
 mod trial;
+mod tried;
 mod truncate;
 mod trust_boundary;
 mod view_bypass;

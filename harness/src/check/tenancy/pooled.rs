@@ -12,18 +12,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, Row};
 /// What the next client sees of each relation; `None` where it is refused.
 pub(super) type Views = Vec<Option<i64>>;
 
-/// A way to the server on which the session that one client leaves is the next one's.
-pub(super) enum Link {
-    /// One session that is handed on as it is.
-    Session,
-    /// A real pooler, with one session for all.
-    PgBouncer(PgBouncer),
-}
-
-/// A role's way to the server.
+/// A role's way to the server, on which the session that one client leaves is the next one's.
 pub(super) struct Pooled {
     options: PgConnectOptions,
-    link: Link,
+    /// A real pooler, with one session for all; else the harness hands on one session as it is.
+    bouncer: Option<PgBouncer>,
     /// What every transaction begins with: where another logs in for the role, it is the role for a transaction only.
     opening: Vec<String>,
 }
@@ -35,7 +28,7 @@ impl Pooled {
         if attack.login_of(role) != role {
             opening.push(format!("set local role {}", quote_ident(role)));
         }
-        Pooled { options: attack.options_of(role), link: Link::Session, opening }
+        Pooled { options: attack.options_of(role), bouncer: None, opening }
     }
 
     /// Through PgBouncer in transaction mode, where it is installed.
@@ -49,12 +42,12 @@ impl Pooled {
         let direct = Pooled::by_session(attack, role);
         let bouncer = PgBouncer::start(&direct.options, 1).await?;
         let options = bouncer.options(&direct.options);
-        Ok(Some(Pooled { options, link: Link::PgBouncer(bouncer), ..direct }))
+        Ok(Some(Pooled { options, bouncer: Some(bouncer), ..direct }))
     }
 
     /// Whether it is a real pooler.
     pub(super) fn is_pgbouncer(&self) -> bool {
-        matches!(self.link, Link::PgBouncer(_))
+        self.bouncer.is_some()
     }
 
     /// What a client sees that says nothing of itself, after another has run `statements` and gone; and whether the server
@@ -69,15 +62,14 @@ impl Pooled {
     ) -> Result<Option<Views>> {
         let mut first = self.options.connect().await?;
         let is_taken = self.run(&mut first, statements).await?;
-        let views = match &self.link {
-            Link::Session => self.views(&mut first, relations).await?,
-            Link::PgBouncer(_) => {
-                let mut second = self.options.connect().await?;
-                let views = self.views(&mut second, relations).await?;
-                // The session stays with the pooler: the next attempt begins with a clean one.
-                second.execute("discard all").await?;
-                views
-            }
+        let views = if self.is_pgbouncer() {
+            let mut second = self.options.connect().await?;
+            let views = self.views(&mut second, relations).await?;
+            // The session stays with the pooler: the next attempt begins with a clean one.
+            second.execute("discard all").await?;
+            views
+        } else {
+            self.views(&mut first, relations).await?
         };
         Ok(is_taken.then_some(views))
     }

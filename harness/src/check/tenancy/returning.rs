@@ -3,7 +3,8 @@
 use super::attack::{rows, transcript};
 use super::probe::{ROW, Refusal, Session, Why};
 use super::tables::Relation;
-use super::writing::{Actor, Assault, Leak, ROWS_MAX, Tried, Writing, assault, single};
+use super::tried::{Leak, Tried};
+use super::writing::{Actor, Assault, ROWS_MAX, Writing, assault, single};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Severity};

@@ -3,7 +3,8 @@
 use super::attack::transcript;
 use super::probe::ROW;
 use super::tables::Relation;
-use super::writing::{Actor, Assault, Leak, Tried, Writing, assault};
+use super::tried::{Leak, Tried};
+use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Severity};
