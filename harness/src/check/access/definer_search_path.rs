@@ -6,7 +6,7 @@ use crate::check::tenancy::listed;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
-use crate::ident::QualifiedName;
+use crate::ident::{QualifiedName, quote_literal};
 use crate::server::Capability;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
@@ -192,12 +192,15 @@ fn finding(target: &Target, shown: &str, caught: Vec<(String, Vec<String>)>) -> 
         }
         None if target.is_pinned => return None,
         None => {
-            let sql = format!("select proconfig from pg_proc where oid = '{shown}'::regprocedure");
+            let sql = format!(
+                "select proconfig from pg_proc where oid = {}::regprocedure",
+                quote_literal(&format!("{}({})", target.name.sql(), target.types.join(", ")))
+            );
             let message = format!(
                 "`{shown}` runs with the rights of `{}` and looks names up in its caller's path",
                 target.owner
             );
-            (Severity::Warning, message, vec![Evidence::step(sql, "no `search_path`")])
+            (Severity::Warning, message, vec![Evidence::as_role(&target.owner, sql, "no `search_path`")])
         }
     };
     Some(Finding {
