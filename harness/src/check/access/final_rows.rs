@@ -1,8 +1,10 @@
 //! The attack on tables whose rows are final: every way to change a row, as every role that logs in.
 
 use super::super::attempt::{Answer, Attempt, attempt, prepare, setting, transcript};
+use super::deed::{Deed, SHOWN_MAX, in_words, judged, outcome, remedy};
 use super::roles::{self, Role};
-use super::settled::{self, Effect, Settled, Verb};
+use super::settled::{self, Settled};
+use super::verb::{Effect, Verb};
 use crate::check::tenancy::{grouped, listed};
 use crate::check::{Context, Verdict, matches};
 use crate::database::TestDb;
@@ -12,9 +14,6 @@ use crate::fixture::rows::{Rows, Step, Wish};
 use crate::ident::{QualifiedName, quote_ident};
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// How many statements a finding shows.
-const SHOWN_MAX: usize = 4;
 
 /// What is attacked, in the project's words.
 pub(super) struct Promise {
@@ -44,14 +43,6 @@ struct Attack<'a> {
     findings: Vec<Finding>,
     probes: usize,
     controls: usize,
-}
-
-/// What a role did to a table, and what came of each statement.
-#[derive(Clone, PartialEq)]
-struct Deed {
-    verbs: Vec<(Verb, String)>,
-    severity: Severity,
-    is_silent: bool,
 }
 
 /// Attacks, and reports.
@@ -131,16 +122,6 @@ pub(super) async fn attack(context: &Context, promise: &Promise) -> Result<Verdi
         figure("probes", attack.probes),
         figure("controls", attack.controls),
     ]))
-}
-
-/// Apart: what changed something, and what was swallowed.
-fn judged(done: Vec<(Verb, String)>, severity: Severity) -> Vec<Deed> {
-    let (silent, loud): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, result)| result == SWALLOWED);
-    let deeds = [
-        Deed { verbs: loud, severity, is_silent: false },
-        Deed { verbs: silent, severity: Severity::Warning, is_silent: true },
-    ];
-    deeds.into_iter().filter(|deed| !deed.verbs.is_empty()).collect()
 }
 
 impl Attack<'_> {
@@ -355,63 +336,4 @@ impl Attack<'_> {
 async fn has_row(control: &mut PgConnection, table: &Settled) -> Result<bool> {
     let sql = format!("select exists (select from {})", table.name.sql());
     Ok(sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(control).await?)
-}
-
-/// How the result begins of a statement that nobody carried out and nobody refused.
-const SWALLOWED: &str = "done, and no row changed";
-
-/// What an attempt did, where it did something.
-fn outcome(table: &Settled, verb: &Verb, answer: &Answer) -> Option<String> {
-    match answer.code.as_deref() {
-        None if answer.has_changed && answer.rows > 0 => Some(format!("{} changed", rows(answer.rows))),
-        None if answer.has_changed => Some("done, and rows changed".into()),
-        None if verb.shows_without_rows() => Some("done".into()),
-        None if table.has_rules && verb.sql.contains(&table.name.sql()) => Some(SWALLOWED.into()),
-        Some(code @ ("23503" | "23001")) if verb.effect == Effect::Gone => {
-            Some(format!("SQLSTATE {code}: only rows that others refer to stay"))
-        }
-        _ => None,
-    }
-}
-
-fn rows(count: u64) -> String {
-    if count == 1 { "1 row".into() } else { format!("{count} rows") }
-}
-
-/// `UPDATE of `note`, DELETE and TRUNCATE`: what is much is counted.
-fn in_words(labels: &[&str]) -> String {
-    let (updates, others): (Vec<&str>, Vec<&str>) =
-        labels.iter().copied().partition(|label| label.starts_with("UPDATE of"));
-    let counted = format!("UPDATE of {} columns", updates.len());
-    let mut words = if updates.len() > SHOWN_MAX { vec![counted.as_str()] } else { updates };
-    for other in others {
-        if !words.contains(&other) {
-            words.push(other);
-        }
-    }
-    match words.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => String::new(),
-    }
-}
-
-fn remedy(table: &Settled, verbs: &[(Verb, String)]) -> String {
-    let name = table.name.sql();
-    if verbs.iter().any(|(verb, _)| verb.label.starts_with("a cascade")) {
-        return format!(
-            "let the foreign keys of {name} say `on delete restrict on update restrict`: an action runs as the owner, past all privileges"
-        );
-    }
-    if verbs.iter().all(|(verb, _)| verb.effect == Effect::Table) {
-        return format!(
-            "let {name} belong to a role that nobody logs in as: its owner can undo any protection"
-        );
-    }
-    let part =
-        if table.part_of.is_some() { "; a part has privileges and TRUNCATE triggers of its own" } else { "" };
-    format!(
-        "`revoke update, delete, truncate on {name} from …`, and have triggers raise an error: `before update or delete … for \
-         each row` and `before truncate … for each statement`, both `enable always`{part}"
-    )
 }
