@@ -18,7 +18,7 @@ const PREPARE: &str = "
     create schema pgharness_scratch;
     grant usage, create on schema pgharness_scratch to public;
     create function pgharness_scratch.nothing() returns trigger language plpgsql as 'begin return null; end';
-    create function pgharness_scratch.digest(watched text) returns text
+    create function pgharness_scratch.digest(watched text, since xid) returns text
     language plpgsql security definer set search_path = '' as $eye$
     declare
         digest text;
@@ -26,11 +26,12 @@ const PREPARE: &str = "
         if pg_catalog.to_regclass(watched) is null then
             return 'gone';
         end if;
-        -- A row that was written anew is another, even where all its values are the same.
+        -- A row that was written anew is another, even where all its values are the same; one that was added does not count.
         execute pg_catalog.format(
             $q$select pg_catalog.concat_ws(' ', count(*), sum(pg_catalog.hashtextextended(
-                pg_catalog.concat_ws(' ', r.tableoid, r.ctid, r.xmin), 0))) from %s r$q$, watched
-        ) into digest;
+                pg_catalog.concat_ws(' ', r.tableoid, r.ctid, r.xmin), 0)))
+            from %s r where pg_catalog.age(r.xmin) > pg_catalog.age($1)$q$, watched
+        ) into digest using since;
         return digest;
     end
     $eye$;
@@ -43,6 +44,7 @@ const ATTEMPT: &str = "
         attempts constant text[] := current_setting('pgharness.attempts')::text[];
         watched constant text[] := current_setting('pgharness.watched')::text[];
         answers text := '';
+        since xid;
         before text;
         after text;
         affected bigint;
@@ -55,12 +57,13 @@ const ATTEMPT: &str = "
             affected := 0;
             begin
                 if watched[number] <> '' then
-                    before := pgharness_scratch.digest(watched[number]);
+                    since := pg_snapshot_xmax(pg_current_snapshot())::xid;
+                    before := pgharness_scratch.digest(watched[number], since);
                 end if;
                 execute attempts[number];
                 get diagnostics affected = row_count;
                 if watched[number] <> '' then
-                    after := pgharness_scratch.digest(watched[number]);
+                    after := pgharness_scratch.digest(watched[number], since);
                 end if;
                 raise exception using errcode = 'PGHUN';
             exception

@@ -23,7 +23,7 @@ impl Check for AppendOnly {
                      cascade from what the table refers to, `session_replication_role = replica`, disabled triggers, \
                      DETACH and DROP. There is a row to lose, made up where there was none, and without its triggers a \
                      superuser does change it. Whether rows changed is seen by an eye of the harness's own. A \
-                     superuser can do all that, and is not tried.",
+                     superuser can do all that, and is not tried; what the role that migrates does as the owner is not told.",
             matters: "An audit log that can be edited proves nothing. Grants alone bind neither the owner nor who is \
                       granted too much one day; a rule `do instead nothing` lets TRUNCATE through; a row trigger does \
                       not see TRUNCATE either, and a partition has privileges of its own.",

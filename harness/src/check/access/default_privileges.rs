@@ -133,10 +133,11 @@ async fn run(context: &Context) -> Result<Verdict> {
         }
     }
     let probes = f64::from(u32::try_from(creators.len() * (1 + declared.len())).unwrap_or(u32::MAX));
+    let admin = db.server().endpoint().role();
     findings.extend(
-        missed
-            .into_iter()
-            .map(|((schema, creator, of), grantees)| without_effect(&schema, &creator, &of, &grantees)),
+        missed.into_iter().map(|((schema, creator, of), grantees)| {
+            without_effect(admin, &schema, &creator, &of, &grantees)
+        }),
     );
     let probes = Measurement { name: format!("{ID}.probes"), value: probes, unit: String::new() };
     Ok(Verdict::of(findings).with_measurements([probes]))
@@ -166,6 +167,7 @@ async fn open_to_all(
     schema: &str,
     creator: &str,
 ) -> Result<Option<Finding>> {
+    let admin = db.server().endpoint().role();
     let nobody = Nobody::create(control, db).await?;
     let steps = creation(schema, creator);
     let made = sqlx::raw_sql(AssertSqlSafe(format!("{}; reset role", steps.join("; "))))
@@ -194,10 +196,10 @@ async fn open_to_all(
     let Some((first, result)) = held.first().cloned() else { return Ok(None) };
     let words: Vec<&str> = held.iter().map(|(verb, _)| *verb).collect();
     let words = words.join(", ");
-    let mut evidence = vec![Evidence::step("create role nobody", "a role without a grant")];
+    let mut evidence = vec![Evidence::as_role(admin, "create role nobody", "a role without a grant")];
     let mut before: Vec<String> = steps.to_vec();
-    before.push("set local role nobody".into());
-    evidence.extend(transcript(creator, before, &use_of(schema, first), result));
+    before.extend(["reset role".to_owned(), "set local role nobody".to_owned()]);
+    evidence.extend(transcript(admin, before, &use_of(schema, first), result));
     Ok(Some(Finding {
         check: ID.into(),
         class: Class::Mistake,
@@ -244,7 +246,13 @@ async fn refused(
     Ok(answer.filter(Answer::is_denied).map(|_| sql))
 }
 
-fn without_effect(schema: &str, creator: &str, of: &str, grantees: &[(String, String)]) -> Finding {
+fn without_effect(
+    admin: &str,
+    schema: &str,
+    creator: &str,
+    of: &str,
+    grantees: &[(String, String)],
+) -> Finding {
     let names: Vec<String> = grantees.iter().map(|(grantee, _)| grantee.clone()).collect();
     let mut evidence = Vec::new();
     if let Some((grantee, sql)) = grantees.first() {
@@ -252,10 +260,7 @@ fn without_effect(schema: &str, creator: &str, of: &str, grantees: &[(String, St
         before.push("reset role".into());
         before.push(format!("set local role {}", quote_ident(grantee)));
         // Only a superuser may become one after the other.
-        evidence = transcript(of, before, sql, "SQLSTATE 42501: permission denied".into());
-        for step in &mut evidence {
-            step.role = None;
-        }
+        evidence = transcript(admin, before, sql, "SQLSTATE 42501: permission denied".into());
     }
     Finding {
         check: ID.into(),

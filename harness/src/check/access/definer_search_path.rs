@@ -6,7 +6,7 @@ use crate::check::tenancy::listed;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
-use crate::ident::QualifiedName;
+use crate::ident::{QualifiedName, quote_literal};
 use crate::server::Capability;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
@@ -30,8 +30,9 @@ impl Check for DefinerSearchPath {
                      front of the tables that the function's text mentions: temporary ones, which are found first unless \
                      the path says otherwise. Where it may create in some schema, it sets its path to that and puts \
                      functions in front of those that the text mentions. Then it calls the function, with nulls and with \
-                     values. If the attacker's code runs with the owner's rights, that is an error. A function without a \
-                     path of its own with which this did not succeed is a warning: other arguments may lead elsewhere. \
+                     values. If the attacker's code runs with the owner's rights, that is an error where a role does it that \
+                     the project declares for its services, and else a warning. A function without a path of its own is \
+                     a warning too where this did not succeed: other arguments may lead elsewhere. \
                      Bodies that the server binds at creation (`begin atomic`, `return`) cannot be attacked so.",
             matters: "A SECURITY DEFINER function is the door that privileges leave open, and names within it are looked up \
                       in the path of whoever calls. A temporary view named like its table is enough to have any code run \
@@ -97,6 +98,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         return Ok(Verdict::of(Vec::new()));
     }
     let roles = roles::bound(&mut control, context.project()).await?;
+    let services = roles::services(context.project());
     let names: Vec<String> = roles.iter().map(|role| role.name.clone()).collect();
     let (mut findings, mut probes) = (Vec::new(), 0_u32);
     for row in rows {
@@ -140,7 +142,10 @@ async fn run(context: &Context) -> Result<Verdict> {
                 }
             }
         }
-        if let Some(finding) = finding(&target, &shown, caught) {
+        // What anybody could do who may send statements is a hazard; that a service of the project's could is shown.
+        let is_service = caught.iter().any(|(role, _)| services.contains(role.as_str()));
+        let severity = if is_service { Severity::Error } else { Severity::Warning };
+        if let Some(finding) = finding(&target, &shown, caught, severity) {
             findings.push(finding);
         }
     }
@@ -166,10 +171,15 @@ async fn is_caught(session: &mut PgConnection, script: &[String]) -> Result<bool
     Ok(is_caught)
 }
 
-fn finding(target: &Target, shown: &str, caught: Vec<(String, Vec<String>)>) -> Option<Finding> {
+fn finding(
+    target: &Target,
+    shown: &str,
+    caught: Vec<(String, Vec<String>)>,
+    severity: Severity,
+) -> Option<Finding> {
     let kind = if target.is_procedure { "procedure" } else { "function" };
     let roles: Vec<String> = caught.iter().map(|(role, _)| role.clone()).collect();
-    let (severity, message, evidence) = match caught.into_iter().next() {
+    let (message, evidence) = match caught.into_iter().next() {
         Some((role, script)) => {
             let last = script.len();
             let step = |(place, sql): (usize, String)| {
@@ -188,16 +198,19 @@ fn finding(target: &Target, shown: &str, caught: Vec<(String, Vec<String>)>) -> 
                 listed(&roles),
                 target.owner
             );
-            (Severity::Error, message, evidence)
+            (message, evidence)
         }
         None if target.is_pinned => return None,
         None => {
-            let sql = format!("select proconfig from pg_proc where oid = '{shown}'::regprocedure");
+            let sql = format!(
+                "select proconfig from pg_proc where oid = {}::regprocedure",
+                quote_literal(&format!("{}({})", target.name.sql(), target.types.join(", ")))
+            );
             let message = format!(
                 "`{shown}` runs with the rights of `{}` and looks names up in its caller's path",
                 target.owner
             );
-            (Severity::Warning, message, vec![Evidence::step(sql, "no `search_path`")])
+            (message, vec![Evidence::as_role(&target.owner, sql, "no `search_path`")])
         }
     };
     Some(Finding {

@@ -1,8 +1,10 @@
 //! The attack on tables whose rows are final: every way to change a row, as every role that logs in.
 
 use super::super::attempt::{Answer, Attempt, attempt, prepare, setting, transcript};
+use super::deed::{Deed, SHOWN_MAX, in_words, judged, outcome, remedy};
 use super::roles::{self, Role};
-use super::settled::{self, Effect, Settled, Verb};
+use super::settled::{self, Settled};
+use super::verb::{Effect, Verb};
 use crate::check::tenancy::{grouped, listed};
 use crate::check::{Context, Verdict, matches};
 use crate::database::TestDb;
@@ -11,10 +13,7 @@ use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use crate::fixture::rows::{Rows, Step, Wish};
 use crate::ident::{QualifiedName, quote_ident};
 use sqlx::{AssertSqlSafe, PgConnection};
-use std::collections::BTreeMap;
-
-/// How many statements a finding shows.
-const SHOWN_MAX: usize = 4;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is attacked, in the project's words.
 pub(super) struct Promise {
@@ -39,17 +38,11 @@ struct Attack<'a> {
     journal: Vec<Step>,
     /// What each session needs to see rows of a table: a setting and its value.
     contexts: BTreeMap<QualifiedName, String>,
+    /// Parts without a row.
+    empty: BTreeSet<QualifiedName>,
     findings: Vec<Finding>,
     probes: usize,
     controls: usize,
-}
-
-/// What a role did to a table, and what came of each statement.
-#[derive(Clone, PartialEq)]
-struct Deed {
-    verbs: Vec<(Verb, String)>,
-    severity: Severity,
-    is_silent: bool,
 }
 
 /// Attacks, and reports.
@@ -75,6 +68,7 @@ pub(super) async fn attack(context: &Context, promise: &Promise) -> Result<Verdi
         admin: db.server().endpoint().role().to_owned(),
         journal: Vec::new(),
         contexts: BTreeMap::new(),
+        empty: BTreeSet::new(),
         findings: Vec::new(),
         probes: 0,
         controls: 0,
@@ -93,14 +87,16 @@ pub(super) async fn attack(context: &Context, promise: &Promise) -> Result<Verdi
     let mut deeds: BTreeMap<QualifiedName, Vec<(String, Deed)>> = BTreeMap::new();
     for role in &attackers {
         let is_declared = services.contains(role.name.as_str());
+        let is_migrator = Some(role.name.as_str()) == migrator;
         let mut owned = Vec::new();
         for (table, done) in attack.attack_as(&db, role, &attacked).await? {
             // Somebody has to own the table, and somebody has to migrate it.
-            let is_trusted = Some(role.name.as_str()) == migrator
-                || (table.owners.contains(&role.name) && !services.is_empty() && !is_declared);
+            let is_trusted =
+                is_migrator || (table.owners.contains(&role.name) && !services.is_empty() && !is_declared);
             let (of_owner, of_rows): (Vec<_>, Vec<_>) =
                 done.into_iter().partition(|(verb, _)| is_trusted && verb.effect == Effect::Table);
-            if table.part_of.is_none() && !of_owner.is_empty() {
+            // That who migrates can do that is declared.
+            if table.part_of.is_none() && !is_migrator && !of_owner.is_empty() {
                 owned.push((table, of_owner));
             }
             let severity = if is_trusted { Severity::Warning } else { Severity::Error };
@@ -128,16 +124,6 @@ pub(super) async fn attack(context: &Context, promise: &Promise) -> Result<Verdi
     ]))
 }
 
-/// Apart: what changed something, and what was swallowed.
-fn judged(done: Vec<(Verb, String)>, severity: Severity) -> Vec<Deed> {
-    let (silent, loud): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, result)| result == SWALLOWED);
-    let deeds = [
-        Deed { verbs: loud, severity, is_silent: false },
-        Deed { verbs: silent, severity: Severity::Warning, is_silent: true },
-    ];
-    deeds.into_iter().filter(|deed| !deed.verbs.is_empty()).collect()
-}
-
 impl Attack<'_> {
     /// Sees to it that there is a row to change, and that a superuser can change it when nothing keeps it from that.
     async fn set_scene(
@@ -149,6 +135,7 @@ impl Attack<'_> {
         if !has_row(control, table).await? {
             if table.part_of.is_some() {
                 // Its neighbour has the rows; that it can be detached or truncated shows without one.
+                self.empty.insert(table.name.clone());
                 return Ok(true);
             }
             let wish = Wish { is_whole: true, ..Wish::default() };
@@ -191,7 +178,7 @@ impl Attack<'_> {
             watched: Some(table.name.clone()),
         };
         let mut controls = vec![unlocked(format!("delete from {}", table.name.sql()))];
-        for column in &table.columns {
+        for column in table.settable() {
             let (name, value) = (quote_ident(&column.name), column.other(Some("t")));
             controls.push(unlocked(format!("update {} t set {name} = {value}", table.name.sql())));
         }
@@ -221,13 +208,15 @@ impl Attack<'_> {
         let tried: Vec<(&Settled, Verb)> = tables
             .iter()
             .flat_map(|table| table.verbs(&role.name).into_iter().map(move |verb| (*table, verb)))
+            .filter(|(table, verb)| verb.shows_without_rows() || !self.empty.contains(&table.name))
             .collect();
         let attempts: Vec<Attempt> = tried
             .iter()
             .map(|(table, verb)| {
                 let context =
                     self.contexts.get(&table.name).map(|sql| format!("{sql}; ")).unwrap_or_default();
-                Attempt { sql: format!("{context}{}", verb.sql), watched: Some(table.name.clone()) }
+                let watched = (!verb.shows_without_rows()).then(|| table.name.clone());
+                Attempt { sql: format!("{context}{}", verb.sql), watched }
             })
             .collect();
         let answers = attempt(&mut session, &attempts).await?;
@@ -246,17 +235,20 @@ impl Attack<'_> {
     fn report(&mut self, table: &Settled, roles: &[String], deed: &Deed) {
         let (name, who) = (table.name.to_string(), listed(roles));
         let first = roles.first().cloned().unwrap_or_default();
-        let mut labels: Vec<&str> = deed.verbs.iter().map(|(verb, _)| verb.label.as_str()).collect();
-        labels.dedup();
+        let labels: Vec<&str> = deed.verbs.iter().map(|(verb, _)| verb.label.as_str()).collect();
         let (message, help) = if deed.is_silent {
             (
-                format!("what {who} changes in `{name}` is swallowed: nothing happens, and nothing fails"),
+                format!("a change of `{name}` by {who} is swallowed: nothing happens, and nothing fails"),
                 "raise an error in a trigger instead: a caller takes silence for success, and a rule stops no TRUNCATE"
                     .into(),
             )
         } else {
             (
-                format!("{who} {} `{name}`, which is {}", shortened(&labels), self.promise.word()),
+                format!(
+                    "{who} can change `{name}`, which is {}, by {}",
+                    self.promise.word(),
+                    in_words(&labels)
+                ),
                 remedy(table, &deed.verbs),
             )
         };
@@ -291,7 +283,14 @@ impl Attack<'_> {
 
     fn evidence(&self, role: &str, table: &Settled, verbs: &[(Verb, String)]) -> Vec<Evidence> {
         let mut evidence = self.seeding(table);
-        for (verb, result) in verbs.iter().take(SHOWN_MAX) {
+        // One of each way, the first of several columns.
+        let way = |verb: &Verb| verb.label.split(" of ").next().map(str::to_owned);
+        let mut shown: Vec<Option<String>> = Vec::new();
+        for (verb, result) in verbs {
+            if shown.contains(&way(verb)) || shown.len() == SHOWN_MAX {
+                continue;
+            }
+            shown.push(way(verb));
             let before = self.contexts.get(&table.name).cloned().into_iter().collect();
             evidence.extend(transcript(role, before, &verb.sql, result.clone()));
         }
@@ -337,59 +336,4 @@ impl Attack<'_> {
 async fn has_row(control: &mut PgConnection, table: &Settled) -> Result<bool> {
     let sql = format!("select exists (select from {})", table.name.sql());
     Ok(sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(control).await?)
-}
-
-/// How the result begins of a statement that nobody carried out and nobody refused.
-const SWALLOWED: &str = "done, and no row changed";
-
-/// What an attempt did, where it did something.
-fn outcome(table: &Settled, verb: &Verb, answer: &Answer) -> Option<String> {
-    match answer.code.as_deref() {
-        None if answer.has_changed => Some(match verb.effect {
-            Effect::Table => "done".into(),
-            _ if answer.rows > 0 => format!("{} changed", rows(answer.rows)),
-            _ => "done, and rows changed".into(),
-        }),
-        // It shows without a row.
-        None if verb.effect == Effect::Table || verb.sql.starts_with("truncate") => Some("done".into()),
-        None if table.has_rules && verb.sql.contains(&table.name.sql()) => Some(SWALLOWED.into()),
-        Some(code @ ("23503" | "23001")) if verb.effect == Effect::Gone => {
-            Some(format!("SQLSTATE {code}: only rows that others refer to stay"))
-        }
-        _ => None,
-    }
-}
-
-fn rows(count: u64) -> String {
-    if count == 1 { "1 row".into() } else { format!("{count} rows") }
-}
-
-/// `updates, deletes from and truncates`: the first few.
-fn shortened(labels: &[&str]) -> String {
-    let kept: Vec<&str> = labels.iter().take(SHOWN_MAX).copied().collect();
-    match kept.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => String::new(),
-    }
-}
-
-fn remedy(table: &Settled, verbs: &[(Verb, String)]) -> String {
-    let name = table.name.sql();
-    if verbs.iter().any(|(verb, _)| verb.label.contains("cascades")) {
-        return format!(
-            "let the foreign keys of {name} say `on delete restrict on update restrict`: an action runs as the owner, past all privileges"
-        );
-    }
-    if verbs.iter().all(|(verb, _)| verb.effect == Effect::Table) {
-        return format!(
-            "let {name} belong to a role that nobody logs in as: its owner can undo any protection"
-        );
-    }
-    let part =
-        if table.part_of.is_some() { "; a part has privileges and TRUNCATE triggers of its own" } else { "" };
-    format!(
-        "`revoke update, delete, truncate on {name} from …`, and have triggers raise an error: `before update or delete … for \
-         each row` and `before truncate … for each statement`, both `enable always`{part}"
-    )
 }

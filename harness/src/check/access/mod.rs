@@ -1,6 +1,7 @@
 //! Checks of who may do what: tried as the roles themselves.
 
 mod append_only;
+mod deed;
 mod default_privileges;
 mod definer_search_path;
 mod examples;
@@ -16,6 +17,7 @@ mod role_attributes;
 mod roles;
 mod settled;
 mod shadows;
+mod verb;
 
 pub(super) use append_only::AppendOnly;
 pub(super) use default_privileges::DefaultPrivileges;

@@ -35,7 +35,8 @@ pub(super) struct Column {
     pub(super) name: String,
     type_name: String,
     category: String,
-    is_identity: bool,
+    /// Only the server sets it.
+    pub(super) is_identity: bool,
 }
 
 /// What a foreign key with an action refers to.
@@ -185,7 +186,6 @@ pub(super) async fn read(
                     category,
                     is_identity,
                 })
-                .filter(|column| !column.is_identity)
                 .collect(),
             key: row.try_get("key")?,
             has_rules: row.try_get("has_rules")?,
@@ -230,122 +230,10 @@ pub(super) async fn read(
     Ok(tables)
 }
 
-/// A statement that changes rows, or the table that they are in, and what people call that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verb {
-    pub(super) label: String,
-    pub(super) sql: String,
-    pub(super) effect: Effect,
-}
-
-/// What a statement does when it goes through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Rows change.
-    Rows,
-    /// Rows go: a foreign key that stops this stops it for some rows only.
-    Gone,
-    /// The table is no more what it was: only its owner can do that.
-    Table,
-}
-
 impl Settled {
-    /// How `role` may try to change its rows.
-    pub(super) fn verbs(&self, role: &str) -> Vec<Verb> {
-        let table = self.name.sql();
-        let verb = |label: String, sql: String, effect: Effect| Verb { label, sql, effect };
-        let mut verbs = Vec::new();
-        let granted: Vec<(&Column, bool)> = self
-            .updatable
-            .get(role)
-            .into_iter()
-            .flatten()
-            .filter_map(|(name, reads)| {
-                Some((self.columns.iter().find(|column| column.name == *name)?, *reads))
-            })
-            .collect();
-        // Where nothing is granted, one column shows that it is refused.
-        let first = self.columns.first().map(|column| (column, false));
-        let tried: Vec<(&Column, bool)> =
-            if granted.is_empty() { first.into_iter().collect() } else { granted };
-        for (column, reads) in &tried {
-            let value = column.other(reads.then_some("t"));
-            let name = quote_ident(&column.name);
-            verbs.push(verb(
-                format!("updates `{}` of", column.name),
-                format!("update {table} t set {name} = {value}"),
-                Effect::Rows,
-            ));
-        }
-        if let Some((column, reads)) = tried.first() {
-            let (name, value) = (quote_ident(&column.name), column.other(reads.then_some("t")));
-            verbs.push(verb(
-                "merges over".into(),
-                format!("merge into {table} t using (select 1) s on true when matched then update set {name} = {value}"),
-                Effect::Rows,
-            ));
-            if self.part_of.is_none() && !self.key.is_empty() {
-                let columns: Vec<String> =
-                    self.columns.iter().map(|column| quote_ident(&column.name)).collect();
-                let all = columns.join(", ");
-                let key: Vec<String> = self.key.iter().map(|key| quote_ident(key)).collect();
-                verbs.push(verb(
-                    "upserts into".into(),
-                    format!(
-                        "insert into {table} as t ({all}) overriding system value select {all} from {table} limit 1 \
-                         on conflict ({}) do update set {name} = {value}",
-                        key.join(", ")
-                    ),
-                    Effect::Rows,
-                ));
-            }
-        }
-        verbs.push(verb("deletes from".into(), format!("delete from {table}"), Effect::Gone));
-        verbs.push(verb(
-            "deletes by merge from".into(),
-            format!("merge into {table} t using (select 1) s on true when matched then delete"),
-            Effect::Gone,
-        ));
-        verbs.push(verb("truncates".into(), format!("truncate {table}"), Effect::Gone));
-        verbs.push(verb("truncates".into(), format!("truncate {table} cascade"), Effect::Gone));
-        verbs.push(verb(
-            "deletes, as a replica, from".into(),
-            format!("set local session_replication_role = replica; delete from {table}"),
-            Effect::Gone,
-        ));
-        for parent in &self.parents {
-            let (above, key) = (parent.table.sql(), quote_ident(&parent.key.name));
-            if parent.on_delete {
-                verbs.push(verb(
-                    format!("deletes from `{}`, which cascades to", parent.table),
-                    format!("delete from {above}"),
-                    Effect::Rows,
-                ));
-            }
-            if parent.on_update {
-                verbs.push(verb(
-                    format!("updates the key of `{}`, which cascades to", parent.table),
-                    format!("update {above} t set {key} = {}", parent.key.other(Some("t"))),
-                    Effect::Rows,
-                ));
-            }
-        }
-        verbs.push(verb(
-            "disables the triggers of".into(),
-            format!("alter table {table} disable trigger user; delete from {table}"),
-            Effect::Table,
-        ));
-        if let Some(parent) = &self.parent
-            && self.kind == "partition"
-        {
-            verbs.push(verb(
-                "detaches".into(),
-                format!("alter table {} detach partition {table}", parent.sql()),
-                Effect::Table,
-            ));
-        }
-        verbs.push(verb("drops".into(), format!("drop table {table} cascade"), Effect::Table));
-        verbs
+    /// The columns that an UPDATE may give a value.
+    pub(super) fn settable(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| !column.is_identity)
     }
 
     /// The statement that takes off whatever keeps a superuser from changing its rows.

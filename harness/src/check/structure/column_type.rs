@@ -115,7 +115,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     let db = context.database().await?;
     let mut control = db.connection().await?;
     let mut findings = Vec::new();
-    for column in tables::columns(&mut control).await? {
+    for column in tables::columns(context, &mut control).await? {
         let Some(hazard) = hazard(&column) else { continue };
         findings.push(finding(&mut control, &column, &hazard).await?);
     }

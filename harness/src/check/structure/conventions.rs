@@ -62,8 +62,8 @@ impl Check for Conventions {
 async fn run(context: &Context) -> Result<Verdict> {
     let db = context.database().await?;
     let mut control = db.connection().await?;
-    let tables = tables::read(&mut control).await?;
-    let columns = tables::columns(&mut control).await?;
+    let tables = tables::read(context, &mut control).await?;
+    let columns = tables::columns(context, &mut control).await?;
     let prefixes = &context.project().structure.prefixes;
     let has_prefix = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
     let shared: BTreeSet<&str> = tables

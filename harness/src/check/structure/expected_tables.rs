@@ -58,7 +58,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     let db = context.database().await?;
     let mut control = db.connection().await?;
     let there: Vec<String> =
-        tables::read(&mut control).await?.iter().map(|table| table.name.to_string()).collect();
+        tables::read(context, &mut control).await?.iter().map(|table| table.name.to_string()).collect();
     let expected = &context.project().structure.expected_tables;
     // Without a schema it is one of `public`.
     let expected = expected.iter().map(|name| QualifiedName::parse(name));

@@ -81,6 +81,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         .fetch_all(&mut control)
         .await
         .attempt(ErrorKind::Database, || "failed to list the foreign keys without an index".into())?;
+    let admin = db.server().endpoint().role();
     let mut findings = Vec::new();
     for row in rows {
         let named = |schema: &str, name: &str| -> Result<QualifiedName> {
@@ -96,11 +97,12 @@ async fn run(context: &Context) -> Result<Verdict> {
         let constraint: String = row.try_get("name")?;
         let shown = columns.join(", ");
         let list: Vec<String> = columns.iter().map(|column| quote_ident(column)).collect();
-        let mut evidence: Vec<Evidence> = steps.into_iter().map(|sql| Evidence::step(sql, "")).collect();
+        let mut evidence: Vec<Evidence> =
+            steps.into_iter().map(|sql| Evidence::as_role(admin, sql, "")).collect();
         if let Some(last) = evidence.last_mut() {
             last.result = plan;
         }
-        evidence.push(Evidence::step("rollback", ""));
+        evidence.push(Evidence::as_role(admin, "rollback", ""));
         findings.push(Finding {
             check: ID.into(),
             class: Class::Mistake,

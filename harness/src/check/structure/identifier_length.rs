@@ -42,10 +42,10 @@ impl Check for IdentifierLength {
     fn story(&self) -> Option<Story> {
         Some(Story {
             connects: "`app_migrator`, with two indexes whose names differ at the end",
-            runs: "create index if not exists …_by_customer_and_created_at; create index if not exists …_by_customer_and_creator",
+            runs: "create index if not exists …_by_customer_number_and_created_at; create index if not exists …_created_by",
             gets: "one index, and no error",
             because: "both names are cut at 63 bytes, and are the same then",
-            fix: "drop index invoices_of_the_previous_fiscal_year_by_customer_and_created_at; \
+            fix: "drop index invoices_of_the_previous_fiscal_year_by_customer_number_and_cre; \
                   create index invoices_last_year_by_at on invoices (customer, created_at); \
                   create index invoices_last_year_by_creator on invoices (customer, creator)",
         })

@@ -63,7 +63,7 @@ const PUBLISH: &str = "create publication pgharness_made for all tables";
 async fn run(context: &Context) -> Result<Verdict> {
     let db = context.database().await?;
     let mut control = db.connection().await?;
-    let keyless: Vec<_> = tables::read(&mut control)
+    let keyless: Vec<_> = tables::read(context, &mut control)
         .await?
         .into_iter()
         .filter(|table| !table.has_primary_key && !table.is_foreign)
@@ -71,6 +71,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     if keyless.is_empty() {
         return Ok(Verdict::of(Vec::new()));
     }
+    let admin = db.server().endpoint().role();
     let delete = |table: &tables::Table| format!("delete from {} where false", table.name.sql());
     control.execute("begin").await?;
     control
@@ -90,10 +91,10 @@ async fn run(context: &Context) -> Result<Verdict> {
         message: format!("`{}` has no primary key: its rows cannot be told apart", table.name),
         help: format!("`alter table {} add primary key (…)`", table.name.sql()),
         evidence: vec![
-            Evidence::step("begin", ""),
-            Evidence::step(PUBLISH, ""),
-            Evidence::step(delete(table), answer.to_string()),
-            Evidence::step("rollback", ""),
+            Evidence::as_role(admin, "begin", ""),
+            Evidence::as_role(admin, PUBLISH, ""),
+            Evidence::as_role(admin, delete(table), answer.to_string()),
+            Evidence::as_role(admin, "rollback", ""),
         ],
     });
     Ok(Verdict::of(findings.collect()))

@@ -1,8 +1,11 @@
-//! The tables that are the project's own.
+//! The tables that are the project's own: not those that a runner of migrations keeps its history in.
 
+use crate::check::Context;
+use crate::check::migrator::Migrator;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::ident::QualifiedName;
 use sqlx::{AssertSqlSafe, PgConnection};
+use std::collections::BTreeSet;
 
 /// A table that is no partition and comes with no extension.
 #[derive(Clone, Debug)]
@@ -36,7 +39,7 @@ const NOT_OF_AN_EXTENSION: &str = "not exists (select from pg_catalog.pg_depend 
 ///
 /// # Errors
 /// The server is lost.
-pub(super) async fn read(control: &mut PgConnection) -> Result<Vec<Table>> {
+pub(super) async fn read(context: &Context, control: &mut PgConnection) -> Result<Vec<Table>> {
     let sql = format!(
         "select n.nspname::text, c.relname::text,
             exists (select from pg_catalog.pg_constraint k where k.conrelid = c.oid and k.contype = 'p'), c.relkind = 'f'
@@ -54,14 +57,16 @@ pub(super) async fn read(control: &mut PgConnection) -> Result<Vec<Table>> {
         has_primary_key,
         is_foreign,
     };
-    Ok(rows.into_iter().map(table).collect())
+    let migrator = Migrator::of(context.project()).ok();
+    let is_own = |table: &Table| !migrator.as_ref().is_some_and(|migrator| migrator.is_history(&table.name));
+    Ok(rows.into_iter().map(table).filter(is_own).collect())
 }
 
 /// Their columns, in the order of the tables and of their places.
 ///
 /// # Errors
 /// The server is lost.
-pub(super) async fn columns(control: &mut PgConnection) -> Result<Vec<Column>> {
+pub(super) async fn columns(context: &Context, control: &mut PgConnection) -> Result<Vec<Column>> {
     let sql = format!(
         "select n.nspname::text, c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
             not a.attnotnull, pg_catalog.pg_get_expr(f.adbin, f.adrelid),
@@ -76,7 +81,7 @@ pub(super) async fn columns(control: &mut PgConnection) -> Result<Vec<Column>> {
          order by n.nspname collate \"C\", c.relname collate \"C\", a.attnum"
     );
     let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
-        .fetch_all(control)
+        .fetch_all(&mut *control)
         .await
         .attempt(ErrorKind::Database, || "failed to list the columns".into())?;
     let column = |(schema, table, name, type_name, is_nullable, default, is_serial): Row| Column {
@@ -87,5 +92,7 @@ pub(super) async fn columns(control: &mut PgConnection) -> Result<Vec<Column>> {
         default,
         is_serial,
     };
-    Ok(rows.into_iter().map(column).collect())
+    let own: BTreeSet<QualifiedName> =
+        read(context, control).await?.into_iter().map(|table| table.name).collect();
+    Ok(rows.into_iter().map(column).filter(|column| own.contains(&column.table)).collect())
 }
