@@ -328,7 +328,7 @@ fn init_reads_the_reference_schema() {
     assert_eq!(code, 0, "{text}");
     for line in [
         "`pgharness.toml` written",
-        "+ 22 migrations in `migrations`",
+        "+ migrations in `migrations`, as sqlx has them (22)",
         "+ what comes before the migrations (`migrations/bootstrap/*.sql`)",
         "+ seed data (`fixtures/base/*.sql`)",
         "+ queries (`queries/*.sql`)",
@@ -445,12 +445,16 @@ fn init_makes_up_roles_that_nobody_creates() {
     );
     let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
     for line in [
-        "# create role \"authenticated\" login;",
+        "bootstrap = [\"pgharness.roles.sql\"]",
         "# column = \"user_id\"",
         "# setting = \"request.jwt.claims\"",
     ] {
         assert!(written.contains(line), "`{line}` is missing in\n{written}");
     }
+    // With them the schema can be built, and looked at.
+    let (code, report) = said(root.path(), &["check", "--only", "operations.*,migration.clean-apply"]);
+    assert_eq!(code, 0, "{report}");
+    assert!(report.contains("✓ clean-apply"), "{report}");
 }
 
 #[test]
