@@ -2,13 +2,14 @@
 
 use super::target::{Target, Verb, targets};
 use crate::check::live;
+use crate::check::migrator::Migrator;
 use crate::check::place::Place;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Tenancy, Verdict};
 use crate::database::TestDb;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use crate::fixture::rows::{Rows, Wish};
-use crate::ident::{quote_ident, quote_literal};
+use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
@@ -92,6 +93,9 @@ async fn look(context: &Context) -> Result<Verdict> {
         Some(db) => Some(Maker::of(db).await?),
         None => None,
     };
+    // Whoever migrates keeps it.
+    let migrator = Migrator::of(project).ok();
+    let is_history = |table: &QualifiedName| migrator.as_ref().is_some_and(|one| one.is_history(table));
     let (mut findings, mut unread, mut probes, mut unknown) = (Vec::new(), Vec::new(), 0_u32, 0_u32);
     for (role, objects) in &project.access.matrix {
         let targets = targets(&mut place.connection, role, objects).await?;
@@ -105,7 +109,7 @@ async fn look(context: &Context) -> Result<Verdict> {
             }
         };
         let mut prober = Prober { role, tenant: tenant.as_ref(), session: open(&place, &options).await? };
-        for target in &targets {
+        for target in targets.iter().filter(|target| !is_history(&target.table)) {
             let (sql, row) = match &mut maker {
                 Some(maker) if target.verb == Verb::Insert => match maker.row(target, tenant.as_ref()).await?
                 {

@@ -3,6 +3,9 @@
 use super::folder::Folder;
 use super::growth::Growth;
 
+/// The file that creates roles which the migrations name and nobody creates.
+pub(super) const ROLES_FILE: &str = "pgharness.roles.sql";
+
 /// How long a line of a comment is.
 const WIDTH: usize = 110;
 

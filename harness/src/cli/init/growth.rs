@@ -54,11 +54,7 @@ impl Growth {
             match missing_role(&told) {
                 Some(role) if growth.roles.len() < ROLES_MAX && !growth.roles.contains(&role) => {
                     growth.roles.push(role);
-                    let sql: String = growth
-                        .roles
-                        .iter()
-                        .map(|role| format!("create role {};\n", quote_ident(role)))
-                        .collect();
+                    let sql = roles_sql(&growth.roles);
                     fs::write(&roles, sql)
                         .attempt(ErrorKind::Environment, || "failed to write a file of roles".into())?;
                     if !config.postgres.bootstrap.contains(&roles) {
@@ -81,6 +77,11 @@ impl Growth {
         growth.failure = Some(failure.report());
         Ok(growth)
     }
+}
+
+/// What creates these roles: nobody can log in as them.
+pub(super) fn roles_sql(roles: &[String]) -> String {
+    roles.iter().map(|role| format!("create role {};\n", quote_ident(role))).collect()
 }
 
 async fn build(config: &Config) -> Result<TestDb> {

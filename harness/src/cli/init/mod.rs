@@ -13,11 +13,11 @@ use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::suite::Config;
 use crate::suite::config::FILE_NAME;
 use clap::Args;
-use file::File;
+use file::{File, ROLES_FILE};
 use folder::Folder;
-use growth::Growth;
+use growth::{Growth, roles_sql};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Writes a commented `pgharness.toml` for the project in this folder.
 #[derive(Args, Debug)]
@@ -34,11 +34,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
-    let path = arguments.dir.join(FILE_NAME);
+    let [path, roles] = [FILE_NAME, ROLES_FILE].map(|name| arguments.dir.join(name));
     let path = path.strip_prefix(".").unwrap_or(&path);
-    if path.exists() && !arguments.force && !arguments.stdout {
-        return Err(Error::usage(format!("`{}` is there already", path.display()))
-            .with_help("`--stdout` shows what would be written, `--force` replaces it"));
+    let is_free = |path: &Path| !path.exists() || arguments.force || arguments.stdout;
+    if !is_free(path) {
+        return Err(occupied(path));
     }
     let folder = Folder::look(&arguments.dir)?;
     // Built as the file says, so that what is written is what was tried.
@@ -46,16 +46,36 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let growth = block_on(Growth::of(Config::read(path, &first)?))?;
     let file = File::of(&folder, Some(&growth));
     // Nobody is left with a file that cannot be read.
-    Config::read(path, &file.text)?.project()?;
+    Config::read(path, &file.text)?;
     if arguments.stdout {
         return Ok(Answer { text: file.text, exit_code: 0 });
     }
-    fs::write(path, &file.text)
-        .attempt(ErrorKind::Environment, || format!("failed to write `{}`", path.display()))?;
+    if !growth.roles.is_empty() {
+        if !is_free(&roles) {
+            return Err(occupied(&roles));
+        }
+        write(
+            &roles,
+            &format!(
+                "-- Written by `pgharness init`: roles that the migrations name.\n{}",
+                roles_sql(&growth.roles)
+            ),
+        )?;
+    }
+    write(path, &file.text)?;
     let mut said = format!("`{}` written\n", path.display());
     for (sign, lines) in [("+", file.found), ("-", file.missing)] {
         said.extend(lines.iter().map(|line| format!("{sign} {line}\n")));
     }
     said.push_str("read it, then run `pgharness check`\n");
     Ok(Answer { text: said, exit_code: 0 })
+}
+
+fn occupied(path: &Path) -> Error {
+    Error::usage(format!("`{}` is there already", path.display()))
+        .with_help("`--stdout` shows what would be written, `--force` replaces it")
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).attempt(ErrorKind::Environment, || format!("failed to write `{}`", path.display()))
 }

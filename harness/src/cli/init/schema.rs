@@ -60,6 +60,9 @@ const OWN: &str = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and
 /// Roles that services may connect as.
 const LOGIN: &str = "r.rolcanlogin and not r.rolsuper and r.rolname !~ '^pg_'";
 
+/// Those of them that do not look after the table `c`.
+const SERVICE: &str = "r.rolcanlogin and not r.rolsuper and r.rolname !~ '^pg_' and not pg_has_role(r.oid, c.relowner, 'member')";
+
 /// Names of columns that say whose a row is.
 const OWNERS: &str = "'tenant_id', 'organization_id', 'organisation_id', 'org_id', 'account_id', 'workspace_id', \
                       'company_id', 'customer_id', 'team_id', 'tenant', 'org'";
@@ -130,8 +133,8 @@ async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
     let append_only = sqlx::query_scalar(AssertSqlSafe(format!(
         "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p') and not c.relispartition and {OWN}
-             and exists (select from pg_roles r where {LOGIN} and has_any_column_privilege(r.oid, c.oid, 'insert'))
-             and not exists (select from pg_roles r where {LOGIN}
+             and exists (select from pg_roles r where {SERVICE} and has_any_column_privilege(r.oid, c.oid, 'insert'))
+             and not exists (select from pg_roles r where {SERVICE}
                  and (has_any_column_privilege(r.oid, c.oid, 'update') or has_table_privilege(r.oid, c.oid, 'delete, truncate')))
          order by 1"
     )))

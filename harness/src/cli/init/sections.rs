@@ -1,6 +1,6 @@
 //! The sections of the file that are from what lies in the folder.
 
-use super::file::{File, first_line, list, quoted};
+use super::file::{File, ROLES_FILE, first_line, list, quoted};
 use super::folder::{Folder, Migrated};
 use super::growth::Growth;
 use crate::migration::Format;
@@ -41,31 +41,32 @@ impl File {
             "deployed",
             &quoted(&exact.unwrap_or_else(|| "16.4".into())),
         );
-        match &folder.bootstrap {
-            Some(pattern) => {
-                self.found.push(format!("what comes before the migrations (`{pattern}`)"));
-                self.value(
-                    "SQL that is run once as superuser, before any migration: files that are there by this name.",
-                    "bootstrap",
-                    &format!("[{}]", quoted(pattern)),
-                );
-            }
-            None => self.idea(
-                "SQL that creates roles and the like, run once as superuser before any migration.",
-                "bootstrap",
-                "[\"db/roles.sql\"]",
-            ),
-        }
         let roles = growth.map(|growth| growth.roles.as_slice()).unwrap_or_default();
+        let mut bootstrap: Vec<String> = folder.bootstrap.iter().cloned().collect();
+        if let Some(pattern) = &folder.bootstrap {
+            self.found.push(format!("what comes before the migrations (`{pattern}`)"));
+        }
         if !roles.is_empty() {
-            self.missing
-                .push(format!("who creates the roles {}, which the migrations name", roles.join(", ")));
-            let created: Vec<String> =
-                roles.iter().map(|role| format!("create role \"{role}\" login;")).collect();
-            self.comment(&format!(
-                "The migrations name roles that nobody creates. Write a file for `bootstrap`, without LOGIN for groups:\n{}",
-                created.join("\n")
+            bootstrap.push(ROLES_FILE.into());
+            self.missing.push(format!(
+                "who creates the roles {}, which the migrations name: for the checks `{ROLES_FILE}` does",
+                roles.join(", ")
             ));
+            self.comment(&format!(
+                "The migrations name roles that nobody here creates ({}): `{ROLES_FILE}` creates them for the checks. Look \
+                 which of them are to log in.",
+                roles.join(", ")
+            ));
+        }
+        let from = "SQL that is run once as superuser, before any migration";
+        if bootstrap.is_empty() {
+            self.idea(&format!("{from}: roles and the like."), "bootstrap", "[\"db/roles.sql\"]");
+        } else {
+            self.value(
+                &format!("{from}: files that are there by this name."),
+                "bootstrap",
+                &list(&bootstrap),
+            );
         }
         if let Some(schema) = growth.and_then(|growth| growth.schema.as_ref())
             && !schema.extensions.is_empty()
@@ -82,8 +83,8 @@ impl File {
         self.section("migrations");
         match &folder.migrated {
             Some(Migrated::Folder { dir, format, files }) => {
-                self.found.push(format!("{files} migrations in `{dir}`, as {format} has them"));
-                let from = format!("{files} files in it look like those of {format}.");
+                self.found.push(format!("migrations in `{dir}`, as {format} has them ({files})"));
+                let from = format!("The files in it ({files}) look like those of {format}.");
                 self.value(&from, "dir", &quoted(dir));
                 self.line(&format!("format = {}", quoted(format.name())));
                 if *format == Format::Plain {
