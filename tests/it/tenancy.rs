@@ -129,8 +129,9 @@ impl Check for Named {
 }
 
 fn reference() -> Project {
-    let named = ["migration.expand-only", "migration.locks", "structure.conventions"]
-        .map(|id| Box::new(Named(id)) as Box<dyn Check>);
+    let named =
+        ["migration.expand-only", "migration.locks", "structure.conventions", "tenancy.trust-boundary"]
+            .map(|id| Box::new(Named(id)) as Box<dyn Check>);
     let registry = Registry::of(named.into_iter().collect());
     Config::load_with(&repository().join("pgharness.toml"), &registry).unwrap().project().unwrap()
 }
@@ -416,7 +417,9 @@ async fn rows_that_were_made_up_are_marked_by_their_tenant() {
     let findings = run("tenancy.enabled", project).await.0;
     let evidence = format!("{:?}", findings[0].evidence);
     // Two tenants, each in the parent's key, the note and the document; not where a condition or the length forbids it.
-    for (mark, number) in [("'canary-", 6), ("'kind', 'canary-", 0), ("'code', 'canary-", 0), ("'note', 'canary-", 4)] {
+    for (mark, number) in
+        [("'canary-", 6), ("'kind', 'canary-", 0), ("'code', 'canary-", 0), ("'note', 'canary-", 4)]
+    {
         assert_eq!(evidence.matches(mark).count(), number, "{mark} in {evidence}");
     }
 }
@@ -453,7 +456,10 @@ async fn without_a_policy_there_is_nothing_to_attack() {
     let context = Context::new(project);
     for check in OF_POLICIES {
         let verdict = Registry::standard().find(check).unwrap().run(&context).await.unwrap();
-        assert!(matches!(&verdict, Verdict::Skipped(reason) if reason.contains("no policy")), "{check}: {verdict:?}");
+        assert!(
+            matches!(&verdict, Verdict::Skipped(reason) if reason.contains("no policy")),
+            "{check}: {verdict:?}"
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::handle::{random_password, write_private};
 use super::{Server, connect};
+use crate::digest::Digest;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::ident::{quote_ident, quote_literal};
 use crate::process::FileLock;
@@ -80,10 +81,11 @@ impl Server {
                 .fetch_optional(&mut control)
                 .await?;
         if is_vacant == Some(true) {
+            let verifier = verifier(&mut control, password).await?;
             let sql = format!(
                 "set log_statement = none; alter role {} password {}",
                 quote_ident(role),
-                quote_literal(password.expose())
+                quote_literal(&verifier)
             );
             control.execute(AssertSqlSafe(sql)).await?;
         }
@@ -91,6 +93,36 @@ impl Server {
         // If it has one, it may have got ours in the meantime: that will be seen.
         Ok(is_vacant.is_some())
     }
+}
+
+/// What the server keeps of a password. With one round of hashing, where it would take 4096 itself: those guard
+/// passwords that can be guessed, and with hundreds of sessions they are most of an attack's time.
+async fn verifier(control: &mut PgConnection, password: &Secret) -> Result<String> {
+    let salt = random_password()?;
+    // RFC 5802, with the names that it has for these.
+    let salted = hmac(password.expose().as_bytes(), &[salt.as_bytes(), &[0, 0, 0, 1]].concat());
+    let stored_key = Digest::of(hmac(&salted, b"Client Key"));
+    let server_key = hmac(&salted, b"Server Key");
+    let verifier = sqlx::query_scalar(
+        "select format('SCRAM-SHA-256$1:%s$%s:%s', encode($1, 'base64'), encode($2, 'base64'), encode($3, 'base64'))",
+    )
+    .bind(salt.as_bytes())
+    .bind(&stored_key.bytes()[..])
+    .bind(&server_key[..])
+    .fetch_one(control)
+    .await?;
+    Ok(verifier)
+}
+
+/// HMAC of RFC 2104 with SHA-256, for keys no longer than a block.
+fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let padded = |byte: u8| {
+        let mut block = [byte; 64];
+        block.iter_mut().zip(key).for_each(|(padded, key)| *padded ^= key);
+        block
+    };
+    let inner = Digest::of([&padded(0x36)[..], message].concat());
+    *Digest::of([&padded(0x5c)[..], inner.bytes()].concat()).bytes()
 }
 
 /// A session over TCP; `None`: that is not the password.
@@ -119,4 +151,16 @@ async fn wait_for(path: PathBuf) -> Result<FileLock> {
     tokio::task::spawn_blocking(move || FileLock::wait(&path))
         .await
         .attempt(ErrorKind::Environment, || "failed to wait for a lock".into())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::hex;
+
+    #[test]
+    fn the_second_case_of_rfc_4231() {
+        let code = hmac(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(hex(&code), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
 }
