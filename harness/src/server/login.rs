@@ -57,11 +57,13 @@ impl Server {
         let Some(kept) = self.state_dir().map(|dir| dir.join("roles-password")) else {
             return Ok(Secret::new(""));
         };
-        if let Ok(password) = std::fs::read_to_string(&kept) {
+        // One that is being written is not there yet.
+        let read = || std::fs::read_to_string(&kept).ok().filter(|password| !password.is_empty());
+        if let Some(password) = read() {
             return Ok(Secret::new(password));
         }
         let _lock = wait_for(kept.with_extension("lock")).await?;
-        if let Ok(password) = std::fs::read_to_string(&kept) {
+        if let Some(password) = read() {
             return Ok(Secret::new(password));
         }
         let password = random_password()?;
@@ -125,7 +127,7 @@ fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
     *Digest::of([&padded(0x5c)[..], inner.bytes()].concat()).bytes()
 }
 
-/// A session over TCP; `None`: that is not the password.
+/// A session over TCP; `None`: that is not the password, or nobody listens there.
 async fn try_password(
     port: u16,
     database: &str,
@@ -141,8 +143,10 @@ async fn try_password(
         .password(password.expose());
     match connect(&options).await {
         Ok(connection) => Ok(Some(connection)),
-        Err(error) if error.sqlstate().as_deref() == Some(WRONG_PASSWORD) => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => match error.sqlstate().as_deref() {
+            None | Some(WRONG_PASSWORD) => Ok(None),
+            Some(_) => Err(error),
+        },
     }
 }
 
