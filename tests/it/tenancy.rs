@@ -129,8 +129,9 @@ impl Check for Named {
 }
 
 pub(crate) fn reference() -> Project {
-    let named = ["migration.expand-only", "migration.locks", "structure.conventions"]
-        .map(|id| Box::new(Named(id)) as Box<dyn Check>);
+    let named =
+        ["migration.expand-only", "migration.locks", "structure.conventions", "tenancy.trust-boundary"]
+            .map(|id| Box::new(Named(id)) as Box<dyn Check>);
     let registry = Registry::of(named.into_iter().collect());
     Config::load_with(&repository().join("pgharness.toml"), &registry).unwrap().project().unwrap()
 }

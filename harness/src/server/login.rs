@@ -5,6 +5,7 @@
 
 use super::handle::{random_password, write_private};
 use super::{Server, connect};
+use crate::digest::Digest;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::ident::{quote_ident, quote_literal};
 use crate::process::FileLock;
@@ -56,11 +57,13 @@ impl Server {
         let Some(kept) = self.state_dir().map(|dir| dir.join("roles-password")) else {
             return Ok(Secret::new(""));
         };
-        if let Ok(password) = std::fs::read_to_string(&kept) {
+        // One that is being written is not there yet.
+        let read = || std::fs::read_to_string(&kept).ok().filter(|password| !password.is_empty());
+        if let Some(password) = read() {
             return Ok(Secret::new(password));
         }
         let _lock = wait_for(kept.with_extension("lock")).await?;
-        if let Ok(password) = std::fs::read_to_string(&kept) {
+        if let Some(password) = read() {
             return Ok(Secret::new(password));
         }
         let password = random_password()?;
@@ -80,10 +83,11 @@ impl Server {
                 .fetch_optional(&mut control)
                 .await?;
         if is_vacant == Some(true) {
+            let verifier = verifier(&mut control, password).await?;
             let sql = format!(
                 "set log_statement = none; alter role {} password {}",
                 quote_ident(role),
-                quote_literal(password.expose())
+                quote_literal(&verifier)
             );
             control.execute(AssertSqlSafe(sql)).await?;
         }
@@ -93,7 +97,37 @@ impl Server {
     }
 }
 
-/// A session over TCP; `None`: that is not the password.
+/// What the server keeps of a password. With one round of hashing, where it would take 4096 itself: those guard
+/// passwords that can be guessed, and with hundreds of sessions they are most of an attack's time.
+async fn verifier(control: &mut PgConnection, password: &Secret) -> Result<String> {
+    let salt = random_password()?;
+    // RFC 5802, with the names that it has for these.
+    let salted = hmac(password.expose().as_bytes(), &[salt.as_bytes(), &[0, 0, 0, 1]].concat());
+    let stored_key = Digest::of(hmac(&salted, b"Client Key"));
+    let server_key = hmac(&salted, b"Server Key");
+    let verifier = sqlx::query_scalar(
+        "select format('SCRAM-SHA-256$1:%s$%s:%s', encode($1, 'base64'), encode($2, 'base64'), encode($3, 'base64'))",
+    )
+    .bind(salt.as_bytes())
+    .bind(&stored_key.bytes()[..])
+    .bind(&server_key[..])
+    .fetch_one(control)
+    .await?;
+    Ok(verifier)
+}
+
+/// HMAC of RFC 2104 with SHA-256, for keys no longer than a block.
+fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let padded = |byte: u8| {
+        let mut block = [byte; 64];
+        block.iter_mut().zip(key).for_each(|(padded, key)| *padded ^= key);
+        block
+    };
+    let inner = Digest::of([&padded(0x36)[..], message].concat());
+    *Digest::of([&padded(0x5c)[..], inner.bytes()].concat()).bytes()
+}
+
+/// A session over TCP; `None`: that is not the password, or nobody listens there.
 async fn try_password(
     port: u16,
     database: &str,
@@ -109,8 +143,10 @@ async fn try_password(
         .password(password.expose());
     match connect(&options).await {
         Ok(connection) => Ok(Some(connection)),
-        Err(error) if error.sqlstate().as_deref() == Some(WRONG_PASSWORD) => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => match error.sqlstate().as_deref() {
+            None | Some(WRONG_PASSWORD) => Ok(None),
+            Some(_) => Err(error),
+        },
     }
 }
 
@@ -119,4 +155,16 @@ async fn wait_for(path: PathBuf) -> Result<FileLock> {
     tokio::task::spawn_blocking(move || FileLock::wait(&path))
         .await
         .attempt(ErrorKind::Environment, || "failed to wait for a lock".into())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::hex;
+
+    #[test]
+    fn the_second_case_of_rfc_4231() {
+        let code = hmac(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(hex(&code), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
 }

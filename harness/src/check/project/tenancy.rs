@@ -21,7 +21,8 @@ pub struct Tenancy {
     /// The column that says whose a row is.
     #[serde(default = "tenant_id")]
     pub column: String,
-    /// The setting that says who is asking: `app.tenant_id`.
+    /// The setting that says who is asking: `app.tenant_id`; or the part of a document that does:
+    /// `request.jwt.claims ->> sub`. What policies read, if not said.
     pub setting: Option<String>,
     /// The roles that services connect as, which are attacked.
     #[serde(default)]

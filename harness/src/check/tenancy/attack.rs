@@ -1,6 +1,6 @@
 //! The scene of an attack: a database, two tenants with rows, and sessions of the roles.
 
-use super::probe::{Counts, Session};
+use super::probe::{Counts, Refusal, Session, opening};
 use super::roles::{self, subject};
 use super::setting::Setting;
 use super::tables::Relation;
@@ -182,6 +182,12 @@ impl Attack {
         });
     }
 
+    /// The tables with row-level security.
+    pub(super) fn guarded(&self) -> Vec<Relation> {
+        let is_guarded = |relation: &&Relation| relation.is_store() && relation.is_enabled;
+        self.relations.iter().filter(is_guarded).cloned().collect()
+    }
+
     pub(super) fn truth(&self, relation: &Relation) -> Counts {
         self.truth.get(&relation.name).copied().unwrap_or_default()
     }
@@ -212,11 +218,37 @@ impl Attack {
         self.steps_for(std::iter::once(relation.name.clone()).chain(shown).collect())
     }
 
+    /// The transcript of one statement of `role` in the first tenant's context, with the rows that it is about.
+    pub(super) fn shown(
+        &self,
+        relation: &Relation,
+        role: &str,
+        sql: String,
+        result: impl Into<String>,
+    ) -> Vec<Evidence> {
+        self.shown_in(Some(&self.context_of(&self.tenants.own)), relation, role, sql, result)
+    }
+
+    /// As [`shown`](Attack::shown), in another context or none.
+    pub(super) fn shown_in(
+        &self,
+        context: Option<&(String, String)>,
+        relation: &Relation,
+        role: &str,
+        sql: String,
+        result: impl Into<String>,
+    ) -> Vec<Evidence> {
+        let mut evidence = self.seeding(relation);
+        evidence.extend(transcript_in(role, context, vec![Evidence::as_role(role, sql, result)]));
+        evidence
+    }
+
     /// The steps that the rows of these tables go back to.
     pub(super) fn steps_for(&self, mut wanted: BTreeSet<QualifiedName>) -> Vec<Evidence> {
         let lies_within = |below: &QualifiedName, above: &QualifiedName| {
-            let relation = self.relations.iter().find(|relation| relation.name == *below);
-            below == above || relation.is_some_and(|relation| relation.ancestors.contains(above))
+            let mut relations = self.relations.iter();
+            below == above
+                || relations.any(|relation| relation.name == *below && relation.ancestors.contains(above))
         };
         let mut steps = Vec::new();
         for step in self.seeds.journal.iter().rev() {
@@ -247,6 +279,17 @@ impl Attack {
             ),
             evidence: vec![Evidence::step(format!("attacking `{name}`"), reason.to_owned())],
         });
+    }
+
+    /// As [`note_uncovered`](Attack::note_uncovered), of an attack that should have shown rows of others and did not.
+    pub(super) fn note_unshown(&mut self, relation: &Relation, roles: &[String]) {
+        let reason = self.lacks(relation).unwrap_or_else(|| "it shows no row of others".into());
+        self.note_uncovered(relation, roles, &reason);
+    }
+
+    /// As [`note_uncovered`](Attack::note_uncovered), of an attack that the server refused.
+    pub(super) fn note_refused(&mut self, relation: &Relation, roles: &[String], refusal: &Refusal) {
+        self.note_uncovered(relation, roles, &format!("the statement failed ({refusal})"));
     }
 
     /// A relation in which not even the tenant's own rows are seen: closed, but for everybody.
@@ -297,13 +340,35 @@ impl Attack {
 
 /// The steps of a transaction of `session`: what it begins with, `steps`, and its end.
 pub(super) fn transcript(session: &Session, steps: Vec<Evidence>) -> Vec<Evidence> {
-    let step = |sql: String| Evidence::as_role(&session.role, sql, "");
-    session.opening().into_iter().map(step).chain(steps).chain([step("rollback".to_owned())]).collect()
+    transcript_in(&session.role, session.context.as_ref(), steps)
+}
+
+/// As [`transcript`], of a session of `role` in this context.
+pub(super) fn transcript_in(
+    role: &str,
+    context: Option<&(String, String)>,
+    steps: Vec<Evidence>,
+) -> Vec<Evidence> {
+    let step = |sql: String| Evidence::as_role(role, sql, "");
+    opening(context).into_iter().map(step).chain(steps).chain([step("rollback".to_owned())]).collect()
 }
 
 /// A number of rows, as people write it.
 pub(super) fn rows(count: i64) -> String {
     if count == 1 { "1 row".into() } else { format!("{count} rows") }
+}
+
+/// What a session saw that should have seen its own rows only.
+pub(super) fn sight(counts: &Counts, others: i64) -> String {
+    format!("{} visible, {others} of them of other tenants", rows(counts.visible))
+}
+
+/// What to do about rows of nobody that every tenant sees.
+pub(super) fn shared_rows(relation: &Relation) -> String {
+    format!(
+        "rows without a tenant are everybody's: if that is meant, allow it; or make {} not null",
+        relation.column
+    )
 }
 
 /// How to close a relation that shows too much.

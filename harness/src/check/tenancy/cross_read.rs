@@ -1,13 +1,13 @@
 //! `tenancy.cross-read`: whether one tenant reads another's rows.
 
-use super::attack::{Attack, remedy, rows, transcript};
+use super::attack::{Attack, remedy, rows, shared_rows, transcript_in};
 use super::probe::{Counts, Probed, Session, Why};
-use super::roles::{grouped, listed, subject};
+use super::roles::{grouped, listed};
 use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
-use crate::finding::{Class, Evidence, Finding, Severity};
+use crate::finding::{Evidence, Severity};
 use crate::ident::quote_literal;
 use crate::server::Capability;
 
@@ -89,7 +89,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         Err(verdict) => return Ok(verdict),
     };
     for (relation, seen) in survey::<OwnTenant>(&mut attack).await? {
-        report(&mut attack, &relation, seen).await?;
+        report(&mut attack, &relation, seen);
     }
     Ok(attack.verdict())
 }
@@ -145,54 +145,37 @@ fn judge(
     }
 }
 
-async fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) -> Result<()> {
+fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) {
     let lacks = attack.lacks(relation);
     let mut uncovered: Vec<String> = Vec::new();
     let name = relation.name.to_string();
     for (roles, seen) in grouped(seen) {
         let Some(first) = roles.first().cloned() else { continue };
-        let session = attack.session(&first, true).await?;
         let who = listed(&roles);
-        let mut evidence = attack.seeding(relation);
         match seen {
             Seen::Leak { steps, others } => {
+                let mut evidence = attack.seeding(relation);
                 let steps = steps.into_iter().map(|(sql, result)| Evidence::as_role(&first, sql, result));
-                evidence.extend(transcript(&session, steps.collect()));
-                attack.findings.push(Finding {
-                    check: attack.check.into(),
-                    class: Class::Mistake,
-                    severity: Severity::Error,
-                    subject: subject(relation.kind, &relation.name),
-                    message: format!(
-                        "with a tenant set {who} reads {} of other tenants in `{name}`",
-                        rows(others)
-                    ),
-                    help: remedy(relation, &attack.setting),
-                    evidence,
-                });
+                let context = attack.context_of(&attack.tenants.own);
+                evidence.extend(transcript_in(&first, Some(&context), steps.collect()));
+                let message =
+                    format!("with a tenant set {who} reads {} of other tenants in `{name}`", rows(others));
+                let help = remedy(relation, &attack.setting);
+                attack.accuse(Severity::Error, relation, message, help, evidence);
             }
             Seen::Shared { sql, visible, nobody } => {
                 let result = format!("{} visible, {nobody} of them of no tenant", rows(visible));
-                evidence.extend(transcript(&session, vec![Evidence::as_role(&first, sql, result)]));
-                attack.findings.push(Finding {
-                    check: attack.check.into(),
-                    class: Class::Mistake,
-                    severity: Severity::Warning,
-                    subject: subject(relation.kind, &relation.name),
-                    message: format!("with a tenant set {who} reads {} of no tenant in `{name}`", rows(nobody)),
-                    help: format!(
-                        "rows without a tenant are everybody's: if that is meant, allow it; or make {} not null",
-                        relation.column
-                    ),
-                    evidence,
-                });
+                let evidence = attack.shown(relation, &first, sql, result);
+                let message =
+                    format!("with a tenant set {who} reads {} of no tenant in `{name}`", rows(nobody));
+                attack.accuse(Severity::Warning, relation, message, shared_rows(relation), evidence);
             }
             _ if lacks.is_some() => {
                 uncovered.extend(roles.into_iter().filter(|role| relation.readers.contains(role)));
             }
             Seen::Own => {}
             Seen::Dead { sql, outcome } => {
-                evidence.extend(transcript(&session, vec![Evidence::as_role(&first, sql, outcome)]));
+                let evidence = attack.shown(relation, &first, sql, outcome);
                 attack.note_dead(relation, &roles, evidence);
             }
             Seen::Unknown(reason) => attack.note_uncovered(relation, &roles, &reason),
@@ -201,5 +184,4 @@ async fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) ->
     if let (Some(reason), false) = (lacks, uncovered.is_empty()) {
         attack.note_uncovered(relation, &uncovered, &reason);
     }
-    Ok(())
 }

@@ -1,13 +1,13 @@
 //! `tenancy.dead-policy`: whether a tenant sees its own rows.
 
-use super::attack::{Attack, transcript};
+use super::attack::Attack;
 use super::policies::of_reader;
 use super::probe::{Counts, Refusal, Why};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
-use crate::finding::{Class, Evidence, Finding, Severity};
+use crate::finding::{Class, Finding, Severity};
 use crate::server::Capability;
 
 /// Where a role may read a table, it sees the rows of its own tenant.
@@ -83,8 +83,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             match &probed.outcome {
                 Ok(counts) if is_seen(counts) => {}
                 Err(refusal) if refusal.why == Why::Circumstances => {
-                    let reason = format!("the statement failed ({refusal})");
-                    attack.note_uncovered(relation, std::slice::from_ref(&session.role), &reason);
+                    attack.note_refused(relation, std::slice::from_ref(&session.role), refusal);
                 }
                 outcome => {
                     let why = why(&mut attack, relation, &session.role, outcome).await?;
@@ -93,15 +92,12 @@ async fn run(context: &Context) -> Result<Verdict> {
             }
         }
         for (roles, (why, probed)) in grouped(dead) {
-            let Some(session) = sessions.iter().find(|session| roles.first() == Some(&session.role)) else {
-                continue;
-            };
+            let first = roles.first().cloned().unwrap_or_default();
             let result = match &probed.outcome {
                 Ok(_) => format!("no row of `{}`", relation.name),
                 Err(refusal) => refusal.to_string(),
             };
-            let mut evidence = attack.seeding(relation);
-            evidence.extend(transcript(session, vec![Evidence::as_role(&session.role, probed.sql, result)]));
+            let evidence = attack.shown(relation, &first, probed.sql, result);
             attack.findings.push(Finding {
                 check: "tenancy.dead-policy".into(),
                 class: Class::DeadPolicy,

@@ -3,7 +3,6 @@
 use super::attack::{Attack, rows, transcript};
 use super::probe::Session;
 use super::roles::{grouped, listed, subject};
-use super::tenants::canary;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
@@ -227,7 +226,8 @@ async fn look(
         quoted.chunks(90).map(|some| format!("concat_ws(' ', {})", some.join(", "))).collect();
     let text = parts.join(" || ' ' || ");
     let other = attack.tenants.other.clone();
-    let mut marks = vec![format!("{text} like {}", quote_literal(&format!("%{}%", canary(&other))))];
+    let mut marks =
+        vec![format!("{text} like {}", quote_literal(&format!("%{}%", attack.canary_of(&other))))];
     if let Some(column) = derived.column.as_ref().filter(|column| quoted.contains(&format!("v.{column}"))) {
         marks.push(format!("v.{column} = {}", quote_literal(&other)));
     } else if other.len() >= TELLING_MIN {

@@ -1,11 +1,11 @@
 //! `tenancy.enabled`: whether the tables of tenants have row-level security at all.
 
-use super::attack::{Attack, remedy, rows, transcript};
+use super::attack::{Attack, remedy, rows, sight};
 use super::roles::{grouped, listed};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Severity};
+use crate::finding::Severity;
 use crate::server::Capability;
 
 /// Every table of tenants that a role can read has row-level security enabled.
@@ -72,26 +72,20 @@ async fn run(context: &Context) -> Result<Verdict> {
             seen.push((session.role.clone(), session.count(&relation, &attack.tenants).await?));
         }
         for (roles, probed) in grouped(seen) {
-            let Some(session) = sessions.iter().find(|session| roles.first() == Some(&session.role)) else {
-                continue;
-            };
+            let first = roles.first().cloned().unwrap_or_default();
             let counts = match probed.outcome {
                 Ok(counts) => counts,
                 Err(refusal) => {
-                    attack.note_uncovered(&relation, &roles, &format!("the statement failed ({refusal})"));
+                    attack.note_refused(&relation, &roles, &refusal);
                     continue;
                 }
             };
             let others = attack.others_in(&relation, &counts);
             if others == 0 {
-                let reason = attack.lacks(&relation).unwrap_or_else(|| "it shows no row of others".into());
-                attack.note_uncovered(&relation, &roles, &reason);
+                attack.note_unshown(&relation, &roles);
                 continue;
             }
-            let mut evidence = attack.seeding(&relation);
-            let result = format!("{} visible, {others} of them of other tenants", rows(counts.visible));
-            let step = Evidence::as_role(&session.role, probed.sql, result);
-            evidence.extend(transcript(session, vec![step]));
+            let evidence = attack.shown(&relation, &first, probed.sql, sight(&counts, others));
             let message = format!(
                 "row-level security is off on `{}`: with a tenant set {} reads {} of other tenants",
                 relation.name,

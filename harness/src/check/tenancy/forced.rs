@@ -1,6 +1,6 @@
 //! `tenancy.forced`: whether the owner of a table is bound by its policies.
 
-use super::attack::{Attack, rows, transcript};
+use super::attack::{Attack, rows, sight};
 use super::reach::{logins, reached, way_to};
 use super::roles::{grouped, listed};
 use super::tables::Relation;
@@ -80,26 +80,22 @@ async fn run(context: &Context) -> Result<Verdict> {
             seen.push((session.role.clone(), probed));
         }
         for (roles, probed) in grouped(seen) {
-            let Some(session) = sessions.iter().find(|session| roles.first() == Some(&session.role)) else {
-                continue;
-            };
+            let first = roles.first().cloned().unwrap_or_default();
             let who = listed(&roles);
             let counts = match probed.outcome {
                 Ok(counts) => counts,
                 Err(refusal) => {
-                    attack.note_uncovered(relation, &roles, &format!("the statement failed ({refusal})"));
+                    attack.note_refused(relation, &roles, &refusal);
                     continue;
                 }
             };
             let others = attack.others_in(relation, &counts);
             if others == 0 {
-                let reason = attack.lacks(relation).unwrap_or_else(|| "it shows no row of others".into());
-                attack.note_uncovered(relation, &roles, &reason);
+                attack.note_unshown(relation, &roles);
                 continue;
             }
-            let mut evidence = attack.seeding(relation);
-            let result = format!("{} visible, {others} of them of other tenants", rows(counts.visible));
-            evidence.extend(transcript(session, vec![Evidence::as_role(&session.role, probed.sql, result)]));
+            let result = sight(&counts, others);
+            let evidence = attack.shown(relation, &first, probed.sql, result);
             let owner = &relation.owner;
             let how = if roles.contains(owner) {
                 "owns it".to_owned()

@@ -1,6 +1,6 @@
 //! `tenancy.no-context`: what a session sees that never said whose it is.
 
-use super::attack::{Attack, remedy, rows, transcript};
+use super::attack::{Attack, remedy, rows, shared_rows};
 use super::probe::{Counts, Probed, Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::survey::{ByRole, Survey, survey};
@@ -85,7 +85,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         Err(verdict) => return Ok(verdict),
     };
     for (relation, seen) in survey::<BothWays>(&mut attack).await? {
-        report(&mut attack, &relation, seen).await?;
+        report(&mut attack, &relation, seen);
     }
     Ok(attack.verdict())
 }
@@ -136,7 +136,7 @@ fn judge(relation: &Relation, probed: Probed<Counts>, control: Probed<Counts>, m
     }
 }
 
-async fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) -> Result<()> {
+fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) {
     // What is seen is a leak whatever else is lacking; of the rest nothing is known without rows.
     let lacks = attack.lacks(relation);
     let mut uncovered: Vec<String> = Vec::new();
@@ -152,9 +152,7 @@ async fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) ->
             }
             Seen::Nothing => {}
             Seen::Dead { sql, outcome } => {
-                let session = attack.session(&first, true).await?;
-                let mut evidence = attack.seeding(relation);
-                evidence.extend(transcript(&session, vec![Evidence::as_role(&first, sql, outcome)]));
+                let evidence = attack.shown(relation, &first, sql, outcome);
                 attack.note_dead(relation, &roles, evidence);
             }
             Seen::Unknown(reason) => attack.note_uncovered(relation, &roles, &reason),
@@ -163,7 +161,6 @@ async fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) ->
     if let (Some(reason), false) = (lacks, uncovered.is_empty()) {
         attack.note_uncovered(relation, &uncovered, &reason);
     }
-    Ok(())
 }
 
 fn leak(
@@ -191,14 +188,7 @@ fn leak(
         severity: if is_shared { Severity::Warning } else { Severity::Error },
         subject: subject(relation.kind, &relation.name),
         message: format!("without a tenant {who} reads {} of `{name}`{whose}", rows(counts.visible)),
-        help: if is_shared {
-            format!(
-                "rows without a tenant are everybody's: if that is meant, allow it; or make {} not null",
-                relation.column
-            )
-        } else {
-            remedy(relation, &attack.setting)
-        },
+        help: if is_shared { shared_rows(relation) } else { remedy(relation, &attack.setting) },
         evidence,
     }
 }

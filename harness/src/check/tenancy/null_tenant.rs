@@ -1,11 +1,10 @@
 //! `tenancy.null-tenant`: who sees the rows that belong to no tenant.
 
-use super::attack::{Attack, rows, transcript};
+use super::attack::{Attack, rows, shared_rows};
 use super::roles::{grouped, listed};
-use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Severity};
+use crate::finding::Severity;
 use crate::server::Capability;
 
 /// Rows without a tenant are seen by nobody who set none.
@@ -63,12 +62,8 @@ async fn run(context: &Context) -> Result<Verdict> {
         Ok(attack) => attack,
         Err(verdict) => return Ok(verdict),
     };
-    let homeless: Vec<Relation> = attack
-        .relations
-        .iter()
-        .filter(|relation| relation.is_store() && relation.is_enabled && attack.truth(relation).nobody > 0)
-        .cloned()
-        .collect();
+    let mut homeless = attack.guarded();
+    homeless.retain(|relation| attack.truth(relation).nobody > 0);
     let mut ways = Vec::new();
     for role in &attack.roles {
         // Each in a session of its own: once a setting was set there is no way back to never.
@@ -96,18 +91,13 @@ async fn run(context: &Context) -> Result<Verdict> {
                 && counts.nobody > 0
                 && counts.others == 0
             {
-                seen.push((role, (probed.sql, counts, *how, *severity)));
+                seen.push((role, (probed.sql, counts, *how, *severity, session.context.clone())));
             }
         }
-        for (roles, (sql, counts, how, severity)) in grouped(seen) {
-            let session = ways
-                .iter()
-                .flatten()
-                .find(|(session, its, _)| *its == how && roles.first() == Some(&session.role));
-            let Some((session, ..)) = session else { continue };
-            let mut evidence = attack.seeding(relation);
+        for (roles, (sql, counts, how, severity, context)) in grouped(seen) {
+            let first = roles.first().cloned().unwrap_or_default();
             let result = format!("{} visible, {} of them of no tenant", rows(counts.visible), counts.nobody);
-            evidence.extend(transcript(session, vec![Evidence::as_role(&session.role, sql, result)]));
+            let evidence = attack.shown_in(context.as_ref(), relation, &first, sql, result);
             let message = format!(
                 "{how} {} reads {} of no tenant in `{}`",
                 listed(&roles),
@@ -119,10 +109,7 @@ async fn run(context: &Context) -> Result<Verdict> {
                     "compare `{}` with `=` and not with `is not distinct from`, or make it not null and not empty",
                     relation.column
                 ),
-                _ => format!(
-                    "rows without a tenant are everybody's: if that is meant, allow it; or make {} not null",
-                    relation.column
-                ),
+                _ => shared_rows(relation),
             };
             attack.accuse(severity, relation, message, help, evidence);
         }

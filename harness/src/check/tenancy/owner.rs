@@ -1,11 +1,11 @@
 //! `tenancy.owner`: whether a service could switch its own policies off.
 
-use super::attack::{Attack, rows, transcript};
+use super::attack::{Attack, rows, sight};
 use super::reach::{reached, way_to};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
-use crate::finding::{Class, Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Finding, Severity, Subject};
 use crate::server::Capability;
 
 /// No role that attacks can switch row-level security off.
@@ -62,12 +62,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         Err(verdict) => return Ok(verdict),
     };
     let reached = reached(&mut attack.control, &attack.roles).await?;
-    let guarded: Vec<Relation> = attack
-        .relations
-        .iter()
-        .filter(|relation| relation.is_store() && relation.is_enabled)
-        .cloned()
-        .collect();
+    let guarded = attack.guarded();
     for mut session in attack.sessions(true).await? {
         let mut shown: Vec<&Relation> = Vec::new();
         let mut first = None;
@@ -83,13 +78,11 @@ async fn run(context: &Context) -> Result<Verdict> {
                     first.get_or_insert((relation, probed.sql, counts));
                 }
                 Ok(_) => {
-                    let reason = attack.lacks(relation).unwrap_or_else(|| "it shows no row of others".into());
-                    attack.note_uncovered(relation, std::slice::from_ref(&session.role), &reason);
+                    attack.note_unshown(relation, std::slice::from_ref(&session.role));
                 }
                 // An owner may have taken privileges from itself; it can give them back, but did not.
                 Err(refusal) => {
-                    let reason = format!("the statement failed ({refusal})");
-                    attack.note_uncovered(relation, std::slice::from_ref(&session.role), &reason);
+                    attack.note_refused(relation, std::slice::from_ref(&session.role), &refusal);
                 }
             }
         }
@@ -99,9 +92,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             more => format!(" and {more} more"),
         };
         let others = attack.others_in(relation, &counts);
-        let result = format!("{} visible, {others} of them of other tenants", rows(counts.visible));
-        let mut evidence = attack.seeding(relation);
-        evidence.extend(transcript(&session, vec![Evidence::as_role(&session.role, sql, result)]));
+        let evidence = attack.shown(relation, &session.role, sql, sight(&counts, others));
         attack.findings.push(Finding {
             check: "tenancy.owner".into(),
             class: Class::Mistake,

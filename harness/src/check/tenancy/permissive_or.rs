@@ -1,13 +1,13 @@
 //! `tenancy.permissive-or`: whether one policy opens what another closes.
 
-use super::attack::{Attack, rows, transcript};
+use super::attack::{Attack, rows, sight};
 use super::policies::{Policy, of_reader};
 use super::probe::Session;
 use super::roles::{grouped, listed};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
-use crate::finding::{Evidence, Severity};
+use crate::finding::Severity;
 use crate::ident::quote_ident;
 use crate::server::Capability;
 
@@ -66,12 +66,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     };
     let mut sessions = attack.sessions(true).await?;
     let mut admin = attack.admin_session().await?;
-    let guarded: Vec<Relation> = attack
-        .relations
-        .iter()
-        .filter(|relation| relation.is_store() && relation.is_enabled)
-        .cloned()
-        .collect();
+    let guarded = attack.guarded();
     for relation in &guarded {
         let mut seen = Vec::new();
         for session in sessions.iter_mut().filter(|session| relation.readers.contains(&session.role)) {
@@ -97,12 +92,8 @@ async fn run(context: &Context) -> Result<Verdict> {
             }
         }
         for (roles, (sql, counts, others, culprits)) in grouped(seen) {
-            let Some(session) = sessions.iter().find(|session| roles.first() == Some(&session.role)) else {
-                continue;
-            };
-            let result = format!("{} visible, {others} of them of other tenants", rows(counts.visible));
-            let mut evidence = attack.seeding(relation);
-            evidence.extend(transcript(session, vec![Evidence::as_role(&session.role, sql, result)]));
+            let first = roles.first().cloned().unwrap_or_default();
+            let evidence = attack.shown(relation, &first, sql, sight(&counts, others));
             let message = format!(
                 "with a tenant set {} reads {} of other tenants in `{}`: {}",
                 listed(&roles),

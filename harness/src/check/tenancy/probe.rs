@@ -99,15 +99,7 @@ pub(super) struct Probed<T> {
 impl Session {
     /// The statements that a transaction begins with.
     pub(super) fn opening(&self) -> Vec<String> {
-        let mut opening = vec!["begin".to_owned()];
-        if let Some((setting, value)) = &self.context {
-            opening.push(format!(
-                "select set_config({}, {}, true)",
-                quote_literal(setting),
-                quote_literal(value)
-            ));
-        }
-        opening
+        opening(self.context.as_ref())
     }
 
     /// Counts the rows of `relation`, by whose they are.
@@ -273,3 +265,11 @@ pub(super) async fn figure(connection: &mut PgConnection, sql: &str) -> Result<i
 
 /// The setting in which a row travels, so that no statement spells out what is in it.
 pub(super) const ROW: &str = "pgharness.row";
+
+/// The statements that a transaction in this context begins with.
+pub(super) fn opening(context: Option<&(String, String)>) -> Vec<String> {
+    let set = |(setting, value): &(String, String)| {
+        format!("select set_config({}, {}, true)", quote_literal(setting), quote_literal(value))
+    };
+    std::iter::once("begin".to_owned()).chain(context.map(set)).collect()
+}

@@ -1,6 +1,6 @@
 //! `tenancy.reachable-role`: what a role sees that becomes another.
 
-use super::attack::{Attack, rows, transcript};
+use super::attack::{Attack, rows, sight};
 use super::reach::{Reach, reached};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
@@ -88,12 +88,10 @@ async fn run(context: &Context) -> Result<Verdict> {
                 continue;
             }
             shown += 1;
-            first.get_or_insert((relation, probed.sql, counts.visible, others));
+            first.get_or_insert((relation, probed.sql, counts, others));
         }
-        let Some((relation, sql, visible, others)) = first else { continue };
-        let result = format!("{} visible, {others} of them of other tenants", rows(visible));
-        let mut evidence = attack.seeding(relation);
-        evidence.extend(transcript(&session, vec![Evidence::as_role(&reach.role, sql, result)]));
+        let Some((relation, sql, counts, others)) = first else { continue };
+        let evidence = attack.shown(relation, &reach.role, sql, sight(&counts, others));
         let finding = finding(&attack, reach, relation, shown, others, evidence);
         attack.findings.push(finding);
     }

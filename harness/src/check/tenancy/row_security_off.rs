@@ -1,8 +1,7 @@
 //! `tenancy.row-security-off`: whether a role can opt out of policies.
 
-use super::attack::{Attack, rows, transcript};
+use super::attack::{Attack, rows, sight};
 use super::roles::{grouped, listed};
-use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
@@ -71,12 +70,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             attack.findings.push(switched_off(&session.role));
         }
     }
-    let guarded: Vec<Relation> = attack
-        .relations
-        .iter()
-        .filter(|relation| relation.is_store() && relation.is_enabled)
-        .cloned()
-        .collect();
+    let guarded = attack.guarded();
     for relation in &guarded {
         let mut seen = Vec::new();
         for session in sessions.iter_mut().filter(|session| relation.readers.contains(&session.role)) {
@@ -91,17 +85,13 @@ async fn run(context: &Context) -> Result<Verdict> {
             }
         }
         for (roles, (sql, counts, others, is_bypassed)) in grouped(seen) {
-            let Some(session) = sessions.iter().find(|session| roles.first() == Some(&session.role)) else {
-                continue;
-            };
+            let first = roles.first().cloned().unwrap_or_default();
             if others == 0 {
-                let reason = attack.lacks(relation).unwrap_or_else(|| "it shows no row of others".into());
-                attack.note_uncovered(relation, &roles, &reason);
+                attack.note_unshown(relation, &roles);
                 continue;
             }
-            let mut evidence = attack.seeding(relation);
-            let result = format!("{} visible, {others} of them of other tenants", rows(counts.visible));
-            evidence.extend(transcript(session, vec![Evidence::as_role(&session.role, sql, result)]));
+            let result = sight(&counts, others);
+            let evidence = attack.shown(relation, &first, sql, result);
             let message = format!(
                 "`row_security = off` raises no error for {}, who then reads {} of other tenants in `{}`",
                 listed(&roles),

@@ -1,12 +1,12 @@
 //! `tenancy.trust-boundary`: who decides whose session it is.
 
-use super::attack::{Attack, rows, transcript};
+use super::attack::{Attack, rows};
 use super::probe::Session;
 use super::roles::listed;
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
-use crate::finding::{Class, Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Finding, Severity, Subject};
 use crate::ident::quote_literal;
 use crate::server::Capability;
 
@@ -67,12 +67,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         Ok(attack) => attack,
         Err(verdict) => return Ok(verdict),
     };
-    let guarded: Vec<Relation> = attack
-        .relations
-        .iter()
-        .filter(|relation| relation.is_store() && relation.is_enabled)
-        .cloned()
-        .collect();
+    let guarded = attack.guarded();
     let mut roles = Vec::new();
     let mut shown: Option<(Session, &Relation, String, i64)> = None;
     for mut session in attack.sessions(true).await? {
@@ -97,9 +92,8 @@ async fn run(context: &Context) -> Result<Verdict> {
         }
     }
     if let Some((session, relation, sql, count)) = shown {
-        let mut evidence = attack.seeding(relation);
         let result = format!("{} of the other tenant", rows(count));
-        evidence.extend(transcript(&session, vec![Evidence::as_role(&session.role, sql, result)]));
+        let evidence = attack.shown(relation, &session.role, sql, result);
         attack.findings.push(Finding {
             check: "tenancy.trust-boundary".into(),
             class: Class::TrustBoundary,

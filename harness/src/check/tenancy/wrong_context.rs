@@ -1,12 +1,12 @@
 //! What sessions see whose setting holds no tenant.
 
-use super::attack::{Attack, rows, transcript};
+use super::attack::{Attack, rows};
 use super::probe::{Counts, Why};
 use super::roles::{grouped, listed};
 use super::tables::Relation;
 use crate::check::Verdict;
 use crate::error::Result;
-use crate::finding::{Evidence, Severity};
+use crate::finding::Severity;
 use crate::ident::quote_literal;
 use std::collections::BTreeSet;
 
@@ -79,11 +79,9 @@ pub(super) async fn read_with(mut attack: Attack, values: &[String], help: &str)
                 Seen::Unknown(reason) => attack.note_uncovered(relation, &roles, &reason),
                 Seen::Leak { value, sql, counts, others } => {
                     let first = roles.first().cloned().unwrap_or_default();
-                    let session =
-                        attack.session_in(&first, Some((attack.setting.clone(), value.clone()))).await?;
-                    let mut evidence = attack.seeding(relation);
+                    let context = (attack.setting.clone(), value.clone());
                     let result = format!("{} visible", rows(counts.visible));
-                    evidence.extend(transcript(&session, vec![Evidence::as_role(&first, sql, result)]));
+                    let evidence = attack.shown_in(Some(&context), relation, &first, sql, result);
                     let also = match others.as_slice() {
                         [] => String::new(),
                         others => format!(", and also with {}", others.join(", ")),
