@@ -8,14 +8,21 @@ use super::work::Work;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::quote_ident;
+use crate::wait;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::futures::Notified;
 
 /// Makers of all processes together take turns by advisory locks with this first key.
 const MAKER_LOCK: i32 = 0x7067_6861;
 /// Of a template of this size, in MiB, it is the bytes that take time, not the number of files.
 const LARGE_MIB: u64 = 64;
+
+/// A maker that nobody wants for so long lets its connection go: there may be hundreds of templates.
+const IDLE: Duration = Duration::from_millis(500);
 
 impl Stock {
     pub(super) async fn make_forever(self: Rc<Self>, work: Rc<Work>, place: i32) {
@@ -36,7 +43,7 @@ impl Stock {
                     let woken = self.wake.notified();
                     match self.make_ahead(&work, &mut connection, place).await {
                         Ok(true) => {}
-                        Ok(false) => woken.await,
+                        Ok(false) => rest(&mut connection, woken).await,
                         Err(_) => {
                             // Making ahead is a courtesy: what fails here fails again, and is told, when somebody waits.
                             connection = None;
@@ -229,4 +236,18 @@ fn with_advice(error: Error) -> Error {
         Some("58030") => error.with_help("the server could not write its files: is the disk full?"),
         _ => error,
     }
+}
+
+/// Waits until a maker is wanted, with its connection only for a while.
+async fn rest(connection: &mut Option<PgConnection>, woken: Notified<'_>) {
+    let mut woken = pin!(woken);
+    tokio::select! {
+        () = &mut woken => return,
+        () = wait::pass(IDLE) => {}
+    }
+    if let Some(idle) = connection.take() {
+        // Whether or not the server hears of it.
+        let _ = idle.close().await;
+    }
+    woken.await;
 }
