@@ -109,7 +109,8 @@ async fn run(context: &Context) -> Result<Verdict> {
             report(&mut attack, &planted, &readable, &roles, found).await?;
         }
     }
-    attack.findings.extend(ear.heard(&mut attack, &planted).await?);
+    let heard = ear.heard(&mut attack, &planted).await?;
+    attack.findings.extend(heard);
     let count = u32::try_from(planted.len()).unwrap_or(u32::MAX);
     let controls = trial::controls(attack.check, count);
     let verdict = attack.verdict().with_measurements([controls]);
