@@ -22,22 +22,6 @@ pub(super) const COPY: &[Example] = crate::examples!(
     "tenancy.copy": "bad.sql", "bad_quoted.sql", "bad_view.sql", "good.sql", "good_columns.sql", "pgharness.toml"
 );
 
-pub(super) const COPIES: &[Example] = crate::examples!(
-    "tenancy.copies": "bad.sql", "bad_deleted.sql", "bad_exempt.sql", "bad_matview.sql", "bad_nobodys.sql", "bad_notify.sql", "bad_view.sql", "good.sql", "good_closed.sql", "good_notify_key.sql", "pgharness.toml"
-);
-
-pub(super) const COPY: &[Example] = crate::examples!(
-    "tenancy.copy": "bad.sql", "bad_quoted.sql", "bad_view.sql", "good.sql", "good_columns.sql", "pgharness.toml"
-);
-
-pub(super) const COPIES: &[Example] = crate::examples!(
-    "tenancy.copies": "bad.sql", "bad_deleted.sql", "bad_exempt.sql", "bad_matview.sql", "bad_nobodys.sql", "bad_notify.sql", "bad_view.sql", "good.sql", "good_closed.sql", "good_notify_key.sql", "pgharness.toml"
-);
-
-pub(super) const COPY: &[Example] = crate::examples!(
-    "tenancy.copy": "bad.sql", "bad_quoted.sql", "bad_view.sql", "good.sql", "good_columns.sql", "pgharness.toml"
-);
-
 pub(super) const DEFINER_FUNCTION: &[Example] = crate::examples!(
     "tenancy.definer-function": "bad.sql", "bad_count.sql", "bad_jsonb.sql", "bad_procedure.sql", "bad_quoted.sql", "bad_sign_in.sql", "bad_tenant_argument.sql", "good.sql", "good_forced.sql", "good_no_rows.sql", "good_revoked.sql", "pgharness.toml"
 );
