@@ -76,19 +76,23 @@ async fn run(context: &Context) -> Result<Verdict> {
     };
     let mut rows_of = Rows::read(&mut attack.control).await?;
     let (mut probes, mut controls) = (0, 0);
+    let mut sessions = Vec::new();
+    for role in attack.roles.clone() {
+        sessions.push(attack.session(&role, true).await?);
+    }
     for relation in attack.relations.clone() {
         let mut copied = Vec::new();
-        for role in attack.roles.clone() {
+        for session in &mut sessions {
             let mut of_role = Copied::default();
-            let mut session = attack.session(&role, true).await?;
+            let role = session.role.clone();
             if relation.readers.contains(&role) {
                 probes += 1;
-                controls += u32::from(out(&attack, &mut session, &relation, &mut of_role).await?);
+                controls += u32::from(out(&attack, session, &relation, &mut of_role).await?);
             }
             if relation.is_store() && relation.writers.contains_key(&role) {
                 probes += 1;
                 controls +=
-                    u32::from(into(&mut attack, &mut rows_of, &mut session, &relation, &mut of_role).await?);
+                    u32::from(into(&mut attack, &mut rows_of, session, &relation, &mut of_role).await?);
             }
             if !of_role.steps.is_empty() {
                 copied.push((role, of_role));
@@ -98,9 +102,9 @@ async fn run(context: &Context) -> Result<Verdict> {
             report(&mut attack, &relation, &roles, copied).await?;
         }
     }
-    for role in attack.roles.clone() {
+    for session in &mut sessions {
         probes += 2;
-        server_files(&mut attack, &role).await?;
+        server_files(&mut attack, session).await?;
     }
     attack.count_probes(probes);
     let controls = trial::controls(attack.check, controls);
@@ -233,8 +237,8 @@ async fn report(attack: &mut Attack, relation: &Relation, roles: &[String], copi
 }
 
 /// COPY to where no policy reaches.
-async fn server_files(attack: &mut Attack, role: &str) -> Result<()> {
-    let mut session = attack.session(role, true).await?;
+async fn server_files(attack: &mut Attack, session: &mut Session) -> Result<()> {
+    let role = session.role.clone();
     let ways = [
         ("runs programs on the server", "copy (select 1) to program 'true'", "pg_execute_server_program"),
         ("writes files on the server", "copy (select 1) to '/dev/null'", "pg_write_server_files"),
@@ -248,10 +252,10 @@ async fn server_files(attack: &mut Attack, role: &str) -> Result<()> {
             check: attack.check.into(),
             class: Class::Mistake,
             severity: Severity::Error,
-            subject: Subject::new("role", role),
+            subject: Subject::new("role", &role),
             message: format!("`{role}` {what}, past all policies"),
-            help: format!("`revoke {privilege} from {}`", quote_ident(role)),
-            evidence: transcript(&session, vec![Evidence::as_role(role, probed.sql, "done")]),
+            help: format!("`revoke {privilege} from {}`", quote_ident(&role)),
+            evidence: transcript(session, vec![Evidence::as_role(&role, probed.sql, "done")]),
         });
     }
     Ok(())

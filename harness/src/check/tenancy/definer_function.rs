@@ -1,7 +1,7 @@
 //! `tenancy.definer-function`: whether functions with their owner's rights show another tenant's rows.
 
 use super::argument::{self, Arguments, Knows, Samples};
-use super::attack::{Attack, rows};
+use super::attack::{Attack, rows, transcript};
 use super::probe::{Probed, ROW, Refusal, Session, Why};
 use super::roles::{grouped, listed};
 use super::routine::{self, Routine};
@@ -153,7 +153,7 @@ async fn attack_all(attack: &mut Attack, routines: &[Routine]) -> Result<u32> {
         ran += u32::from(has_run);
         for (roles, learnt) in grouped(learnt) {
             match learnt {
-                Some(learnt) => report(attack, routine, &roles, learnt),
+                Some(learnt) => report(attack, routine, &roles, learnt).await?,
                 None if !has_run => note_silent(attack, routine, &roles, &of_routine),
                 None => {}
             }
@@ -243,8 +243,8 @@ fn counted(gave: &Gave) -> String {
     rows(i64::try_from(gave.lines.len()).unwrap_or(i64::MAX))
 }
 
-fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt: Learnt) {
-    let Some(role) = roles.first() else { return };
+async fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt: Learnt) -> Result<()> {
+    let Some(role) = roles.first() else { return Ok(()) };
     let Learnt { severity, knows, has_context, sql, arguments, before, after } = learnt;
     let with = match knows {
         Knows::Nothing => "",
@@ -258,22 +258,6 @@ fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt: Lear
         (Severity::Error, _) => (Class::Mistake, format!("gives {who} rows of other tenants")),
         (_, Knows::Text) => (Class::TrustBoundary, format!("finds rows of other tenants for {who}")),
         _ => (Class::Mistake, format!("answers {who} by what rows other tenants have")),
-    };
-    let session_steps = |step: Evidence| -> Vec<Evidence> {
-        let opening = if has_context {
-            vec![
-                "begin".to_owned(),
-                format!(
-                    "select set_config({}, {}, true)",
-                    quote_literal(&attack.setting),
-                    quote_literal(&attack.tenants.own)
-                ),
-            ]
-        } else {
-            vec!["begin".to_owned()]
-        };
-        let as_role = |sql: String| Evidence::as_role(role, sql, "");
-        opening.into_iter().map(as_role).chain([step, as_role("rollback".into())]).collect()
     };
     let mut wanted: BTreeSet<_> = routine.mentions.iter().cloned().collect();
     wanted.extend(arguments.row.clone());
@@ -289,7 +273,8 @@ fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt: Lear
         ));
     }
     let result = format!("{before}; once the rows of other tenants are gone: {after}");
-    evidence.extend(session_steps(Evidence::as_role(role, sql, result)));
+    let session = attack.session(role, has_context).await?;
+    evidence.extend(transcript(&session, vec![Evidence::as_role(role, sql, result)]));
     attack.findings.push(Finding {
         check: attack.check.into(),
         class,
@@ -299,6 +284,7 @@ fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt: Lear
         help: help(routine, knows),
         evidence,
     });
+    Ok(())
 }
 
 fn help(routine: &Routine, knows: Knows) -> String {

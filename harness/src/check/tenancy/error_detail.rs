@@ -87,21 +87,28 @@ async fn run(context: &Context) -> Result<Verdict> {
         })
         .cloned()
         .collect();
+    let mut sessions = BTreeMap::new();
+    for role in attack.roles.clone() {
+        sessions.insert(role.clone(), attack.session(&role, true).await?);
+    }
     for relation in stores {
-        let rows = colliding(&mut attack, &relation).await?;
+        let mut rows = Vec::new();
+        for row in colliding(&mut attack, &relation).await? {
+            let json = evaluate(&mut attack.control, &row.sql).await?;
+            rows.extend(json.map(|json| (row, json)));
+        }
         let mut told = Vec::new();
         for (role, columns) in relation.writers.clone() {
-            let mut session = attack.session(&role, true).await?;
+            let Some(session) = sessions.get_mut(&role) else { continue };
             let mut first = None;
-            for row in &rows {
-                let Some(json) = evaluate(&mut attack.control, &row.sql).await? else { continue };
+            for (row, json) in &rows {
                 let sql = insert(&relation.name, columns.intersection(&row.columns));
                 probes += 1;
                 let Some(complaint) = session.complaint(&[(ROW, json.as_str())], &sql).await? else {
                     continue;
                 };
                 refused += 1;
-                if first.is_none() && tells(&complaint.text, &json, &secrets) {
+                if first.is_none() && tells(&complaint.text, json, &secrets) {
                     first = Some(Told { row: Some(row.sql.clone()), sql, result: result(&complaint) });
                 }
             }
