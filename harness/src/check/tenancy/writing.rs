@@ -1,7 +1,7 @@
 //! What the checks of writes have in common: who writes in whose name, and what came of it.
 
 use super::attack::{Attack, evaluate, remedy, transcript};
-use super::probe::{Played, ROW, Refusal, Session, Why};
+use super::probe::{Played, ROW, Session, Why};
 use super::rights::{self, AllRights};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
