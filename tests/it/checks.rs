@@ -61,6 +61,7 @@ pub(crate) async fn run(config: &Config, id: &str) -> Report {
     Suite::new(config)
         .with_only(&[id.to_owned()])
         .with_live(live.as_ref().map(|db| Secret::new(db.url())))
+        .with_live_probes(true)
         .with_program(Some(env!("CARGO_BIN_EXE_door").into()))
         .run()
         .await

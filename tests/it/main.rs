@@ -1,6 +1,7 @@
 //! Integration tests: one target, so that they link once and share one server.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod access;
 mod backends;
 mod catalog;
 mod catalog_completeness;
@@ -26,6 +27,7 @@ mod keeper;
 mod kept;
 mod load;
 mod migration;
+mod operations;
 mod pool;
 mod raw;
 mod real_input;

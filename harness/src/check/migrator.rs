@@ -5,7 +5,7 @@ use super::project::Project;
 use crate::database::TestDb;
 use crate::error::Result;
 use crate::ident::QualifiedName;
-use crate::migration::{Applied, Migrations, Runner};
+use crate::migration::{Applied, Entry, Migrations, Runner};
 use crate::postgres::command_path;
 use crate::process::Program;
 use crate::script::environment;
@@ -67,7 +67,23 @@ impl Migrator {
     /// # Errors
     /// As [`Runner::pending`].
     pub(super) async fn pending(&self, db: &TestDb) -> Result<usize> {
-        Ok(self.runner().pending(&self.options(db)).await?.len())
+        self.pending_by(&self.options(db)).await
+    }
+
+    /// As [`pending`](Migrator::pending), in the database that `options` lead to.
+    ///
+    /// # Errors
+    /// As [`Runner::pending`].
+    pub(super) async fn pending_by(&self, options: &PgConnectOptions) -> Result<usize> {
+        Ok(self.runner().pending(options).await?.len())
+    }
+
+    /// What is applied in the database that `options` lead to.
+    ///
+    /// # Errors
+    /// As [`Runner::history`].
+    pub(super) async fn history_by(&self, options: &PgConnectOptions) -> Result<Vec<Entry>> {
+        self.runner().history(options).await
     }
 
     /// A session as its role, for statements of the migrations outside of a run.
@@ -144,7 +160,7 @@ impl Migrator {
         if self.migrations.command_line().is_some() {
             return Ok(Vec::new());
         }
-        let history = self.runner().history(options).await?;
+        let history = self.history_by(options).await?;
         Ok(history.into_iter().map(|entry| entry.name).collect())
     }
 

@@ -12,6 +12,7 @@ mod databases;
 mod drift;
 mod example;
 mod first_run;
+mod live;
 mod migration;
 mod migrator;
 mod nearest;
@@ -19,6 +20,7 @@ mod need;
 mod onboarding;
 mod operations;
 mod pattern;
+mod place;
 mod project;
 mod registry;
 mod revision;
@@ -71,6 +73,11 @@ pub trait Check: Send + Sync {
 
     /// Whether it is a discipline that a project chooses (`checks.opt_in`), and else does not run.
     fn is_opt_in(&self) -> bool {
+        false
+    }
+
+    /// Whether it can look at a live database (`pgharness check --live`), which is only read.
+    fn reads_live(&self) -> bool {
         false
     }
 

@@ -12,6 +12,8 @@ pub enum Need {
     Can(Capability),
     /// Migrations.
     Migrations,
+    /// Migrations, or a live database.
+    Schema,
     /// Tenants kept apart by row-level security.
     RowTenancy,
     /// Tenants kept apart by a schema each.
@@ -52,7 +54,8 @@ impl Need {
         let tenancy = |model| project.tenancy.as_ref().is_some_and(|tenancy| tenancy.model == model);
         match self {
             Need::Can(_) => false,
-            Need::Migrations => project.migrations.command.is_some() || project.migrations.exist(),
+            Need::Migrations => project.has_migrations(),
+            Need::Schema => project.has_migrations() || project.live.is_some(),
             // Where nothing is said of it, the policies may tell.
             Need::RowTenancy => project.tenancy.is_none() || tenancy(TenancyModel::Rls),
             Need::SchemaTenancy => tenancy(TenancyModel::Schema),
@@ -80,6 +83,7 @@ impl fmt::Display for Need {
         f.write_str(match self {
             Need::Can(capability) => return capability.fmt(f),
             Need::Migrations => "a folder of migrations (`migrations.dir`)",
+            Need::Schema => "a folder of migrations (`migrations.dir`), or a live database (`--live URL`)",
             Need::RowTenancy => "`tenancy.model = \"rls\"`",
             Need::SchemaTenancy => "`tenancy.model = \"schema\"`",
             Need::Onboarding => "`tenancy.onboard`",
@@ -93,7 +97,7 @@ impl fmt::Display for Need {
             Need::Snapshot => "`snapshot.file`",
             Need::Model => "`snapshot.model`",
             Need::TenantSchemas => "`tenancy.schemas`",
-            Need::Live => "a live database (`pgharness drift --live URL`)",
+            Need::Live => "a live database (`--live URL`)",
             Need::OldRelease => "`checks.old_release`",
             Need::Locked => "`migrations.lock` or `migrations.since`",
         })

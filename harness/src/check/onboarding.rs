@@ -14,6 +14,11 @@ const KEYS: [[&str; 2]; 3] = [
     ["a0000000-0000-4000-8000-000000000000", "b0000000-0000-4000-8000-000000000000"],
 ];
 
+/// The statements that make two tenants by `onboard`, for each way in which a procedure may want them called.
+pub(super) fn calls(onboard: &str) -> impl Iterator<Item = Vec<String>> {
+    KEYS.iter().map(move |keys| keys.iter().map(|key| onboard.replace("$1", &quote_literal(key))).collect())
+}
+
 /// A database in which two tenants were made, and the statements that made them.
 #[derive(Debug)]
 pub(super) struct Onboarded {
@@ -32,8 +37,7 @@ pub(super) async fn with_two_tenants(context: &Context, onboard: &str) -> Result
     migrator.apply(&db).await?;
     let mut connection = db.connection().await?;
     let mut first: Option<Error> = None;
-    for keys in KEYS {
-        let calls: Vec<String> = keys.iter().map(|key| onboard.replace("$1", &quote_literal(key))).collect();
+    for calls in calls(onboard) {
         // Both or none: several statements are one transaction.
         let called = sqlx::raw_sql(AssertSqlSafe(calls.join("; ")))
             .execute(&mut connection)

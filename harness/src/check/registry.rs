@@ -11,7 +11,10 @@ use super::migration::{
     Leftovers, LockReleased, Locks, OldReleaseCheck, Populated, Rerun,
 };
 use super::nearest::{nearest, quoted};
-use super::operations::LiteralSecrets;
+use super::operations::{
+    Capacity, ExtensionsCheck, LiteralSecrets, LiveHistory, Probes, Readiness, RetentionCheck, ServerVersion,
+    SlowQuery,
+};
 use super::pattern::matches;
 use super::structure::{
     ColumnType, Conventions, ExpectedTables, FkIndex, IdentifierLength, PartitionWindow, PrimaryKey,
@@ -19,9 +22,10 @@ use super::structure::{
 use super::tenancy::{
     ConflictOracle, Copies, Copy, CrossDelete, CrossInsert, CrossRead, CrossUpdate, DeadPolicy,
     DefinerFunction, EmptyContext, Enabled, ErrorDetail, FkCascade, FkReference, Forced, Inheritance,
-    KeyOracle, MalformedContext, Matview, Merge, NewPartition, NoContext, NullTenant, Owner, PartitionChild,
-    PermissiveOr, PooledContext, PooledRole, Publication, ReachableRole, Returning, RowSecurityOff,
-    SchemaCrossRead, SchemaRole, SchemaSearchPath, Sequence, StalePlan, Truncate, TrustBoundary, ViewBypass,
+    KeyOracle, MalformedContext, Matview, Merge, NewPartition, NoContext, NullTenant, OnboardedTenant, Owner,
+    PartitionChild, PermissiveOr, PooledContext, PooledRole, Publication, ReachableRole, Returning,
+    RowSecurityOff, SchemaCrossRead, SchemaRole, SchemaSearchPath, Sequence, StalePlan, Truncate,
+    TrustBoundary, ViewBypass,
 };
 use crate::error::{Error, Result};
 use std::fmt;
@@ -61,6 +65,9 @@ impl Registry {
             Box::new(OldReleaseCheck),
             Box::new(Populated),
             Box::new(Rerun),
+            Box::new(Capacity),
+            Box::new(ExtensionsCheck),
+            Box::new(LiveHistory),
             Box::new(LiteralSecrets),
             Box::new(ColumnType),
             Box::new(ConflictOracle),
@@ -73,6 +80,11 @@ impl Registry {
             Box::new(IdentifierLength),
             Box::new(PartitionWindow),
             Box::new(PrimaryKey),
+            Box::new(Probes),
+            Box::new(Readiness),
+            Box::new(RetentionCheck),
+            Box::new(ServerVersion),
+            Box::new(SlowQuery),
             Box::new(CrossInsert),
             Box::new(CrossRead),
             Box::new(CrossUpdate),
@@ -92,6 +104,7 @@ impl Registry {
             Box::new(NewPartition),
             Box::new(NoContext),
             Box::new(NullTenant),
+            Box::new(OnboardedTenant),
             Box::new(Owner),
             Box::new(PartitionChild),
             Box::new(PermissiveOr),

@@ -5,11 +5,11 @@ use crate::check::Registry;
 use crate::error::Result;
 use crate::report::{self, Colour, Report};
 use crate::secret::Secret;
-use crate::suite::{Config, Suite};
+use crate::suite::{Config, Setting, Suite};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
-/// Runs the checks on the project's schema.
+/// Runs the checks on the project's schema, or on a live database.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -20,8 +20,24 @@ pub(super) struct Arguments {
     /// Run only these checks; `*` stands for any characters: `tenancy.*`.
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',')]
     only: Vec<String>,
+    /// Look at this live database: its URL, or `env:NAME` of the variable that holds it. It is only read, and what
+    /// cannot look at it is skipped.
+    #[arg(long, value_name = "URL")]
+    live: Option<Setting>,
+    /// Also try there what each role does: statements that write, in transactions that are rolled back.
+    #[arg(long, requires = "live")]
+    probes: bool,
     #[command(flatten)]
     pace: Pace,
+}
+
+/// A live database, and what it is for.
+#[derive(Clone, Debug)]
+pub(super) enum Live {
+    /// The migrations are compared with it.
+    Beside(Secret),
+    /// Nothing else is looked at.
+    Alone { url: Secret, probes: bool },
 }
 
 /// What all commands about a project share.
@@ -61,26 +77,32 @@ impl Project {
 
 pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
     let config = arguments.project.load()?;
-    let report = battery(&config, Registry::standard(), &arguments.only, None, arguments.pace)?;
+    let url = arguments.live.as_ref().map(Setting::value).transpose()?;
+    let live = url.map(|url| Live::Alone { url, probes: arguments.probes });
+    let report = battery(&config, Registry::standard(), &arguments.only, live, arguments.pace)?;
     answer(&report, arguments.format, colour)
 }
 
-/// Runs the checks of `registry` that `only` names, or all; `live` is the URL of a database to compare with.
+/// Runs the checks of `registry` that `only` names, or all.
 pub(super) fn battery(
     config: &Config,
     registry: Registry,
     only: &[String],
-    live: Option<Secret>,
+    live: Option<Live>,
     pace: Pace,
 ) -> Result<Report> {
     let progress = output::Progress::new();
     let mut suite = Suite::new(config)
         .with_registry(registry)
         .with_only(only)
-        .with_live(live)
         // Some checks start it several times.
         .with_program(std::env::current_exe().ok())
         .with_watch(|now| progress.show(now.done, now.total, now.ended.unwrap_or_default()));
+    suite = match live {
+        None => suite,
+        Some(Live::Beside(url)) => suite.with_live(Some(url)),
+        Some(Live::Alone { url, probes }) => suite.on_live(url).with_live_probes(probes),
+    };
     if let Some(jobs) = pace.jobs {
         suite = suite.with_jobs(jobs.into());
     }

@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments, colour: Colour) -> Result<Answer> {
     if arguments.accept {
         return write(&config);
     }
-    let live = arguments.live.as_ref().map(Setting::value).transpose()?;
+    let live = arguments.live.as_ref().map(Setting::value).transpose()?.map(check::Live::Beside);
     let report =
         check::battery(&config, Registry::standard(), &["drift.*".into()], live, check::Pace::default())?;
     check::answer(&report, arguments.format, colour)

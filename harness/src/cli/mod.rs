@@ -4,6 +4,7 @@ mod check;
 mod doctor;
 mod drift;
 mod explain;
+mod init;
 mod lock;
 mod migrate;
 mod output;
@@ -34,6 +35,7 @@ enum Command {
     Doctor(doctor::Arguments),
     Drift(drift::Arguments),
     Explain(explain::Arguments),
+    Init(init::Arguments),
     Lock(lock::Arguments),
     /// Applies the pending migrations to a database.
     Migrate(target::Job),
@@ -74,6 +76,7 @@ fn answer(command: Command, colour: Colour) -> Result<Answer> {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Drift(arguments) => drift::run(&arguments, colour),
         Command::Explain(arguments) => explain::run(&arguments, colour),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Lock(arguments) => lock::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),

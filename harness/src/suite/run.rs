@@ -26,6 +26,8 @@ pub struct Suite<'a> {
     only: Vec<String>,
     program: Option<PathBuf>,
     live: Option<Secret>,
+    is_live_alone: bool,
+    live_probes: bool,
     jobs: usize,
     deadline: Duration,
     watch: Box<dyn Fn(Progress) + 'a>,
@@ -51,6 +53,8 @@ impl<'a> Suite<'a> {
             only: Vec::new(),
             program: None,
             live: None,
+            is_live_alone: false,
+            live_probes: false,
             jobs: JOBS,
             deadline: CHECK_DEADLINE,
             watch: Box::new(|_| {}),
@@ -85,6 +89,19 @@ impl<'a> Suite<'a> {
         self
     }
 
+    /// Looks at this live database, by its URL, and at no other: checks that cannot are skipped. It is only read.
+    #[must_use]
+    pub fn on_live(self, url: Secret) -> Self {
+        Suite { is_live_alone: true, ..self.with_live(Some(url)) }
+    }
+
+    /// Has statements that write tried on the live database too, within transactions that are rolled back.
+    #[must_use]
+    pub fn with_live_probes(mut self, are_wanted: bool) -> Self {
+        self.live_probes = are_wanted;
+        self
+    }
+
     /// Runs at most so many checks at a time, at least one; eight if not set. One that does several things at a time does no
     /// more than so many either.
     #[must_use]
@@ -115,7 +132,8 @@ impl<'a> Suite<'a> {
     pub async fn run(self) -> Result<Report> {
         let started = Instant::now();
         let selected = self.registry.select(&self.only, &self.config.checks.opt_in)?;
-        let project = Project { live: self.live.clone(), ..self.config.project()? };
+        let live = self.live.clone();
+        let project = Project { live, live_probes: self.live_probes, ..self.config.project()? };
         let mut context = Context::new(project).with_server(self.config.server()?).with_jobs(self.jobs);
         if let Some(program) = &self.program {
             context = context.with_program(program);
@@ -124,7 +142,14 @@ impl<'a> Suite<'a> {
         let mut runs: Vec<CheckRun> = Vec::with_capacity(total);
         (self.watch)(Progress { ended: None, done: 0, total });
         let mut running = stream::iter(selected)
-            .map(|check| async { (check.id(), run_one(check, &context, self.deadline).await) })
+            .map(|check| async {
+                let run = if self.is_live_alone && !check.reads_live() {
+                    not_on_live(check)
+                } else {
+                    run_one(check, &context, self.deadline).await
+                };
+                (check.id(), run)
+            })
             .buffer_unordered(self.jobs);
         while let Some((id, run)) = running.next().await {
             runs.push(run);
@@ -180,6 +205,12 @@ async fn run_one(check: &dyn Check, context: &Context, deadline: Duration) -> Ch
         Err(_) => Err(Error::new(ErrorKind::Database, format!("it did not end within {deadline:?}"))),
     };
     CheckRun { id: check.id().to_owned(), millis: millis_since(started), verdict }
+}
+
+/// A check that makes databases of its own, which nobody wants on a live server.
+fn not_on_live(check: &dyn Check) -> CheckRun {
+    let verdict = Verdict::skipped("it looks at databases of its own, and at no live one");
+    CheckRun { id: check.id().to_owned(), millis: 0, verdict: Ok(verdict) }
 }
 
 /// A check that panics is a defect of ours; the others go on.

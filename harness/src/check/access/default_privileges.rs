@@ -1,6 +1,6 @@
 //! `access.default-privileges`: who may use what the next migration creates.
 
-use super::super::attempt::{Attempt, attempt, transcript};
+use super::super::attempt::{Answer, Attempt, attempt, prepare, transcript};
 use super::nobody::Nobody;
 use crate::check::tenancy::listed;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
@@ -77,8 +77,8 @@ const CREATORS: &str = "
 
 /// What default privileges say of tables: whose they are, where, for whom.
 const DECLARED: &str = "
-    select o.rolname::text as of, n.nspname::text as schema, g.rolname::text as grantee,
-        array_agg(lower(a.privilege_type) order by a.privilege_type) as privileges
+    select o.rolname::text as whose, n.nspname::text as schema, g.rolname::text as grantee,
+        array_agg(lower(a.privilege_type)::text order by a.privilege_type) as privileges
     from pg_catalog.pg_default_acl d
     join pg_catalog.pg_roles o on o.oid = d.defaclrole
     left join pg_catalog.pg_namespace n on n.oid = d.defaclnamespace
@@ -89,7 +89,7 @@ const DECLARED: &str = "
     group by 1, 2, 3 order by 1, 2, 3";
 
 /// What default privileges say of tables.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug)]
 struct Declared {
     of: String,
     schema: Option<String>,
@@ -103,12 +103,16 @@ async fn run(context: &Context) -> Result<Verdict> {
     let failed = || "failed to read default privileges".to_owned();
     let creators: Vec<(String, String)> =
         sqlx::query_as(CREATORS).fetch_all(&mut control).await.attempt(ErrorKind::Database, failed)?;
-    let declared: Vec<Declared> =
+    let declared: Vec<(String, Option<String>, String, Vec<String>)> =
         sqlx::query_as(DECLARED).fetch_all(&mut control).await.attempt(ErrorKind::Database, failed)?;
+    let declared: Vec<Declared> = declared
+        .into_iter()
+        .map(|(of, schema, grantee, privileges)| Declared { of, schema, grantee, privileges })
+        .collect();
     if creators.is_empty() {
         return Ok(Verdict::skipped("there are no tables, and so nobody who creates some"));
     }
-    super::super::attempt::prepare(&mut control).await?;
+    prepare(&mut control).await?;
     let mut findings = Vec::new();
     let mut missed: BTreeMap<(String, String, String), Vec<(String, String)>> = BTreeMap::new();
     for (schema, creator) in &creators {
@@ -117,15 +121,13 @@ async fn run(context: &Context) -> Result<Verdict> {
             if one.schema.as_ref().is_some_and(|only| only != schema) {
                 continue;
             }
-            let schemas_creators = creators.iter().filter(|(other, _)| other == schema);
             // Where their role creates tables too, they are not without effect, and perhaps meant for those only.
-            let is_used = schemas_creators.clone().any(|(_, creator)| *creator == one.of);
+            let is_used = creators.iter().any(|(other, creator)| other == schema && *creator == one.of);
             if is_used || *creator == one.grantee {
                 continue;
             }
-            if let Some((sql, answer)) = refused(&mut control, schema, creator, one).await? {
+            if let Some(sql) = refused(&mut control, schema, creator, one).await? {
                 let key = (schema.clone(), creator.clone(), one.of.clone());
-                let _ = answer;
                 missed.entry(key).or_default().push((one.grantee.clone(), sql));
             }
         }
@@ -219,7 +221,7 @@ async fn refused(
     schema: &str,
     creator: &str,
     declared: &Declared,
-) -> Result<Option<(String, String)>> {
+) -> Result<Option<String>> {
     let Some(privilege) =
         declared.privileges.iter().find(|name| *name == "select").or(declared.privileges.first())
     else {
@@ -239,7 +241,7 @@ async fn refused(
         Err(lost) => return Err(lost.into()),
     };
     control.execute("rollback").await?;
-    Ok(answer.filter(|answer| answer.is_denied()).map(|answer| (sql, answer.to_string())))
+    Ok(answer.filter(Answer::is_denied).map(|_| sql))
 }
 
 fn without_effect(schema: &str, creator: &str, of: &str, grantees: &[(String, String)]) -> Finding {

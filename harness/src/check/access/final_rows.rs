@@ -24,6 +24,13 @@ pub(super) struct Promise {
     pub(super) patterns: Vec<String>,
 }
 
+impl Promise {
+    /// What the tables are, as people say it.
+    fn word(&self) -> &'static str {
+        if self.key == "append_only" { "append-only" } else { "immutable" }
+    }
+}
+
 /// The scene.
 struct Attack<'a> {
     promise: &'a Promise,
@@ -37,13 +44,12 @@ struct Attack<'a> {
     controls: usize,
 }
 
-/// What a role did to a table.
+/// What a role did to a table, and what came of each statement.
 #[derive(Clone, PartialEq)]
 struct Deed {
-    verbs: Vec<Verb>,
-    results: Vec<String>,
+    verbs: Vec<(Verb, String)>,
     severity: Severity,
-    class: Class,
+    is_silent: bool,
 }
 
 /// Attacks, and reports.
@@ -86,21 +92,27 @@ pub(super) async fn attack(context: &Context, promise: &Promise) -> Result<Verdi
     }
     let mut deeds: BTreeMap<QualifiedName, Vec<(String, Deed)>> = BTreeMap::new();
     for role in &attackers {
-        let done = attack.attack_as(&db, role, &attacked).await?;
-        for (table, verbs) in done {
-            let is_owner = table.owners.contains(&role.name);
-            let is_declared = services.contains(role.name.as_str());
+        let is_declared = services.contains(role.name.as_str());
+        let mut owned = Vec::new();
+        for (table, done) in attack.attack_as(&db, role, &attacked).await? {
             // Somebody has to own the table, and somebody has to migrate it.
-            let is_trusted =
-                Some(role.name.as_str()) == migrator || (is_owner && !services.is_empty() && !is_declared);
-            for deed in judged(verbs, is_trusted) {
+            let is_trusted = Some(role.name.as_str()) == migrator
+                || (table.owners.contains(&role.name) && !services.is_empty() && !is_declared);
+            let (of_owner, of_rows): (Vec<_>, Vec<_>) =
+                done.into_iter().partition(|(verb, _)| is_trusted && verb.effect == Effect::Table);
+            if table.part_of.is_none() && !of_owner.is_empty() {
+                owned.push((table, of_owner));
+            }
+            let severity = if is_trusted { Severity::Warning } else { Severity::Error };
+            for deed in judged(of_rows, severity) {
                 deeds.entry(table.name.clone()).or_default().push((role.name.clone(), deed));
             }
         }
+        attack.note_owner(role, &owned);
     }
     for table in attacked {
         for (roles, deed) in grouped(deeds.remove(&table.name).unwrap_or_default()) {
-            attack.report(table, &roles, deed);
+            attack.report(table, &roles, &deed);
         }
     }
     let figure = |name: &str, count: usize| Measurement {
@@ -116,19 +128,14 @@ pub(super) async fn attack(context: &Context, promise: &Promise) -> Result<Verdi
     ]))
 }
 
-/// Apart: what changed rows, and what only an owner does.
-fn judged(done: Vec<(Verb, String)>, is_trusted: bool) -> Vec<Deed> {
-    let (of_owner, of_rows): (Vec<_>, Vec<_>) =
-        done.into_iter().partition(|(verb, _)| is_trusted && verb.effect == Effect::Table);
-    let deed = |some: Vec<(Verb, String)>, severity: Severity, class: Class| {
-        let (verbs, results): (Vec<Verb>, Vec<String>) = some.into_iter().unzip();
-        (!verbs.is_empty()).then_some(Deed { verbs, results, severity, class })
-    };
-    let severity = if is_trusted { Severity::Warning } else { Severity::Error };
-    [deed(of_rows, severity, Class::Mistake), deed(of_owner, Severity::Note, Class::TrustBoundary)]
-        .into_iter()
-        .flatten()
-        .collect()
+/// Apart: what changed something, and what was swallowed.
+fn judged(done: Vec<(Verb, String)>, severity: Severity) -> Vec<Deed> {
+    let (silent, loud): (Vec<_>, Vec<_>) = done.into_iter().partition(|(_, result)| result == SWALLOWED);
+    let deeds = [
+        Deed { verbs: loud, severity, is_silent: false },
+        Deed { verbs: silent, severity: Severity::Warning, is_silent: true },
+    ];
+    deeds.into_iter().filter(|deed| !deed.verbs.is_empty()).collect()
 }
 
 impl Attack<'_> {
@@ -139,11 +146,7 @@ impl Attack<'_> {
         control: &mut PgConnection,
         table: &Settled,
     ) -> Result<bool> {
-        let has_row = async |control: &mut PgConnection| -> Result<bool> {
-            let sql = format!("select exists (select from {})", table.name.sql());
-            Ok(sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(control).await?)
-        };
-        if !has_row(&mut *control).await? {
+        if !has_row(control, table).await? {
             if table.part_of.is_some() {
                 // Its neighbour has the rows; that it can be detached or truncated shows without one.
                 return Ok(true);
@@ -159,7 +162,7 @@ impl Attack<'_> {
                     Err(reason) => reasons.push(reason),
                 }
             }
-            if !has_row(&mut *control).await? {
+            if !has_row(control, table).await? {
                 self.note_uncovered(table, &format!("it took no row ({})", reasons.join("; ")));
                 return Ok(false);
             }
@@ -240,40 +243,59 @@ impl Attack<'_> {
         Ok(done)
     }
 
-    fn report(&mut self, table: &Settled, roles: &[String], deed: Deed) {
+    fn report(&mut self, table: &Settled, roles: &[String], deed: &Deed) {
         let (name, who) = (table.name.to_string(), listed(roles));
         let first = roles.first().cloned().unwrap_or_default();
-        let mut labels: Vec<&str> = deed.verbs.iter().map(|verb| verb.label.as_str()).collect();
+        let mut labels: Vec<&str> = deed.verbs.iter().map(|(verb, _)| verb.label.as_str()).collect();
         labels.dedup();
-        let is_silent = deed.results.iter().all(|result| result.starts_with(SWALLOWED));
-        let word = if self.promise.key == "append_only" { "append-only" } else { "immutable" };
-        let mut evidence = self.seeding(table);
-        for (verb, result) in deed.verbs.iter().zip(&deed.results).take(SHOWN_MAX) {
-            let before = self.contexts.get(&table.name).cloned().into_iter().collect();
-            evidence.extend(transcript(&first, before, &verb.sql, result.clone()));
-        }
-        let (message, help) = if deed.class == Class::TrustBoundary {
+        let (message, help) = if deed.is_silent {
             (
-                format!("{who} owns `{name}`, which is {word}, and so can undo its protection"),
-                "worth knowing: who owns a table is trusted with it; let nobody log in as the owner but who migrates".into(),
-            )
-        } else if is_silent {
-            (
-                format!("what {who} changes in `{name}` is swallowed without a word: nothing happens and nothing fails"),
-                "raise an error in a trigger instead: a caller takes silence for success, and a rule stops no TRUNCATE".into(),
+                format!("what {who} changes in `{name}` is swallowed: nothing happens, and nothing fails"),
+                "raise an error in a trigger instead: a caller takes silence for success, and a rule stops no TRUNCATE"
+                    .into(),
             )
         } else {
-            (format!("{who} {} `{name}`, which is {word}", shortened(&labels)), remedy(table, &deed.verbs))
+            (
+                format!("{who} {} `{name}`, which is {}", shortened(&labels), self.promise.word()),
+                remedy(table, &deed.verbs),
+            )
         };
         self.findings.push(Finding {
             check: self.promise.check.into(),
-            class: deed.class,
-            severity: if is_silent { Severity::Warning } else { deed.severity },
+            class: Class::Mistake,
+            severity: deed.severity,
             subject: Subject::new(table.kind, name),
             message,
             help,
-            evidence,
+            evidence: self.evidence(&first, table, &deed.verbs),
         });
+    }
+
+    /// Who owns tables is trusted with them: worth knowing.
+    fn note_owner(&mut self, role: &Role, owned: &[(&Settled, Vec<(Verb, String)>)]) {
+        let Some((first, verbs)) = owned.first() else { return };
+        let what = match owned.len() {
+            1 => format!("`{}`, which is {}", first.name, self.promise.word()),
+            count => format!("{count} tables that are {}, such as `{}`", self.promise.word(), first.name),
+        };
+        self.findings.push(Finding {
+            check: self.promise.check.into(),
+            class: Class::TrustBoundary,
+            severity: Severity::Note,
+            subject: Subject::new("role", role.name.clone()),
+            message: format!("`{}` may undo what protects {what}", role.name),
+            help: "an owner is trusted with its tables: let nobody become it but who migrates".into(),
+            evidence: self.evidence(&role.name, first, verbs),
+        });
+    }
+
+    fn evidence(&self, role: &str, table: &Settled, verbs: &[(Verb, String)]) -> Vec<Evidence> {
+        let mut evidence = self.seeding(table);
+        for (verb, result) in verbs.iter().take(SHOWN_MAX) {
+            let before = self.contexts.get(&table.name).cloned().into_iter().collect();
+            evidence.extend(transcript(role, before, &verb.sql, result.clone()));
+        }
+        evidence
     }
 
     /// The steps that put a row into the table.
@@ -312,6 +334,11 @@ impl Attack<'_> {
     }
 }
 
+async fn has_row(control: &mut PgConnection, table: &Settled) -> Result<bool> {
+    let sql = format!("select exists (select from {})", table.name.sql());
+    Ok(sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(control).await?)
+}
+
 /// How the result begins of a statement that nobody carried out and nobody refused.
 const SWALLOWED: &str = "done, and no row changed";
 
@@ -347,14 +374,14 @@ fn shortened(labels: &[&str]) -> String {
     }
 }
 
-fn remedy(table: &Settled, verbs: &[Verb]) -> String {
+fn remedy(table: &Settled, verbs: &[(Verb, String)]) -> String {
     let name = table.name.sql();
-    if verbs.iter().any(|verb| verb.label.contains("cascades")) {
+    if verbs.iter().any(|(verb, _)| verb.label.contains("cascades")) {
         return format!(
             "let the foreign keys of {name} say `on delete restrict on update restrict`: an action runs as the owner, past all privileges"
         );
     }
-    if verbs.iter().all(|verb| verb.effect == Effect::Table) {
+    if verbs.iter().all(|(verb, _)| verb.effect == Effect::Table) {
         return format!(
             "let {name} belong to a role that nobody logs in as: its owner can undo any protection"
         );

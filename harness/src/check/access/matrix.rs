@@ -1,9 +1,7 @@
 //! `access.matrix`: what each role may do, as it is declared and as it turns out.
 
-use super::super::attempt::{SCRATCH, prepare, transcript};
-use super::measured::{Measured, Tried, measure, sorts_of};
-use super::objects::{self, Object, Sort};
-use super::roles::{self, Role, named};
+use super::measured::{Measured, Survey, Tried, is_about, sorts_of, survey};
+use super::objects::{Object, Sort};
 use crate::check::tenancy::{grouped, listed};
 use crate::check::{Check, Context, Example, Explanation, Need, Privilege, Running, Story, Verdict, matches};
 use crate::error::Result;
@@ -73,31 +71,6 @@ struct Difference {
     tried: Vec<Tried>,
 }
 
-/// What the roles hold: `wanted`, or else the project's own, or else all that are bound by privileges.
-pub(super) async fn measured(
-    context: &Context,
-    wanted: Option<&[&str]>,
-) -> Result<(Vec<Object>, BTreeMap<String, Measured>)> {
-    let db = context.database().await?;
-    let mut control = db.connection().await?;
-    let roles: Vec<Role> = match wanted {
-        Some(wanted) => {
-            let known = roles::known(&mut control).await?;
-            named(&known, wanted.iter().copied())?
-        }
-        None => roles::bound(&mut control, context.project()).await?,
-    };
-    let objects = objects::read(&mut control).await?;
-    prepare(&mut control).await?;
-    let mut by_role = BTreeMap::new();
-    // One after the other: TRUNCATE keeps all others away from its table.
-    for role in roles {
-        let mut session = roles::session(&db, &role).await?;
-        by_role.insert(role.name, measure(&mut session, &objects).await?);
-    }
-    Ok((objects, by_role))
-}
-
 async fn run(context: &Context) -> Result<Verdict> {
     let matrix = &context.project().access.matrix;
     if matrix.is_empty() {
@@ -106,7 +79,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         ));
     }
     let wanted: Vec<&str> = matrix.keys().map(String::as_str).collect();
-    let (objects, by_role) = measured(context, Some(&wanted)).await?;
+    let Survey { admin, objects, by_role } = survey(context, Some(&wanted)).await?;
     let entries = matrix.values().flatten();
     let patterns = entries.map(|(pattern, privileges)| (pattern.as_str(), privileges.as_slice()));
     let sorts = sorts_of(&objects, patterns.clone());
@@ -120,7 +93,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             }
         }
         for (roles, difference) in grouped(differences) {
-            findings.push(finding(object, &roles, difference));
+            findings.push(finding(&admin, object, &roles, difference));
         }
     }
     for (role, declared) in matrix {
@@ -151,12 +124,6 @@ async fn run(context: &Context) -> Result<Verdict> {
     }
     Ok(verdict
         .with_remark(format!("the matrix says nothing of {}: they were not compared", left_out.join(", "))))
-}
-
-/// Whether `pattern` is about `object`; a routine is also meant without its arguments.
-pub(super) fn is_about(pattern: &str, object: &Object) -> bool {
-    let bare = || object.name.split_once('(').map_or(object.name.as_str(), |(bare, _)| bare);
-    matches(pattern, &object.name) || (object.sort == Sort::Routine && matches(pattern, bare()))
 }
 
 fn compare(
@@ -207,7 +174,7 @@ fn in_words(privileges: &[Privilege]) -> String {
     }
 }
 
-fn finding(object: &Object, roles: &[String], difference: Difference) -> Finding {
+fn finding(admin: &str, object: &Object, roles: &[String], difference: Difference) -> Finding {
     let Difference { is_too_much, privileges, tried } = difference;
     let (name, who, what) = (&object.name, listed(roles), in_words(&privileges));
     let first = roles.first().cloned().unwrap_or_default();
@@ -217,15 +184,7 @@ fn finding(object: &Object, roles: &[String], difference: Difference) -> Finding
     let grantees = grantees.join(", ");
     let mut evidence = Vec::new();
     for tried in tried {
-        // The harness's own schema stands for one that the role may create tables in.
-        let needs_place = tried.sql.contains(SCRATCH);
-        if needs_place {
-            evidence.push(Evidence::step(
-                format!("create schema {SCRATCH}, where everybody may create tables"),
-                "done",
-            ));
-        }
-        evidence.extend(transcript(&first, Vec::new(), &tried.sql, tried.answer.to_string()));
+        evidence.extend(tried.steps(admin, &first));
     }
     Finding {
         check: ID.into(),
@@ -233,9 +192,9 @@ fn finding(object: &Object, roles: &[String], difference: Difference) -> Finding
         severity: Severity::Error,
         subject: Subject::new(object.kind.clone(), name.clone()),
         message: if is_too_much {
-            format!("{who} may {what} `{name}`, which `[access.matrix]` does not say")
+            format!("{who} has {what} on `{name}`, which `[access.matrix]` does not say")
         } else {
-            format!("{who} may not {what} `{name}`, though `[access.matrix]` says so")
+            format!("{who} lacks {what} on `{name}`, though `[access.matrix]` says so")
         },
         help: if is_too_much {
             format!(

@@ -1,10 +1,12 @@
 //! Who may do what, as attempts show it.
 
-use super::super::attempt::{Answer, attempt};
-use super::objects::{Object, Sort};
-use crate::check::{Context, Privilege};
+use super::super::attempt::{Answer, SCRATCH, attempt, prepare, transcript};
+use super::objects::{self, Object, PROBE, Sort};
+use super::roles::{self, Role, named};
+use crate::check::{Context, Privilege, matches};
 use crate::error::Result;
-use sqlx::PgConnection;
+use crate::finding::Evidence;
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -33,6 +35,30 @@ impl Measured {
     }
 }
 
+impl Tried {
+    /// The steps that show it again as `role`; `admin` prepares what they need.
+    pub(super) fn steps(&self, admin: &str, role: &str) -> Vec<Evidence> {
+        let mut steps = Vec::new();
+        let mut before = Vec::new();
+        if self.sql.contains(SCRATCH) {
+            let place = format!(
+                "create schema if not exists {SCRATCH}; grant usage, create on schema {SCRATCH} to public; \
+                 create or replace function {SCRATCH}.nothing() returns trigger language plpgsql as 'begin return null; end'"
+            );
+            steps.push(Evidence::as_role(admin, place, ""));
+        }
+        if self.sql.contains(PROBE) {
+            before.push(creation());
+        }
+        steps.extend(transcript(role, before, &self.sql, self.answer.to_string()));
+        steps
+    }
+}
+
+fn creation() -> String {
+    format!("create table {PROBE} (c integer)")
+}
+
 /// Tries everything, as whoever `connection` is.
 ///
 /// # Errors
@@ -41,7 +67,9 @@ pub(super) async fn measure(connection: &mut PgConnection, objects: &[Object]) -
     let trials: Vec<_> =
         objects.iter().flat_map(|object| object.trials.iter().map(move |trial| (object, trial))).collect();
     let attempts: Vec<_> = trials.iter().map(|(_, trial)| trial.attempt()).collect();
+    connection.execute(AssertSqlSafe(creation())).await?;
     let answers = attempt(connection, &attempts).await?;
+    connection.execute(AssertSqlSafe(format!("drop table {PROBE}"))).await?;
     let mut measured = Measured { attempts: attempts.len(), ..Measured::default() };
     for ((object, trial), answer) in trials.into_iter().zip(answers) {
         let is_held = trial.is_held(&answer);
@@ -54,6 +82,36 @@ pub(super) async fn measure(connection: &mut PgConnection, objects: &[Object]) -
         }
     }
     Ok(measured)
+}
+
+/// What roles may do.
+pub(super) struct Survey {
+    /// The role that looks after the server.
+    pub(super) admin: String,
+    pub(super) objects: Vec<Object>,
+    pub(super) by_role: BTreeMap<String, Measured>,
+}
+
+/// Tries everything as each of `wanted`, or else of the project's roles, or else of all that privileges bind.
+///
+/// # Errors
+/// There is no server, or a role does not exist.
+pub(super) async fn survey(context: &Context, wanted: Option<&[&str]>) -> Result<Survey> {
+    let db = context.database().await?;
+    let mut control = db.connection().await?;
+    let roles: Vec<Role> = match wanted {
+        Some(wanted) => named(&roles::known(&mut control).await?, wanted.iter().copied())?,
+        None => roles::bound(&mut control, context.project()).await?,
+    };
+    let objects = objects::read(&mut control).await?;
+    prepare(&mut control).await?;
+    let mut by_role = BTreeMap::new();
+    // One after the other: TRUNCATE keeps all others away from its table.
+    for role in roles {
+        let mut session = roles::session(&db, &role).await?;
+        by_role.insert(role.name, measure(&mut session, &objects).await?);
+    }
+    Ok(Survey { admin: db.server().endpoint().role().to_owned(), objects, by_role })
 }
 
 /// The lines of `[access.matrix]` that say what `roles` hold now.
@@ -93,8 +151,8 @@ fn quoted(text: &str) -> String {
 /// # Errors
 /// There is no server, or the project's database cannot be built.
 pub async fn measured_matrix(context: &Context) -> Result<String> {
-    let (objects, roles) = super::matrix::measured(context, None).await?;
-    Ok(written(&objects, &roles))
+    let survey = survey(context, None).await?;
+    Ok(written(&survey.objects, &survey.by_role))
 }
 
 /// The sorts of objects that a matrix speaks of; it always speaks of relations.
@@ -112,9 +170,15 @@ pub(super) fn sorts_of<'a>(
         patterns.clone().any(|(pattern, privileges)| {
             // A pattern of objects within a schema is not about schemas.
             (object.sort != Sort::Schema || !pattern.contains('.'))
-                && super::matrix::is_about(pattern, object)
+                && is_about(pattern, object)
                 && privileges.iter().any(|privilege| needs.contains(privilege))
         })
     };
     objects.iter().filter(is_named).map(|object| object.sort).collect()
+}
+
+/// Whether `pattern` is about `object`; a routine is also meant without its arguments.
+pub(super) fn is_about(pattern: &str, object: &Object) -> bool {
+    let bare = || object.name.split_once('(').map_or(object.name.as_str(), |(bare, _)| bare);
+    matches(pattern, &object.name) || (object.sort == Sort::Routine && matches(pattern, bare()))
 }

@@ -1,6 +1,6 @@
 //! `access.public-grants`: what anybody may do who may connect.
 
-use super::super::attempt::{prepare, transcript};
+use super::super::attempt::prepare;
 use super::measured::{Tried, measure};
 use super::nobody::Nobody;
 use super::objects::{self, Object, Sort};
@@ -70,6 +70,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     control.execute(AssertSqlSafe(nobody.authorization())).await?;
     let measured = measure(&mut control, &objects).await?;
     nobody.vanish(&mut control).await?;
+    let admin = db.server().endpoint().role();
     let mut findings = Vec::new();
     for object in &objects {
         let tried = measured.by_object.get(&object.name).into_iter().flatten();
@@ -78,7 +79,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             .map(|(privilege, tried)| (*privilege, tried))
             .collect();
         if !held.is_empty() {
-            findings.push(finding(object, &held));
+            findings.push(finding(admin, object, &held));
         }
     }
     let probes = f64::from(u32::try_from(measured.attempts).unwrap_or(u32::MAX));
@@ -95,14 +96,14 @@ fn is_beyond(object: &Object, privilege: Privilege) -> bool {
     }
 }
 
-fn finding(object: &Object, held: &[(Privilege, &Tried)]) -> Finding {
+fn finding(admin: &str, object: &Object, held: &[(Privilege, &Tried)]) -> Finding {
     let name = &object.name;
     let words: Vec<String> = held.iter().map(|(privilege, _)| privilege.to_string()).collect();
     let words = words.join(", ");
     let is_routine = object.sort == Sort::Routine;
-    let mut evidence = vec![Evidence::step("create role nobody", "a role without a grant")];
+    let mut evidence = vec![Evidence::as_role(admin, "create role nobody", "a role without a grant")];
     for (_, tried) in held {
-        evidence.extend(transcript("nobody", Vec::new(), &tried.sql, tried.answer.to_string()));
+        evidence.extend(tried.steps(admin, "nobody"));
     }
     Finding {
         check: ID.into(),

@@ -1,12 +1,14 @@
 //! `access.role-attributes`: power of a service's role that no table's privileges show.
 
-use super::super::attempt::{Attempt, attempt, prepare};
+use super::super::attempt::{Attempt, attempt, prepare, transcript};
 use super::roles::{self, Role};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, TenancyModel, Verdict};
+use crate::database::TestDb;
 use crate::error::{Attempt as _, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::ident::{quote_ident, quote_literal};
 use crate::server::Capability;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 /// The roles of services have no power over the server, and no way to it.
 pub(in crate::check) struct RoleAttributes;
@@ -156,7 +158,7 @@ async fn run(context: &Context) -> Result<Verdict> {
 }
 
 /// The power that `role` has, and which role it has it by.
-async fn powers(control: &mut sqlx::PgConnection, role: &Role) -> Result<Vec<(&'static Power, String)>> {
+async fn powers(control: &mut PgConnection, role: &Role) -> Result<Vec<(&'static Power, String)>> {
     let mut found = Vec::new();
     for power in &POWERS {
         let condition = if power.is_role {
@@ -171,7 +173,7 @@ async fn powers(control: &mut sqlx::PgConnection, role: &Role) -> Result<Vec<(&'
              where r.rolname = {} and {condition} order by m.oid <> r.oid, m.rolname limit 1",
             quote_literal(&role.name)
         );
-        let via: Option<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        let via: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
             .fetch_optional(&mut *control)
             .await
             .attempt(ErrorKind::Database, || format!("failed to read the power of `{}`", role.name))?;
@@ -181,7 +183,7 @@ async fn powers(control: &mut sqlx::PgConnection, role: &Role) -> Result<Vec<(&'
 }
 
 /// The statements that show it, and what came of them.
-async fn show(db: &crate::database::TestDb, role: &Role, power: &Power, via: &str) -> Result<Vec<Evidence>> {
+async fn show(db: &TestDb, role: &Role, power: &Power, via: &str) -> Result<Vec<Evidence>> {
     let become_it = (via != role.name).then(|| format!("set local role {}", quote_ident(via)));
     if let Some(sql) = power.shows {
         let mut session = roles::session(db, role).await?;
@@ -189,7 +191,7 @@ async fn show(db: &crate::database::TestDb, role: &Role, power: &Power, via: &st
         let answers = attempt(&mut session, &[Attempt { sql: whole, watched: None }]).await?;
         let answer = answers.first().map(ToString::to_string).unwrap_or_default();
         let before = become_it.into_iter().collect();
-        return Ok(super::super::attempt::transcript(&role.name, before, sql, answer));
+        return Ok(transcript(&role.name, before, sql, answer));
     }
     let (who, what) = (quote_literal(&role.name), quote_literal(via));
     let sql = if power.is_role {

@@ -2,7 +2,7 @@
 
 use crate::check::matches;
 use crate::error::{Attempt, ErrorKind, Result};
-use crate::ident::{QualifiedName, quote_ident, quote_literal};
+use crate::ident::{QualifiedName, quote_ident};
 use sqlx::{PgConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -351,10 +351,5 @@ impl Settled {
     /// The statement that takes off whatever keeps a superuser from changing its rows.
     pub(super) fn unlocking(&self) -> String {
         format!("alter table {} disable trigger all", self.name.sql())
-    }
-
-    /// As an argument that names it.
-    pub(super) fn literal(&self) -> String {
-        quote_literal(&self.name.sql())
     }
 }

@@ -100,10 +100,15 @@ fn views(relations: &Relations, owner: &str) -> Vec<String> {
     ];
     for (name, columns) in relations {
         let name = quote_ident(name);
-        let columns: Vec<String> =
-            columns.iter().map(|(column, of)| format!("null::{of} as {}", quote_ident(column))).collect();
+        // In each column, since a condition on another may come first.
+        let columns: Vec<String> = columns
+            .iter()
+            .map(|(column, of)| {
+                format!("case when pg_temp.trap() then null::{of} end as {}", quote_ident(column))
+            })
+            .collect();
         script.push(format!(
-            "create temp view {name} as select {} where pg_temp.trap(); \
+            "create temp view {name} as select {}; \
              create trigger trap instead of insert or update or delete on pg_temp.{name} for each row \
              execute function pg_temp.trap_of_changes(); grant all on pg_temp.{name} to public",
             columns.join(", ")
@@ -148,8 +153,9 @@ async fn functions(control: &mut PgConnection, target: &Target, schema: &str) ->
         .map(|(name, types, returns)| {
             let name = QualifiedName::new(schema, name).sql();
             // One that is there already stays.
-            let create =
-                format!("create function {name}({types}) returns {returns} language plpgsql as {body}");
+            let create = format!(
+                "create function {name}({types}) returns {returns} language plpgsql immutable as {body}"
+            );
             format!(
                 "do {}",
                 quote_literal(&format!(

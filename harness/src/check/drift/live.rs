@@ -46,6 +46,10 @@ impl Check for LiveDrift {
         &[Need::Migrations, Need::Live]
     }
 
+    fn reads_live(&self) -> bool {
+        true
+    }
+
     fn examples(&self) -> &'static [Example] {
         crate::examples!("drift.live":
             "bad_grant.sql", "bad_index.sql", "bad_policy.sql", "good.sql", "good_restored.sql", "good_tenants.sql",

@@ -40,6 +40,10 @@ impl Check for TenantSchemas {
         &[Need::Migrations, Need::TenantSchemas]
     }
 
+    fn reads_live(&self) -> bool {
+        true
+    }
+
     fn examples(&self) -> &'static [Example] {
         crate::examples!("drift.tenant-schemas":
             "bad_forgotten.sql", "bad_grant.sql", "bad_live.sql", "bad_onboarded.sql", "good.sql",

@@ -31,12 +31,16 @@ pub struct Project {
     pub extensions: Vec<String>,
     /// How many connections the server takes.
     pub connections_max: u32,
+    /// The exact version that runs in production, where the project says it: `16.4`.
+    pub deployed: Option<String>,
     /// Its seed data.
     pub fixtures: Vec<PathBuf>,
     /// Its committed snapshot.
     pub snapshot: Snapshot,
     /// The URL of a live database to compare with, which is only read.
     pub live: Option<Secret>,
+    /// Whether statements may be tried there that write, within transactions that are rolled back.
+    pub live_probes: bool,
     /// The release before this one.
     pub old_release: Option<OldRelease>,
     /// How it keeps tenants apart.
@@ -50,6 +54,11 @@ pub struct Project {
 }
 
 impl Project {
+    /// Whether it has migrations: a folder, or a command.
+    pub fn has_migrations(&self) -> bool {
+        self.migrations.command.is_some() || self.migrations.exist()
+    }
+
     /// The revision of the release before this one, where one is named.
     pub fn since(&self) -> Option<&str> {
         let of_release = self.old_release.as_ref().map(|release| release.git.as_str());
@@ -86,6 +95,10 @@ pub struct Role {
     pub password: Option<Secret>,
     /// How many connections its pools hold together.
     pub pool_max: Option<u32>,
-    /// The time-out that it is meant to have.
+    /// How long a statement of it may take.
     pub statement_timeout: Option<Duration>,
+    /// How long it may leave a transaction open and say nothing.
+    pub idle_in_transaction_session_timeout: Option<Duration>,
+    /// How long it may wait for a lock.
+    pub lock_timeout: Option<Duration>,
 }

@@ -54,4 +54,8 @@ pub struct Retention {
     pub keep: String,
     /// The statement that removes older rows.
     pub procedure: Option<String>,
+    /// The role that runs it; a superuser when there is none.
+    pub role: Option<String>,
+    /// The column that says how old a row is; if not said, all of its times.
+    pub column: Option<String>,
 }

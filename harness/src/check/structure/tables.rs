@@ -2,7 +2,7 @@
 
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::ident::QualifiedName;
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 /// A table that is no partition and comes with no extension.
 #[derive(Clone, Debug)]
@@ -26,6 +26,9 @@ pub(super) struct Column {
     pub(super) is_serial: bool,
 }
 
+/// A column, as the server lists it.
+type Row = (String, String, String, String, bool, Option<String>, bool);
+
 const NOT_OF_AN_EXTENSION: &str = "not exists (select from pg_catalog.pg_depend d
     where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
 
@@ -42,12 +45,12 @@ pub(super) async fn read(control: &mut PgConnection) -> Result<Vec<Table>> {
             and n.nspname <> 'information_schema' and {NOT_OF_AN_EXTENSION}
          order by n.nspname collate \"C\", c.relname collate \"C\""
     );
-    let rows: Vec<(String, String, bool, bool)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+    let rows: Vec<(String, String, bool, bool)> = sqlx::query_as(AssertSqlSafe(sql))
         .fetch_all(control)
         .await
         .attempt(ErrorKind::Database, || "failed to list the tables".into())?;
-    let table = |(schema, name, has_primary_key, is_foreign)| Table {
-        name: QualifiedName::new::<String, String>(schema, name),
+    let table = |(schema, name, has_primary_key, is_foreign): (String, String, bool, bool)| Table {
+        name: QualifiedName::new(schema, name),
         has_primary_key,
         is_foreign,
     };
@@ -72,13 +75,12 @@ pub(super) async fn columns(control: &mut PgConnection) -> Result<Vec<Column>> {
             and n.nspname <> 'information_schema' and {NOT_OF_AN_EXTENSION}
          order by n.nspname collate \"C\", c.relname collate \"C\", a.attnum"
     );
-    let rows: Vec<(String, String, String, String, bool, Option<String>, bool)> =
-        sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .fetch_all(control)
-            .await
-            .attempt(ErrorKind::Database, || "failed to list the columns".into())?;
-    let column = |(schema, table, name, type_name, is_nullable, default, is_serial)| Column {
-        table: QualifiedName::new::<String, String>(schema, table),
+    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
+        .fetch_all(control)
+        .await
+        .attempt(ErrorKind::Database, || "failed to list the columns".into())?;
+    let column = |(schema, table, name, type_name, is_nullable, default, is_serial): Row| Column {
+        table: QualifiedName::new(schema, table),
         name,
         type_name,
         is_nullable,

@@ -89,6 +89,11 @@ impl Attack {
         (self.setting.clone(), self.spelling.value(tenant))
     }
 
+    /// Sees to it that `relations`, which are new, have rows of both tenants.
+    pub(super) async fn seed(&mut self, relations: &[Relation]) -> Result<Seeds> {
+        tenants::seed(&mut self.control, &self.tenancy, &self.spelling, &self.tenants, relations).await
+    }
+
     /// A text that rows of `tenant` hold which were made up, in every table that takes one, and no other rows.
     pub(super) fn canary_of(&self, tenant: &str) -> String {
         tenants::canary(tenant)

@@ -2,6 +2,7 @@
 
 use super::attack::{Attack, rows, transcript};
 use super::canary;
+use super::ear::Ear;
 use super::roles::{grouped, listed};
 use super::search::{self, Found, Readable};
 use super::tables::Relation;
@@ -12,7 +13,6 @@ use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::fixture::rows::{Rows, Step, Wish};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use crate::server::Capability;
-use sqlx::postgres::PgListener;
 use sqlx::{AssertSqlSafe, Executor};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,9 +66,6 @@ impl Check for Copies {
     }
 }
 
-/// The channel that says that all has been heard.
-const END: &str = "pgharness_end";
-
 /// How many large objects are looked into.
 const LARGE_OBJECTS_MAX: i64 = 100;
 
@@ -78,8 +75,8 @@ async fn run(context: &Context) -> Result<Verdict> {
         Err(verdict) => return Ok(verdict),
     };
     let Some(role) = attack.roles.first().cloned() else { return Ok(attack.verdict()) };
-    let mut listener = listen(&mut attack, &role).await?;
-    let planted = plant(&mut attack).await?;
+    let mut ear = Ear::open(&mut attack, &role).await?;
+    let Planted { canaries: planted, unmarked } = plant(&mut attack).await?;
     let mut probes = 0;
     let mut seen: BTreeMap<QualifiedName, (Readable, Vec<(String, Found)>)> = BTreeMap::new();
     for role in attack.roles.clone() {
@@ -112,39 +109,32 @@ async fn run(context: &Context) -> Result<Verdict> {
             report(&mut attack, &planted, &readable, &roles, found).await?;
         }
     }
-    heard(&mut attack, &planted, &mut listener, &role).await?;
+    let heard = ear.heard(&mut attack, &planted).await?;
+    attack.findings.extend(heard);
     let count = u32::try_from(planted.len()).unwrap_or(u32::MAX);
     let controls = trial::controls(attack.check, count);
-    Ok(attack.verdict().with_measurements([controls]))
+    let verdict = attack.verdict().with_measurements([controls]);
+    Ok(match unmarked.as_slice() {
+        [] => verdict,
+        names => {
+            verdict.with_remark(format!("no column of {} can hold what its rows are known by", listed(names)))
+        }
+    })
 }
 
-/// A session that hears what functions seem to send.
-async fn listen(attack: &mut Attack, role: &str) -> Result<PgListener> {
-    let mut channels: Vec<String> = sqlx::query_scalar(
-        "select distinct left(m[1], 63) from (
-            select p.prosrc || ' ' || coalesce(pg_get_function_sqlbody(p.oid), '') as body
-            from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-            where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and p.prokind in ('f', 'p')
-        ) f, lateral (
-            select m from regexp_matches(body, '''([^'']{1,63})''', 'g') m
-            union all select m from regexp_matches(body, 'notify\\s+\"?(\\w+)', 'gi') m
-        ) mentioned
-        where body ~* 'notify' order by 1 limit 200",
-    )
-    .fetch_all(&mut attack.control)
-    .await
-    .attempt(ErrorKind::Database, || "failed to look for the channels of notifications".into())?;
-    channels.extend(attack.relations.iter().map(|relation| relation.name.name.clone()));
-    channels.push(END.to_owned());
-    let mut listener = PgListener::connect_with(&attack.db.pool_as(role).await?).await?;
-    listener.listen_all(channels.iter().map(String::as_str)).await?;
-    Ok(listener)
+/// What was written as the other tenant.
+struct Planted {
+    /// The table of each canary, by its number.
+    canaries: BTreeMap<usize, QualifiedName>,
+    /// Tables without a column for one.
+    unmarked: Vec<String>,
 }
 
-/// Writes canaries as the other tenant; gives the table of each, by its number.
-async fn plant(attack: &mut Attack) -> Result<BTreeMap<usize, QualifiedName>> {
+/// Writes canaries as the other tenant.
+async fn plant(attack: &mut Attack) -> Result<Planted> {
     let mut rows = Rows::read(&mut attack.control).await?;
     let mut planted = BTreeMap::new();
+    let mut unmarked = Vec::new();
     let base = Wish {
         everywhere: Some((attack.tenancy.column.clone(), attack.tenants.other.clone())),
         settings: vec![attack.context_of(&attack.tenants.other)],
@@ -164,6 +154,10 @@ async fn plant(attack: &mut Attack) -> Result<BTreeMap<usize, QualifiedName>> {
         let column = attack.tenancy.column.clone();
         let which = format!("r.{} is not null", relation.column);
         let places = canary::places(&mut attack.control, &relation.name, &column, number).await?;
+        if places.is_empty() {
+            unmarked.push(relation.name.to_string());
+            continue;
+        }
         match canary::plant(&mut attack.control, &mut rows, &relation.name, &which, &places, &base).await? {
             Ok(steps) => keep(attack, &relation, steps),
             Err(reason) => {
@@ -195,7 +189,7 @@ async fn plant(attack: &mut Attack) -> Result<BTreeMap<usize, QualifiedName>> {
             attack.seeds.journal.push(Step { table, sql, reads: BTreeSet::new() });
         }
     }
-    Ok(planted)
+    Ok(Planted { canaries: planted, unmarked })
 }
 
 /// Notes how a row came to be, for transcripts: the tenant is set for the session that writes it.
@@ -348,46 +342,4 @@ async fn large_objects(attack: &mut Attack, role: &str) -> Result<usize> {
         }
     }
     Ok(tried)
-}
-
-/// What was heard: every role may LISTEN.
-async fn heard(
-    attack: &mut Attack,
-    planted: &BTreeMap<usize, QualifiedName>,
-    listener: &mut PgListener,
-    role: &str,
-) -> Result<()> {
-    sqlx::query("select pg_notify($1, '')").bind(END).execute(&mut attack.control).await?;
-    let mut channels: BTreeMap<String, BTreeSet<QualifiedName>> = BTreeMap::new();
-    loop {
-        let heard = listener.recv().await?;
-        if heard.channel() == END {
-            break;
-        }
-        for (number, table) in planted {
-            if canary::is_told(*number, heard.payload()) {
-                channels.entry(heard.channel().to_owned()).or_default().insert(table.clone());
-            }
-        }
-    }
-    for (channel, tables) in channels {
-        let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
-        let listen = format!("listen {}", quote_ident(&channel));
-        let mut evidence = vec![Evidence::as_role(role, listen, "done")];
-        evidence.extend(attack.steps_for(tables));
-        evidence.push(Evidence::step("the session that listens", "a notification with what was written"));
-        attack.findings.push(Finding {
-            check: attack.check.into(),
-            class: Class::TrustBoundary,
-            severity: Severity::Warning,
-            subject: Subject::new("channel", &channel),
-            message: format!(
-                "whoever listens to `{channel}` hears what another tenant wrote into {}: every role may",
-                listed(&names)
-            ),
-            help: "send the key of the row and let who hears it read the row, which asks the policies".into(),
-            evidence,
-        });
-    }
-    Ok(())
 }

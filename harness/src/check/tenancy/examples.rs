@@ -66,6 +66,10 @@ pub(super) const NULL_TENANT: &[Example] = crate::examples!(
     "tenancy.null-tenant": "bad.sql", "bad_shared.sql", "bad_text.sql", "good.sql", "good_text.sql", "pgharness.toml"
 );
 
+pub(super) const ONBOARDED: &[Example] = crate::examples!(
+    "tenancy.onboarded": "bad.sql", "bad_grants.sql", "good.sql", "good_closed.sql", "pgharness.toml"
+);
+
 pub(super) const OWNER: &[Example] = crate::examples!(
     "tenancy.owner": "bad.sql", "bad_member.sql", "good.sql", "pgharness.toml"
 );

@@ -4,7 +4,7 @@ use super::attack::Attack;
 use super::probe::Session;
 use super::roles::{self, subject};
 use super::tables::{self, Relation};
-use super::{direct, tenants, trial};
+use super::{direct, trial};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity};
@@ -258,7 +258,7 @@ async fn enter(
 ) -> Result<Vec<Relation>> {
     let mut relations = tables::read(&mut attack.control, &attack.tenancy).await?;
     relations.retain(|relation| new.contains(&relation.name));
-    tables::read_privileges(&mut attack.control, &attack.tenancy, &attack.roles, &mut relations).await?;
+    tables::read_privileges(&mut attack.control, &attack.roles, &mut relations).await?;
     let making = relations.first().map(|relation| relation.name.clone());
     for (table, sql) in making.iter().flat_map(|table| steps.iter().map(move |sql| (table, sql))) {
         let (table, sql) = (table.clone(), sql.clone());
@@ -266,7 +266,7 @@ async fn enter(
     }
     // One statement makes them all, so that a transcript about one has it too.
     let reads: BTreeSet<QualifiedName> = making.into_iter().collect();
-    let seeds = tenants::seed(&mut attack.control, &attack.tenancy, &attack.tenants, &relations).await?;
+    let seeds = attack.seed(&relations).await?;
     attack.seeds.journal.extend(seeds.journal.into_iter().map(|mut step| {
         step.reads.extend(reads.iter().cloned());
         step

@@ -69,6 +69,15 @@ impl Config {
         Config::parse(path, &text, registry)
     }
 
+    /// Reads `text` as if the file at `path` held it.
+    ///
+    /// # Errors
+    /// As [`load`](Config::load).
+    #[cfg(feature = "cli")]
+    pub(crate) fn read(path: &Path, text: &str) -> Result<Config> {
+        Config::parse(path, text, &super::registry())
+    }
+
     /// What holds for the project in `dir` without a file.
     pub fn default_for(dir: &Path) -> Config {
         let mut config = Config::default();

@@ -23,6 +23,7 @@ impl Config {
             bootstrap: self.expand(&self.postgres.bootstrap, &["postgres", "bootstrap"])?,
             extensions: self.postgres.extensions.clone(),
             connections_max: self.postgres.connections_max,
+            deployed: self.deployed(),
             fixtures: self.expand(&self.fixtures.files, &["fixtures", "files"])?,
             snapshot: self.snapshot.clone(),
             old_release: self.checks.old_release.clone(),
@@ -34,10 +35,22 @@ impl Config {
         for (name, keys) in &self.roles {
             let look_up = |setting| self.look_up(setting, &["roles", name, "password"]);
             let password = keys.password.as_ref().map(look_up).transpose()?.map(Secret::new);
-            let role = Role { password, pool_max: keys.pool_max, statement_timeout: keys.statement_timeout };
+            let role = Role {
+                password,
+                pool_max: keys.pool_max,
+                statement_timeout: keys.statement_timeout,
+                idle_in_transaction_session_timeout: keys.idle_in_transaction_session_timeout,
+                lock_timeout: keys.lock_timeout,
+            };
             project.roles.insert(name.clone(), role);
         }
         Ok(project)
+    }
+
+    /// The version in production: an exact one that tests run on is taken for it.
+    fn deployed(&self) -> Option<String> {
+        let exact = self.postgres.version.as_ref().filter(|version| version.contains('.'));
+        self.postgres.deployed.as_ref().or(exact).cloned()
     }
 
     /// A folder that somebody named must be there; without one, what needs migrations is skipped.

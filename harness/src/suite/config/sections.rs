@@ -35,6 +35,9 @@ pub struct Postgres {
     /// How many connections it takes; 200.
     #[serde(rename = "max_connections")]
     pub connections_max: u32,
+    /// The exact version that runs in production: `16.4`. Nothing is run on it; `operations.server-version` asks which
+    /// fixes it lacks.
+    pub deployed: Option<String>,
     /// The image of the container backend.
     pub image: Option<String>,
     /// The URL of the external backend.
@@ -49,6 +52,7 @@ impl Default for Postgres {
             extensions: Vec::new(),
             bootstrap: Vec::new(),
             connections_max: 200,
+            deployed: None,
             image: None,
             url: None,
         }
@@ -81,9 +85,15 @@ pub struct RoleKeys {
     pub password: Option<Setting>,
     /// How many connections its pools hold together.
     pub pool_max: Option<u32>,
-    /// The time-out that it is meant to have: `5s`.
+    /// How long a statement of it may take: `5s`.
     #[serde(deserialize_with = "duration")]
     pub statement_timeout: Option<Duration>,
+    /// How long it may leave a transaction open and say nothing: `60s`.
+    #[serde(deserialize_with = "duration")]
+    pub idle_in_transaction_session_timeout: Option<Duration>,
+    /// How long it may wait for a lock: `2s`.
+    #[serde(deserialize_with = "duration")]
+    pub lock_timeout: Option<Duration>,
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {

@@ -51,6 +51,7 @@ fn every_key_is_kept() {
     assert_eq!(postgres.extensions, ["pgcrypto"]);
     assert_eq!(postgres.bootstrap, [Path::new("/srv/app/db/bootstrap.sql")]);
     assert_eq!(postgres.connections_max, 150);
+    assert_eq!(postgres.deployed.as_deref(), Some("16.4"));
     assert_eq!(postgres.image.as_deref(), Some("postgres:16"));
     assert_eq!(postgres.url, Some(Setting::Variable("DATABASE_URL".into())));
 
@@ -83,6 +84,8 @@ fn every_key_is_kept() {
     let role = &config.roles["web_app"];
     assert_eq!(role.password, Some(Setting::Variable("WEB_APP_PASSWORD".into())));
     assert_eq!((role.pool_max, role.statement_timeout), (Some(20), Some(Duration::from_secs(5))));
+    assert_eq!(role.idle_in_transaction_session_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(role.lock_timeout, Some(Duration::from_secs(2)));
 
     let access = &config.access;
     assert_eq!(access.append_only, ["audit.audit_events"]);
@@ -99,6 +102,10 @@ fn every_key_is_kept() {
     let retention = &structure.retention["workflow.job_history"];
     assert_eq!(retention.keep, "90 days");
     assert_eq!(retention.procedure.as_deref(), Some("call workflow.purge_history()"));
+    assert_eq!(
+        (retention.role.as_deref(), retention.column.as_deref()),
+        (Some("daemon"), Some("finished_at"))
+    );
 
     assert_eq!(
         config.allow,
@@ -106,7 +113,7 @@ fn every_key_is_kept() {
             check: "tenancy.sequence".into(),
             subject: "audit.audit_events_id_seq".into(),
             reason: "ids are not secret: they are shown in the UI".into(),
-            place: "`/srv/app/pgharness.toml` line 60".into(),
+            place: "`/srv/app/pgharness.toml` line 61".into(),
         }]
     );
 }
@@ -142,12 +149,12 @@ fn a_command_alone_is_the_format() {
 #[case::key(
     "\n[postgres]\nbakend = \"embedded\"",
     "line 3: unknown key `postgres.bakend`",
-    "did you mean `backend`? known keys of `postgres`: `backend`, `version`, `extensions`, `bootstrap`, `max_connections`, `image`, `url`"
+    "did you mean `backend`? known keys of `postgres`: `backend`, `version`, `extensions`, `bootstrap`, `max_connections`, `deployed`, `image`, `url`"
 )]
 #[case::nested_key(
     "[roles]\nweb_app = { pasword = \"env:X\" }",
     "line 2: unknown key `roles.web_app.pasword`",
-    "did you mean `password`? known keys of `roles.web_app`: `password`, `pool_max`, `statement_timeout`"
+    "did you mean `password`? known keys of `roles.web_app`: `password`, `pool_max`, `statement_timeout`, `idle_in_transaction_session_timeout`, `lock_timeout`"
 )]
 #[case::quoted_key(
     "[structure.partitions.\"audit.events\"]\nevery = \"month\"\nahed = 3",

@@ -15,13 +15,21 @@ impl Config {
     }
 
     fn check_version(&self) -> Result<()> {
-        let Some(version) = &self.postgres.version else { return Ok(()) };
         let is_number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
-        if version.split('.').count() <= 2 && version.split('.').all(is_number) {
-            return Ok(());
+        let is_version = |version: &str, parts: std::ops::RangeInclusive<usize>| {
+            parts.contains(&version.split('.').count()) && version.split('.').all(is_number)
+        };
+        let no_version = |key: &str, version: &str, help: &str| {
+            let message = format!("`{version}` is no version of Postgres");
+            self.error_at(&["postgres", key], &message).with_help(help)
+        };
+        if let Some(version) = self.postgres.version.as_ref().filter(|text| !is_version(text, 1..=2)) {
+            return Err(no_version("version", version, "write `\"16\"` or `\"16.4\"`"));
         }
-        let message = format!("`{version}` is no version of Postgres");
-        Err(self.error_at(&["postgres", "version"], &message).with_help("write `\"16\"` or `\"16.4\"`"))
+        if let Some(version) = self.postgres.deployed.as_ref().filter(|text| !is_version(text, 2..=2)) {
+            return Err(no_version("deployed", version, "write the exact version: `\"16.4\"`"));
+        }
+        Ok(())
     }
 
     fn check_migrations(&mut self) -> Result<()> {

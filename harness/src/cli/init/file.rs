@@ -1,0 +1,121 @@
+//! The file that is written, with a word on where each line is from.
+
+use super::folder::Folder;
+use super::growth::Growth;
+
+/// How long a line of a comment is.
+const WIDTH: usize = 110;
+
+/// The file in the making.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) text: String,
+    /// What was found, a line each.
+    pub(super) found: Vec<String>,
+    /// What was not.
+    pub(super) missing: Vec<String>,
+}
+
+impl File {
+    /// What the folder shows, and what the migrations made, where that was tried.
+    pub(super) fn of(folder: &Folder, growth: Option<&Growth>) -> File {
+        let mut file = File::default();
+        file.comment(
+            "Written by `pgharness init`. Each line that is a guess says from what; what stands behind a `#` is for you \
+             to decide. `pgharness explain` lists what is checked.",
+        );
+        file.postgres(folder, growth);
+        file.migrations(folder, growth);
+        file.fixtures(folder, growth);
+        file.snapshot(folder);
+        file.checks(folder);
+        let schema = growth.and_then(|growth| growth.schema.as_ref());
+        file.tenancy(schema);
+        file.roles(schema);
+        file.access(schema);
+        file.structure(schema);
+        if let Some(failure) = growth.and_then(|growth| growth.failure.as_ref()) {
+            let first = failure.lines().next().unwrap_or_default();
+            file.missing.push(format!("the schema: the migrations could not be applied ({first})"));
+        }
+        file
+    }
+
+    /// Adds a comment, in lines of a readable length.
+    pub(super) fn comment(&mut self, text: &str) {
+        for paragraph in text.lines() {
+            let mut line = String::from("#");
+            for word in paragraph.split(' ').filter(|word| !word.is_empty()) {
+                if line.len() + word.len() >= WIDTH && line.len() > 1 {
+                    self.line(&line);
+                    line = String::from("#");
+                }
+                line.push(' ');
+                line.push_str(word);
+            }
+            self.line(line.trim_end());
+        }
+    }
+
+    pub(super) fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    pub(super) fn section(&mut self, name: &str) {
+        self.text.push('\n');
+        self.line(&format!("[{name}]"));
+    }
+
+    /// A line that holds, and where it is from.
+    pub(super) fn value(&mut self, from: &str, key: &str, value: &str) {
+        self.comment(from);
+        self.line(&format!("{key} = {value}"));
+    }
+
+    /// A line for the reader to decide, and why it is there.
+    pub(super) fn idea(&mut self, why: &str, key: &str, value: &str) {
+        self.comment(why);
+        self.line(&format!("# {key} = {value}"));
+    }
+}
+
+/// A string of TOML.
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A key of TOML.
+pub(super) fn key(name: &str) -> String {
+    let is_bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if is_bare { name.to_owned() } else { quoted(name) }
+}
+
+/// Strings of TOML.
+pub(super) fn list(names: &[String]) -> String {
+    format!("[{}]", names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "))
+}
+
+pub(super) fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_found_in_nothing_and_the_file_can_be_read() {
+        let file = File::of(&Folder::default(), None);
+        assert_eq!(file.found, [""; 0]);
+        assert!(file.missing.iter().any(|line| line.starts_with("migrations")), "{:?}", file.missing);
+        let text = file.text;
+        crate::suite::Config::read(std::path::Path::new("pgharness.toml"), &text).unwrap();
+        assert!(text.lines().all(|line| line.len() <= WIDTH + 40), "{text}");
+    }
+
+    #[test]
+    fn names_that_are_no_bare_keys_are_quoted() {
+        assert_eq!((key("web_app").as_str(), key("Web App").as_str()), ("web_app", "\"Web App\""));
+    }
+}
