@@ -45,7 +45,7 @@ impl Check for FkReference {
     fn examples(&self) -> &'static [Example] {
         crate::examples!("tenancy.fk-reference":
             "bad.sql", "bad_nullable.sql", "bad_partitioned.sql", "bad_self.sql", "bad_unique.sql", "bad_update.sql",
-            "good.sql", "good_check.sql", "good_lookup.sql", "pgharness.toml")
+            "good.sql", "good_check.sql", "good_deferred.sql", "good_lookup.sql", "pgharness.toml")
     }
 
     fn story(&self) -> Option<Story> {

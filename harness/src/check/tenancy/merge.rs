@@ -51,7 +51,8 @@ impl Check for Merge {
 
     fn examples(&self) -> &'static [Example] {
         crate::examples!("tenancy.merge":
-            "bad.sql", "bad_insert.sql", "bad_partition.sql", "good.sql", "good_per_verb.sql", "pgharness.toml")
+            "bad.sql", "bad_insert.sql", "bad_partition.sql", "good.sql", "good_per_verb.sql", "good_wide_insert.sql",
+            "pgharness.toml")
     }
 
     fn story(&self) -> Option<Story> {

@@ -192,10 +192,14 @@ impl Session {
     pub(super) async fn write(&mut self, sql: &str, json: Option<&str>) -> Result<Probed<u64>> {
         self.begin().await?;
         self.lay(json).await?;
-        let done = self.connection.execute(AssertSqlSafe(sql)).await;
+        let mut done = self.connection.execute(AssertSqlSafe(sql)).await.map(|done| done.rows_affected());
+        if let Ok(1..) = done {
+            // What is judged at the end of a transaction is judged here.
+            done = self.connection.execute(SETTLE).await.and(done);
+        }
         self.rollback().await?;
         let outcome = match done {
-            Ok(done) => Ok(done.rows_affected()),
+            Ok(rows) => Ok(rows),
             Err(error) => Err(Refusal::of(error)?),
         };
         Ok(Probed { sql: sql.to_owned(), outcome })
@@ -214,6 +218,11 @@ impl Session {
                     break;
                 }
             }
+        }
+        if played.refusal.is_none()
+            && let Err(error) = self.connection.execute(SETTLE).await
+        {
+            played.refusal = Some(Refusal::of(error)?);
         }
         self.rollback().await?;
         Ok(played)
@@ -243,7 +252,7 @@ impl Session {
     }
 }
 
-/// What statements came to: the figure of each, and the refusal of the one after those.
+/// What statements came to: the figure of each, and the refusal of the one after those, or of what was deferred.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Played {
     pub(super) figures: Vec<i64>,
@@ -262,6 +271,9 @@ pub(super) async fn figure(connection: &mut PgConnection, sql: &str) -> Result<i
     }
     Ok(number.unwrap_or(changed))
 }
+
+/// Judges what was deferred.
+const SETTLE: &str = "set constraints all immediate";
 
 /// The setting in which a row travels, so that no statement spells out what is in it.
 pub(super) const ROW: &str = "pgharness.row";
