@@ -67,6 +67,8 @@ impl Server {
             return Ok(Secret::new(password));
         }
         let password = random_password()?;
+        // Whoever was killed while writing it left an empty one.
+        let _ = std::fs::remove_file(&kept);
         write_private(&kept, &password)?;
         Ok(Secret::new(password))
     }
