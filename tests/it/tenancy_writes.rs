@@ -141,13 +141,13 @@ async fn no_value_of_a_row_is_reported() {
             email text references customers (email) on delete cascade
         );
         grant all on customers, orders to web_app;
-        insert into customers values ('one', 'canary1@example.com', 'canary2'), ('two', 'canary3@example.com', 'canary4');
-        insert into orders values ('one', 'canary5', 'canary6', 'canary1@example.com'), ('two', 'canary7', 'canary8', null);";
+        insert into customers values ('one', 'kestrel1@example.com', 'kestrel2'), ('two', 'kestrel3@example.com', 'kestrel4');
+        insert into orders values ('one', 'kestrel5', 'kestrel6', 'kestrel1@example.com'), ('two', 'kestrel7', 'kestrel8', null);";
     let root = projects();
     let context = project_of(root.path(), sql);
     for id in CHECKS {
         let findings = findings(&context, id).await;
-        assert!(!format!("{findings:?}").contains("canary"), "{id}: {findings:#?}");
+        assert!(!format!("{findings:?}").contains("kestrel"), "{id}: {findings:#?}");
         let is_about_sessions = id.contains("pooled") || id.contains("stale");
         assert_eq!(findings.is_empty(), is_about_sessions, "{id}: {findings:#?}");
     }

@@ -125,11 +125,11 @@ impl Assault for Delete {
         }
         let mut sql = format!("delete from {table} where {column} = {own}");
         let mut reach;
-        (sql, reach) = writing.control_each(&mut actor.own, &sql).await?;
+        (sql, reach) = writing.control_each(&mut actor.own, relation, &sql).await?;
         if !reach.is_reached() {
             // Who may not read may still delete.
             sql = format!("delete from {table}");
-            (sql, reach) = writing.control_each(&mut actor.own, &sql).await?;
+            (sql, reach) = writing.control_each(&mut actor.own, relation, &sql).await?;
         }
         if reach.is_reached() {
             return Ok(Some(Tried::Refused));

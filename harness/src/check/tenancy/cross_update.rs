@@ -242,11 +242,11 @@ async fn control(
     let (table, column) = (relation.name.sql(), &relation.column);
     let mut sql = format!("update {table} set {any} = {any} where {column} = {own}");
     let mut reach;
-    (sql, reach) = writing.control_each(session, &sql).await?;
+    (sql, reach) = writing.control_each(session, relation, &sql).await?;
     if !reach.is_reached() && may_move {
         // Who may not read may still write.
         sql = format!("update {table} set {column} = {own}");
-        (sql, reach) = writing.control_each(session, &sql).await?;
+        (sql, reach) = writing.control_each(session, relation, &sql).await?;
     }
     if reach.is_reached() {
         return Ok(Tried::Refused);

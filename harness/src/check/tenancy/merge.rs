@@ -5,7 +5,7 @@ use super::probe::ROW;
 use super::rights::Rights;
 use super::tables::Relation;
 use super::tried::{Leak, Reach, Tried};
-use super::writing::{Actor, Assault, ROWS_MAX, Writing, assault, single};
+use super::writing::{Actor, Assault, Writing, assault, singles};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::Class;
@@ -204,18 +204,18 @@ async fn control(
     };
     let merge = |one: &str| {
         format!(
-            "merge into {} t using (values (1)) s (one) on t.{} = {own} when matched{one} then {then}",
+            "merge into {} t using (values (1)) s (one) on t.{} = {own}{one} when matched then {then}",
             relation.name.sql(),
             relation.column
         )
     };
     let mut sql = merge("");
     let mut reach = writing.control(&mut actor.own, &sql, None).await?;
-    for row in 1..=ROWS_MAX {
+    for one in singles(relation, &own) {
         if !reach.is_about_a_row() || reach.is_reached() {
             break;
         }
-        sql = merge(&format!(" and {}", single(row)));
+        sql = merge(&format!(" and {one}"));
         reach = writing.control(&mut actor.own, &sql, None).await?;
     }
     if reach.is_reached() {

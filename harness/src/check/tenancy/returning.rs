@@ -4,7 +4,7 @@ use super::attack::{rows, transcript};
 use super::probe::{ROW, Refusal, Session, Why};
 use super::tables::Relation;
 use super::tried::{Leak, Tried};
-use super::writing::{Actor, Assault, ROWS_MAX, Writing, assault, single};
+use super::writing::{Actor, Assault, ROWS_MAX, Writing, assault, single, singles};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Severity};
@@ -179,11 +179,11 @@ async fn control(
     };
     let mut sql = counting("");
     let mut played = writing.play(&mut actor.own, std::slice::from_ref(&sql), None).await?;
-    for row in 1..=ROWS_MAX {
+    for one in singles(relation, own) {
         if played.refusal.as_ref().is_none_or(|refusal| refusal.why != Why::Other) {
             break;
         }
-        sql = counting(&format!(" and {}", single(row)));
+        sql = counting(&format!(" and {one}"));
         played = writing.play(&mut actor.own, std::slice::from_ref(&sql), None).await?;
     }
     let is_shown = played.figures.first().is_some_and(|shown| *shown > 0);

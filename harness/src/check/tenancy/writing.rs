@@ -23,6 +23,20 @@ pub(super) fn single(row: usize) -> String {
     format!("set_config({count}, concat(current_setting({count}, true), 'x'), true) = '{}'", "x".repeat(row))
 }
 
+/// Conditions that hold for one row each of `tenant`, a literal: some of the first, and the youngest, which is likelier to
+/// be in work still.
+pub(super) fn singles(relation: &Relation, tenant: &str) -> Vec<String> {
+    let mut singles: Vec<String> = (1..=ROWS_MAX).map(single).collect();
+    if relation.is_store() {
+        singles.push(format!(
+            "ctid in (select l.ctid from {} l where l.{} = {tenant} order by l.ctid desc limit 1)",
+            relation.name.sql(),
+            relation.column
+        ));
+    }
+    singles
+}
+
 /// The setting in which a statement counts the rows that it comes by.
 const COUNT: &str = "pgharness.count";
 
@@ -167,13 +181,26 @@ impl Writing {
         Ok((sql.to_owned(), stopped.or(all).unwrap_or(Reach::Nothing)))
     }
 
-    /// The same for a statement that must do something.
-    pub(super) async fn control_each(&mut self, session: &mut Session, sql: &str) -> Result<(String, Reach)> {
-        let probes = self.probes;
-        let (sql, reach) = self.probe_each(session, sql, None).await?;
-        self.probes = probes;
-        self.proved(reach.is_reached());
-        Ok((sql, reach))
+    /// Runs a statement that must do something to the attacker's own rows: to all of them, or else to one.
+    pub(super) async fn control_each(
+        &mut self,
+        session: &mut Session,
+        relation: &Relation,
+        sql: &str,
+    ) -> Result<(String, Reach)> {
+        let all = self.control(session, sql, None).await?;
+        if all.is_reached() || !all.is_about_a_row() {
+            return Ok((sql.to_owned(), all));
+        }
+        let joint = if sql.contains(" where ") { "and" } else { "where" };
+        for one in singles(relation, &self.tenants().0) {
+            let narrowed = format!("{sql} {joint} {one}");
+            let reach = self.control(session, &narrowed, None).await?;
+            if reach.is_reached() {
+                return Ok((narrowed, reach));
+            }
+        }
+        Ok((sql.to_owned(), all))
     }
 
     /// Counts a control that was part of an attempt.
