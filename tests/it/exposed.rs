@@ -82,7 +82,8 @@ async fn not_shown_again(context: &Context, finding: &Finding) -> Vec<String> {
     for evidence in &finding.evidence {
         let Some(role) = &evidence.role else { continue };
         // What a client sends by another protocol.
-        if evidence.sql.ends_with("from stdin") || evidence.sql.ends_with("to stdout") {
+        let is_other = |ending: &str| evidence.sql.ends_with(ending);
+        if is_other("from stdin") || is_other("to stdout") || evidence.sql.starts_with("listen ") {
             continue;
         }
         if *role != current {
@@ -217,8 +218,8 @@ async fn no_value_of_a_row_is_reported(
         create table partners (share integer not null default 1) inherits (customers);
         insert into customers values ('one', 'secret1@example.com', 'secret2'), ('two', 'secret3@example.com', 'secret4');
         insert into partners values ('one', 'secret5@example.com', 'secret6'), ('two', 'secret7@example.com', 'secret8');
-        create function note_of(wanted text) returns text language plpgsql security definer as
-        $$ begin return (select note from customers where email = wanted limit 1); end $$;
+        create function note_of(p_email text) returns text language plpgsql security definer as
+        $$ begin return (select note from customers where email = p_email limit 1); end $$;
         create function explain_note() returns trigger language plpgsql security definer as
         $$ begin raise exception 'not %', (select string_agg(note, ',') from customers where tenant_id <> new.tenant_id); end $$;
         create trigger explain_note before insert on customers for each row when (current_user <> 'postgres')

@@ -279,7 +279,8 @@ async fn parent_step(attack: &Attack, relation: &Relation, role: &str) -> Result
     };
     let seen = attack.session(role, true).await?.count(parent, &attack.tenants).await?;
     let result = match seen.outcome {
-        Ok(counts) => format!("{} visible, {} of them of other tenants", rows(counts.visible), counts.others),
+        Ok(counts) if counts.others == 0 => "none of another tenant".to_owned(),
+        Ok(counts) => format!("{} of other tenants", counts.others),
         Err(refusal) => refusal.to_string(),
     };
     Ok(Some(Evidence::as_role(role, seen.sql, result)))

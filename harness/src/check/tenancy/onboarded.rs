@@ -9,10 +9,9 @@ use crate::check::onboarding::calls;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity};
-use crate::fixture::rows::{Rows, Step, Wish};
+use crate::fixture::rows::{Rows, Wish};
 use crate::server::Capability;
 use sqlx::{AssertSqlSafe, Executor};
-use std::collections::BTreeSet;
 
 /// What comes into being with a tenant is closed to the others.
 pub(in crate::check) struct OnboardedTenant;
@@ -79,7 +78,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     };
     let (mut probes, mut controls) = (0, 0);
     for relation in opened(&mut attack).await? {
-        controls += u32::from(fill(&mut attack, &relation, &steps).await?);
+        controls += u32::from(fill(&mut attack, &relation).await?);
         let mut leaks = Vec::new();
         for role in relation.readers.clone() {
             for has_context in [true, false] {
@@ -97,7 +96,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             }
         }
         for (roles, leak) in grouped(leaks) {
-            report(&mut attack, &relation, &roles, leak).await?;
+            report(&mut attack, &steps, &relation, &roles, leak).await?;
         }
     }
     attack.count_probes(probes);
@@ -164,11 +163,7 @@ async fn opened(attack: &mut Attack) -> Result<Vec<Relation>> {
 }
 
 /// Sees to it that there is a row to see; whether there is.
-async fn fill(attack: &mut Attack, relation: &Relation, steps: &[String]) -> Result<bool> {
-    for sql in steps {
-        let (table, sql) = (relation.name.clone(), sql.clone());
-        attack.seeds.journal.push(Step { table, sql, reads: BTreeSet::new() });
-    }
+async fn fill(attack: &mut Attack, relation: &Relation) -> Result<bool> {
     if relation.is_store() {
         let mut rows = Rows::read(&mut attack.control).await?;
         if let Ok(steps) = rows.add(&mut attack.control, &relation.name, &Wish::default()).await? {
@@ -183,13 +178,16 @@ async fn fill(attack: &mut Attack, relation: &Relation, steps: &[String]) -> Res
 
 async fn report(
     attack: &mut Attack,
+    onboarding: &[String],
     relation: &Relation,
     roles: &[String],
     (has_context, sql, result): (bool, String, String),
 ) -> Result<()> {
     let Some(role) = roles.first() else { return Ok(()) };
     let session = attack.session(role, has_context).await?;
-    let mut evidence = attack.steps_for([relation.name.clone()].into());
+    let steps = onboarding.iter().map(|sql| Evidence::as_role(&attack.admin, sql, "a tenant"));
+    let mut evidence: Vec<Evidence> = steps.collect();
+    evidence.extend(attack.steps_for([relation.name.clone()].into()));
     evidence.extend(transcript(&session, vec![Evidence::as_role(role, sql, result)]));
     let context = if has_context { "with another tenant set" } else { "without a tenant" };
     attack.findings.push(Finding {

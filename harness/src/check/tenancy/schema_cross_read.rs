@@ -138,8 +138,9 @@ async fn attack(place: &mut Place, findings: &mut Vec<Finding>, tried: &mut Trie
             }
         }
     }
+    let mut rows_of = Rows::read(&mut place.control).await?;
     for tenant in place.tenants.clone() {
-        elsewhere(place, &tenant, findings, tried).await?;
+        elsewhere(place, &mut rows_of, &tenant, findings, tried).await?;
     }
     Ok(())
 }
@@ -255,18 +256,18 @@ fn reached(place: &Place, role: &Role, names: &[String], table: &Table, done: &D
 /// Whether what is written into `tenant`'s tables turns up outside of its schema, where another tenant reads.
 async fn elsewhere(
     place: &mut Place,
+    rows_of: &mut Rows,
     tenant: &Tenant,
     findings: &mut Vec<Finding>,
     tried: &mut Tried,
 ) -> Result<()> {
     let mut planted: BTreeMap<usize, (&Table, Vec<Step>)> = BTreeMap::new();
-    let mut rows_of = Rows::read(&mut place.control).await?;
     for (place_in_schema, table) in tenant.tables.iter().filter(|table| table.kind == "table").enumerate() {
         let number = 20_000 + place_in_schema;
         let values = canary::places(&mut place.control, &table.name, "", number).await?;
         let wish = Wish::default();
         let planting =
-            canary::plant(&mut place.control, &mut rows_of, &table.name, "true", &values, &wish).await?;
+            canary::plant(&mut place.control, rows_of, &table.name, "true", &values, &wish).await?;
         if let Ok(steps) = planting {
             planted.insert(number, (table, steps));
         }
