@@ -145,8 +145,7 @@ impl Exam<'_> {
         for period in periods {
             self.probes += 1;
             let holder = window::holder(control, table, &partitions, period).await?;
-            if let Some(partition) = holder.filter(|partition| !partition.is_default) {
-                let _ = partition;
+            if holder.is_some_and(|partition| !partition.is_default) {
                 continue;
             }
             missing.push(period.begins.clone());
