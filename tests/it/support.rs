@@ -81,7 +81,9 @@ pub(crate) async fn catalog_digest(connection: &mut PgConnection) -> String {
             format!("select '{name} ' || md5(coalesce(string_agg({row}, E'\\n' order by {row}), '')) from pg_catalog.{name} t")
         })
         .collect();
-    let digests: Vec<String> =
+    let mut digests: Vec<String> =
         sqlx::query_scalar(AssertSqlSafe(queries.join(" union all "))).fetch_all(connection).await.unwrap();
+    // From 18 on they are read by several processes, and come as they are ready.
+    digests.sort();
     digests.join("\n") + "\n"
 }

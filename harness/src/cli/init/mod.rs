@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
         return Ok(Answer { text: file.text, exit_code: 0 });
     }
     if !growth.roles.is_empty() {
-        if !is_free(&roles) {
+        if !is_free(roles.as_path()) {
             return Err(occupied(&roles));
         }
         write(
