@@ -76,7 +76,7 @@ pub(super) async fn places(
     for (column, base, modifier) in columns {
         let length = modifier - 4;
         match base.as_str() {
-            "text" | "citext" | "varchar" | "bpchar" if length < 0 || length >= 14 => {
+            "text" | "citext" | "varchar" | "bpchar" if !(0..14).contains(&length) => {
                 places.insert(column, quote_literal(&text(canary)));
             }
             "json" | "jsonb" => {

@@ -35,7 +35,7 @@ impl File {
         let schema = growth.and_then(|growth| growth.schema.as_ref());
         file.tenancy(schema);
         file.roles(schema);
-        file.access(schema);
+        file.access(schema, growth.map(|growth| growth.matrix.as_str()).unwrap_or_default());
         file.structure(schema);
         if let Some(failure) = growth.and_then(|growth| growth.failure.as_ref()) {
             let first = failure.lines().next().unwrap_or_default();

@@ -1,8 +1,7 @@
 //! What the migrations make, as far as they can be applied.
 
 use super::schema::Schema;
-use crate::check::Context;
-use crate::database::TestDb;
+use crate::check::{Context, measured_matrix};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::ident::quote_ident;
 use crate::suite::Config;
@@ -17,6 +16,8 @@ const ROLES_MAX: usize = 20;
 pub(super) struct Growth {
     /// Nothing where they could not be applied.
     pub(super) schema: Option<Schema>,
+    /// What roles may do there, as lines of `[access.matrix]`.
+    pub(super) matrix: String,
     /// Why they could not.
     pub(super) failure: Option<String>,
     /// Roles that they name and nobody creates.
@@ -41,11 +42,13 @@ impl Growth {
             .attempt(ErrorKind::Environment, || "failed to create a folder for roles".into())?;
         let roles = scratch.path().join("roles.sql");
         let failure = loop {
-            let failure = match build(&config).await {
+            let context = Context::new(config.project()?).with_server(config.server()?);
+            let failure = match context.database().await {
                 Ok(db) => {
                     let mut connection = db.connection().await?;
                     growth.schema = Some(Schema::read(&mut connection).await?);
                     let _ = connection.close().await;
+                    growth.matrix = measured_matrix(&context).await?;
                     return Ok(growth);
                 }
                 Err(failure) => failure,
@@ -82,10 +85,6 @@ impl Growth {
 /// What creates these roles: nobody can log in as them.
 pub(super) fn roles_sql(roles: &[String]) -> String {
     roles.iter().map(|role| format!("create role {};\n", quote_ident(role))).collect()
-}
-
-async fn build(config: &Config) -> Result<TestDb> {
-    Context::new(config.project()?).with_server(config.server()?).database().await
 }
 
 /// The role that a statement, or a program, found to be missing.

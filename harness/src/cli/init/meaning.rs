@@ -103,7 +103,7 @@ impl File {
         }
     }
 
-    pub(super) fn access(&mut self, schema: Option<&Schema>) {
+    pub(super) fn access(&mut self, schema: Option<&Schema>, matrix: &str) {
         self.section("access");
         let append_only = schema.map(|schema| schema.append_only.as_slice()).unwrap_or_default();
         if append_only.is_empty() {
@@ -116,9 +116,19 @@ impl File {
             );
         }
         self.idea("Tables whose rows never change.", "immutable", "[\"public.versions\"]");
-        self.comment("Every privilege of each role, by table; what is not written is to be refused:");
-        self.line("# [access.matrix.web_app]");
-        self.line("# \"public.orders\" = [\"select\", \"insert\", \"update\"]");
+        if matrix.is_empty() {
+            self.comment("Every privilege of each role, by table; what is not written is to be refused:");
+            self.line("# [access.matrix.web_app]");
+            self.line("# \"public.orders\" = [\"select\", \"insert\", \"update\"]");
+            return;
+        }
+        self.comment(
+            "What each role may do now: it was tried. Is it meant so? Then it is to stay so, and what is not written is to \
+             be refused:",
+        );
+        for line in matrix.lines() {
+            self.line(format!("# {line}").trim_end());
+        }
     }
 
     pub(super) fn structure(&mut self, schema: Option<&Schema>) {

@@ -1,7 +1,7 @@
 //! What a migrated database shows of how it is meant.
 
 use crate::error::{Attempt, ErrorKind, Result};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 /// A role that can log in and may do something with the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,19 +185,19 @@ async fn logins(connection: &mut PgConnection) -> sqlx::Result<Vec<Login>> {
         setting("statement_timeout"),
         setting("idle_in_transaction_session_timeout"),
     );
-    let rows: Vec<(String, Option<i64>, Option<i64>, bool, bool, bool)> =
-        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection).await?;
-    Ok(rows
-        .into_iter()
-        .map(|(name, statement_timeout, idle_timeout, is_free, may_own, meets_policies)| Login {
-            name,
-            statement_timeout,
-            idle_timeout,
-            is_free,
-            may_own,
-            meets_policies,
+    let rows = connection.fetch_all(AssertSqlSafe(sql)).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Login {
+                name: row.try_get(0)?,
+                statement_timeout: row.try_get(1)?,
+                idle_timeout: row.try_get(2)?,
+                is_free: row.try_get(3)?,
+                may_own: row.try_get(4)?,
+                meets_policies: row.try_get(5)?,
+            })
         })
-        .collect())
+        .collect()
 }
 
 async fn windows(connection: &mut PgConnection) -> sqlx::Result<Vec<Window>> {
