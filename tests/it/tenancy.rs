@@ -1,7 +1,7 @@
 //! Tenant isolation, attacked: the examples of the checks, the reference schema, and broken variants of it.
 
 use futures_util::StreamExt;
-use pgharness::check::{Check, Context, Example, Explanation, Kind, Project, Registry, Running, Verdict};
+use pgharness::check::{Context, Example, Kind, Project, Registry, Verdict};
 use pgharness::finding::{Class, Finding, Measurement, Severity};
 use pgharness::suite::Config;
 use rstest::rstest;
@@ -103,37 +103,9 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// A check by name only: the configuration speaks of some that are not looked at here.
-struct Named(&'static str);
-
-impl Check for Named {
-    fn id(&self) -> &'static str {
-        self.0
-    }
-
-    fn summary(&self) -> &'static str {
-        ""
-    }
-
-    fn explain(&self) -> Explanation {
-        Explanation { proves: "", matters: "", remedy: "" }
-    }
-
-    fn examples(&self) -> &'static [Example] {
-        &[]
-    }
-
-    fn run<'a>(&'a self, _: &'a Context) -> Running<'a> {
-        Box::pin(async { Ok(Verdict::skipped("")) })
-    }
-}
-
 pub(crate) fn reference() -> Project {
-    let named =
-        ["migration.expand-only", "migration.locks", "structure.conventions", "tenancy.trust-boundary"]
-            .map(|id| Box::new(Named(id)) as Box<dyn Check>);
-    let registry = Registry::of(named.into_iter().collect());
-    Config::load_with(&repository().join("pgharness.toml"), &registry).unwrap().project().unwrap()
+    let config = repository().join("pgharness.toml");
+    Config::load_with(&config, &Registry::standard()).unwrap().project().unwrap()
 }
 
 /// The reference schema with one more migration.

@@ -240,8 +240,13 @@ async fn the_reference_schema_stands(
     )]
     id: &str,
 ) {
-    let findings = findings(&Context::new(reference()), id).await;
+    let findings = covered(findings(&Context::new(reference()), id).await);
     assert!(findings.is_empty(), "{findings:#?}");
+}
+
+/// Without what could not be looked at: an answered `messaging.idempotency_keys` is final for its own tenant too.
+fn covered(findings: Vec<Finding>) -> Vec<Finding> {
+    findings.into_iter().filter(|finding| finding.class != Class::Uncovered).collect()
 }
 
 /// The reference schema broken in ways that only writes show.
@@ -260,7 +265,7 @@ const BROKEN: &str = "
 async fn a_broken_reference_schema_is_found_out(#[case] id: &str, #[case] expected: &[&str]) {
     let (_dir, project) = broken_reference(BROKEN);
     let context = Context::new(project);
-    let first = findings(&context, id).await;
+    let first = covered(findings(&context, id).await);
     assert_eq!(brief(&first), expected, "{first:#?}");
-    assert_eq!(findings(&context, id).await, first, "a second look says something else");
+    assert_eq!(covered(findings(&context, id).await), first, "a second look says something else");
 }

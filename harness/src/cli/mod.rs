@@ -123,18 +123,22 @@ mod tests {
     }
 
     #[rstest]
-    #[case::clean("check --config {dir}/clean.toml --only operations.*", 0, "clean (exit code 0)")]
+    #[case::clean(
+        "check --config {dir}/clean.toml --only operations.literal-secrets",
+        0,
+        "clean (exit code 0)"
+    )]
     #[case::findings(
-        "check --config {dir}/findings.toml --only operations.*",
+        "check --config {dir}/findings.toml --only operations.literal-secrets",
         1,
         "migrations/1_a.sql` holds a password"
     )]
     #[case::json(
-        "check --config {dir}/findings.toml --only operations.* --format json",
+        "check --config {dir}/findings.toml --only operations.literal-secrets --format json",
         1,
         "\"version\": 1,"
     )]
-    #[case::only("check --config {dir}/clean.toml --only operations.*", 0, "1 check: 1 passed")]
+    #[case::only("check --config {dir}/clean.toml --only operations.literal-secrets", 0, "1 check: 1 passed")]
     #[case::unknown_check("check --config {dir}/clean.toml --only a.b", 2, "there is no check `a.b`")]
     #[case::broken_configuration("check --config {dir}/broken.toml", 2, "line 1: unknown key `postgrs`")]
     #[case::no_folder("check --config {dir}/no_folder.toml", 2, "`migrations.dir`: there is no folder")]
@@ -142,7 +146,7 @@ mod tests {
     #[case::usage("check --bogus", 2, "unexpected argument '--bogus'")]
     #[case::no_command("", 2, "Usage: pgharness <COMMAND>")]
     #[case::help("--help", 0, "Exit codes: 0 clean; 1 findings;")]
-    #[case::list("explain", 0, "operations.literal-secrets  no password")]
+    #[case::list("explain", 0, "operations.literal-secrets ")]
     #[case::explain(
         "explain operations.literal-secrets",
         0,

@@ -252,7 +252,7 @@ async fn refused(
         };
         let own = format!("insert into {} ", QualifiedName::parse(&write.table).sql());
         // The row of a parent is told of its own table.
-        if !write.statements.get(at).is_some_and(|sql| sql.starts_with(&own)) {
+        if !write.statements.get(at).is_some_and(|sql| sql.contains(&own)) {
             continue;
         }
         let (severity, what) = match code == NOT_NULL {

@@ -175,7 +175,7 @@ async fn giving(
     let table = relation.name.sql();
     let does = format!("moves its rows to another tenant in `{}`", relation.name);
     let sql = format!("update {table} set {} = {other}", relation.column);
-    let reach = writing.probe(session, &sql, None).await?;
+    let (sql, reach) = writing.probe_each(session, &sql, None).await?;
     let Reach::Stopped(_) = reach else {
         return Ok(leak(writing, relation, session, None, sql, reach, does));
     };

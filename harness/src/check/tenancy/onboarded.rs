@@ -77,7 +77,11 @@ async fn run(context: &Context) -> Result<Verdict> {
         Err(reason) => return Ok(Verdict::skipped(reason)),
     };
     let (mut probes, mut controls) = (0, 0);
-    for relation in opened(&mut attack).await? {
+    let opened = opened(&mut attack).await?;
+    let is_known = |relation: &Relation| attack.relations.iter().any(|known| known.name == relation.name);
+    let new: Vec<Relation> = opened.iter().filter(|relation| !is_known(relation)).cloned().collect();
+    attack.relations.extend(new);
+    for relation in opened {
         controls += u32::from(fill(&mut attack, &relation).await?);
         let mut leaks = Vec::new();
         for role in relation.readers.clone() {
