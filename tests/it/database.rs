@@ -3,10 +3,12 @@
 use pgharness::database::TemplateBuilder;
 use pgharness::process::Program;
 use pgharness::server::ServerConfig;
+use pgharness::wait::{self, Look};
 use pgharness::{Isolation, Template, TestDb, template};
 use pgharness_tests::Participant;
 use sqlx::{AssertSqlSafe, Executor, Row};
 use std::path::Path;
+use std::time::Duration;
 
 static EMPTY: Template = template! {};
 static EMPTY_CLUSTER: Template = template! { isolation: Isolation::Cluster };
@@ -252,6 +254,28 @@ async fn a_template_that_creates_roles_is_found_out_and_gets_a_server_of_its_own
     assert_ne!(db.server().base(), common.server().base());
     let roles = "select count(*) from pg_roles where rolname = 'stowaway'";
     assert_eq!((count(&db, roles).await, count(&common, roles).await), (1, 0));
+}
+
+#[tokio::test]
+async fn a_maker_lets_its_connection_go_when_nobody_wants_it() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("migrations")).unwrap();
+    std::fs::write(dir.path().join("migrations/0001_a.sql"), "create table makers_own ();").unwrap();
+    let template = Template::builder(dir.path()).with_migrations("migrations").with_server(here()).build();
+    let db = template.get().await.unwrap();
+    let mut watcher = db.connection().await.unwrap();
+    wait::until_async("the maker to close its connection", Duration::from_secs(20), async || {
+        let made = format!("comment on database \"{}\"%", db.name());
+        let sessions: Vec<i32> =
+            sqlx::query_scalar("select pid from pg_stat_activity where query like $1 and pid <> pg_backend_pid()")
+                .bind(made)
+                .fetch_all(&mut watcher)
+                .await?;
+        let status = format!("{sessions:?}");
+        Ok(if sessions.is_empty() { Look::Ready(()) } else { Look::NotYet(status) })
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
