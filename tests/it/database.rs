@@ -174,12 +174,12 @@ async fn databases(db: &TestDb, condition: &str) -> i64 {
 async fn a_database_goes_with_its_handle() {
     let witness = EMPTY.get().await.unwrap();
     let name = EMPTY.get().await.unwrap().name().to_owned();
-    pgharness::wait::until_async("the drop", std::time::Duration::from_secs(10), async || {
+    wait::until_async("the drop", Duration::from_secs(10), async || {
         let left = databases(&witness, &format!("datname = '{name}'")).await;
         Ok(if left == 0 {
-            pgharness::wait::Look::Ready(())
+            Look::Ready(())
         } else {
-            pgharness::wait::Look::NotYet("there".into())
+            Look::NotYet("there".into())
         })
     })
     .await
@@ -266,11 +266,12 @@ async fn a_maker_lets_its_connection_go_when_nobody_wants_it() {
     let mut watcher = db.connection().await.unwrap();
     wait::until_async("the maker to close its connection", Duration::from_secs(20), async || {
         let made = format!("comment on database \"{}\"%", db.name());
-        let sessions: Vec<i32> =
-            sqlx::query_scalar("select pid from pg_stat_activity where query like $1 and pid <> pg_backend_pid()")
-                .bind(made)
-                .fetch_all(&mut watcher)
-                .await?;
+        let sessions: Vec<i32> = sqlx::query_scalar(
+            "select pid from pg_stat_activity where query like $1 and pid <> pg_backend_pid()",
+        )
+        .bind(made)
+        .fetch_all(&mut watcher)
+        .await?;
         let status = format!("{sessions:?}");
         Ok(if sessions.is_empty() { Look::Ready(()) } else { Look::NotYet(status) })
     })

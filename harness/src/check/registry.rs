@@ -1,32 +1,8 @@
 //! All checks, by id.
 
-use super::Check;
-use super::access::{
-    AppendOnly, DefaultPrivileges, DefinerSearchPath, ImmutableRows, Matrix, OwnerLogin, PublicGrants,
-    RoleAttributes,
-};
-use super::drift::{LiveDrift, ModelDrift, RoundTrip, SnapshotDrift, TenantSchemas};
-use super::migration::{
-    CleanApply, Concurrent, CrashResume, Deterministic, Down, ExpandOnly, Filename, HistoryCheck, Immutable,
-    Leftovers, LockReleased, Locks, OldReleaseCheck, Populated, Rerun,
-};
 use super::nearest::{nearest, quoted};
-use super::operations::{
-    Capacity, ExtensionsCheck, LiteralSecrets, LiveHistory, Probes, Readiness, RetentionCheck, ServerVersion,
-    SlowQuery,
-};
 use super::pattern::matches;
-use super::structure::{
-    ColumnType, Conventions, ExpectedTables, FkIndex, IdentifierLength, PartitionWindow, PrimaryKey,
-};
-use super::tenancy::{
-    ConflictOracle, Copies, Copy, CrossDelete, CrossInsert, CrossRead, CrossUpdate, DeadPolicy,
-    DefinerFunction, EmptyContext, Enabled, ErrorDetail, FkCascade, FkReference, Forced, Inheritance,
-    KeyOracle, MalformedContext, Matview, Merge, NewPartition, NoContext, NullTenant, OnboardedTenant, Owner,
-    PartitionChild, PermissiveOr, PooledContext, PooledRole, Publication, ReachableRole, Returning,
-    RowSecurityOff, SchemaCrossRead, SchemaRole, SchemaSearchPath, Sequence, StalePlan, Truncate,
-    TrustBoundary, ViewBypass,
-};
+use super::{Check, access, drift, migration, operations, structure, tenancy};
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -36,93 +12,15 @@ pub struct Registry(Vec<Box<dyn Check>>);
 impl Registry {
     /// The battery.
     pub fn standard() -> Self {
-        Registry::of(vec![
-            Box::new(AppendOnly),
-            Box::new(DefaultPrivileges),
-            Box::new(DefinerSearchPath),
-            Box::new(ImmutableRows),
-            Box::new(Matrix),
-            Box::new(OwnerLogin),
-            Box::new(PublicGrants),
-            Box::new(RoleAttributes),
-            Box::new(LiveDrift),
-            Box::new(ModelDrift),
-            Box::new(RoundTrip),
-            Box::new(SnapshotDrift),
-            Box::new(TenantSchemas),
-            Box::new(CleanApply),
-            Box::new(Concurrent),
-            Box::new(CrashResume),
-            Box::new(Deterministic),
-            Box::new(Down),
-            Box::new(ExpandOnly),
-            Box::new(Filename),
-            Box::new(HistoryCheck),
-            Box::new(Immutable),
-            Box::new(Leftovers),
-            Box::new(LockReleased),
-            Box::new(Locks),
-            Box::new(OldReleaseCheck),
-            Box::new(Populated),
-            Box::new(Rerun),
-            Box::new(Capacity),
-            Box::new(ExtensionsCheck),
-            Box::new(LiveHistory),
-            Box::new(LiteralSecrets),
-            Box::new(ColumnType),
-            Box::new(ConflictOracle),
-            Box::new(Conventions),
-            Box::new(Copies),
-            Box::new(Copy),
-            Box::new(CrossDelete),
-            Box::new(ExpectedTables),
-            Box::new(FkIndex),
-            Box::new(IdentifierLength),
-            Box::new(PartitionWindow),
-            Box::new(PrimaryKey),
-            Box::new(Probes),
-            Box::new(Readiness),
-            Box::new(RetentionCheck),
-            Box::new(ServerVersion),
-            Box::new(SlowQuery),
-            Box::new(CrossInsert),
-            Box::new(CrossRead),
-            Box::new(CrossUpdate),
-            Box::new(DeadPolicy),
-            Box::new(DefinerFunction),
-            Box::new(EmptyContext),
-            Box::new(Enabled),
-            Box::new(ErrorDetail),
-            Box::new(FkCascade),
-            Box::new(FkReference),
-            Box::new(Forced),
-            Box::new(Inheritance),
-            Box::new(KeyOracle),
-            Box::new(MalformedContext),
-            Box::new(Matview),
-            Box::new(Merge),
-            Box::new(NewPartition),
-            Box::new(NoContext),
-            Box::new(NullTenant),
-            Box::new(OnboardedTenant),
-            Box::new(Owner),
-            Box::new(PartitionChild),
-            Box::new(PermissiveOr),
-            Box::new(PooledContext),
-            Box::new(PooledRole),
-            Box::new(Publication),
-            Box::new(ReachableRole),
-            Box::new(Returning),
-            Box::new(RowSecurityOff),
-            Box::new(SchemaCrossRead),
-            Box::new(SchemaRole),
-            Box::new(SchemaSearchPath),
-            Box::new(Sequence),
-            Box::new(StalePlan),
-            Box::new(Truncate),
-            Box::new(TrustBoundary),
-            Box::new(ViewBypass),
-        ])
+        let families = [
+            access::checks(),
+            drift::checks(),
+            migration::checks(),
+            operations::checks(),
+            structure::checks(),
+            tenancy::checks(),
+        ];
+        Registry::of(families.into_iter().flatten().collect())
     }
 
     /// A registry of the caller's own checks.

@@ -19,12 +19,20 @@ mod settled;
 mod shadows;
 mod verb;
 
-pub(super) use append_only::AppendOnly;
-pub(super) use default_privileges::DefaultPrivileges;
-pub(super) use definer_search_path::DefinerSearchPath;
-pub(super) use immutable::ImmutableRows;
-pub(super) use matrix::Matrix;
+use super::Check;
+
 pub use measured::measured_matrix;
-pub(super) use owner_login::OwnerLogin;
-pub(super) use public_grants::PublicGrants;
-pub(super) use role_attributes::RoleAttributes;
+
+/// The checks of this family.
+pub(super) fn checks() -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(append_only::AppendOnly),
+        Box::new(default_privileges::DefaultPrivileges),
+        Box::new(definer_search_path::DefinerSearchPath),
+        Box::new(immutable::ImmutableRows),
+        Box::new(matrix::Matrix),
+        Box::new(owner_login::OwnerLogin),
+        Box::new(public_grants::PublicGrants),
+        Box::new(role_attributes::RoleAttributes),
+    ]
+}

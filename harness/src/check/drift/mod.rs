@@ -10,10 +10,18 @@ mod roundtrip;
 mod snapshot;
 mod tenant_schemas;
 
+use super::Check;
+
 pub use committed::{Accepted, accept};
 pub(super) use evidence::look;
-pub(super) use live::LiveDrift;
-pub(super) use model::ModelDrift;
-pub(super) use roundtrip::RoundTrip;
-pub(super) use snapshot::SnapshotDrift;
-pub(super) use tenant_schemas::TenantSchemas;
+
+/// The checks of this family.
+pub(super) fn checks() -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(live::LiveDrift),
+        Box::new(model::ModelDrift),
+        Box::new(roundtrip::RoundTrip),
+        Box::new(snapshot::SnapshotDrift),
+        Box::new(tenant_schemas::TenantSchemas),
+    ]
+}

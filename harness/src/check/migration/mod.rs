@@ -32,20 +32,28 @@ mod schedules;
 mod traces;
 mod transcript;
 
-pub(super) use clean_apply::CleanApply;
-pub(super) use concurrent::Concurrent;
-pub(super) use crash_resume::CrashResume;
-pub(super) use deterministic::Deterministic;
-pub(super) use down::Down;
-pub(super) use expand_only::ExpandOnly;
-pub(super) use filename::Filename;
-pub(super) use history::HistoryCheck;
-pub(super) use immutable::Immutable;
-pub(super) use leftovers::Leftovers;
+use super::Check;
+
 pub use lock_file::{Locked, lock};
-pub(super) use lock_released::LockReleased;
-pub(super) use locks::Locks;
 pub use manifest::{Deed, Held, Loss, Manifest, manifest};
-pub(super) use old_release::OldReleaseCheck;
-pub(super) use populated::Populated;
-pub(super) use rerun::Rerun;
+
+/// The checks of this family.
+pub(super) fn checks() -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(clean_apply::CleanApply),
+        Box::new(concurrent::Concurrent),
+        Box::new(crash_resume::CrashResume),
+        Box::new(deterministic::Deterministic),
+        Box::new(down::Down),
+        Box::new(expand_only::ExpandOnly),
+        Box::new(filename::Filename),
+        Box::new(history::HistoryCheck),
+        Box::new(immutable::Immutable),
+        Box::new(leftovers::Leftovers),
+        Box::new(lock_released::LockReleased),
+        Box::new(locks::Locks),
+        Box::new(old_release::OldReleaseCheck),
+        Box::new(populated::Populated),
+        Box::new(rerun::Rerun),
+    ]
+}

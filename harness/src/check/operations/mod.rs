@@ -16,12 +16,19 @@ mod server_version;
 mod slow_query;
 mod target;
 
-pub(super) use capacity::Capacity;
-pub(super) use extensions::ExtensionsCheck;
-pub(super) use history::LiveHistory;
-pub(super) use literal_secrets::LiteralSecrets;
-pub(super) use probes::Probes;
-pub(super) use readiness::Readiness;
-pub(super) use retention::RetentionCheck;
-pub(super) use server_version::ServerVersion;
-pub(super) use slow_query::SlowQuery;
+use super::Check;
+
+/// The checks of this family.
+pub(super) fn checks() -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(capacity::Capacity),
+        Box::new(extensions::ExtensionsCheck),
+        Box::new(history::LiveHistory),
+        Box::new(literal_secrets::LiteralSecrets),
+        Box::new(probes::Probes),
+        Box::new(readiness::Readiness),
+        Box::new(retention::RetentionCheck),
+        Box::new(server_version::ServerVersion),
+        Box::new(slow_query::SlowQuery),
+    ]
+}

@@ -11,10 +11,17 @@ mod primary_key;
 mod tables;
 mod window;
 
-pub(super) use column_type::ColumnType;
-pub(super) use conventions::Conventions;
-pub(super) use expected_tables::ExpectedTables;
-pub(super) use fk_index::FkIndex;
-pub(super) use identifier_length::IdentifierLength;
-pub(super) use partition_window::PartitionWindow;
-pub(super) use primary_key::PrimaryKey;
+use super::Check;
+
+/// The checks of this family.
+pub(super) fn checks() -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(column_type::ColumnType),
+        Box::new(conventions::Conventions),
+        Box::new(expected_tables::ExpectedTables),
+        Box::new(fk_index::FkIndex),
+        Box::new(identifier_length::IdentifierLength),
+        Box::new(partition_window::PartitionWindow),
+        Box::new(primary_key::PrimaryKey),
+    ]
+}

@@ -72,46 +72,54 @@ mod view_bypass;
 mod without_others;
 mod writing;
 mod wrong_context;
-pub(super) use conflict_oracle::ConflictOracle;
-pub(super) use copies::Copies;
-pub(super) use copy::Copy;
-pub(super) use cross_delete::CrossDelete;
-pub(super) use cross_insert::CrossInsert;
-pub(super) use cross_read::CrossRead;
-pub(super) use cross_update::CrossUpdate;
-pub(super) use dead_policy::DeadPolicy;
-pub(super) use definer_function::DefinerFunction;
-pub(super) use empty_context::EmptyContext;
-pub(super) use enabled::Enabled;
-pub(super) use error_detail::ErrorDetail;
-pub(super) use fk_cascade::FkCascade;
-pub(super) use fk_reference::FkReference;
-pub(super) use forced::Forced;
-pub(super) use inheritance::Inheritance;
-pub(super) use key_oracle::KeyOracle;
-pub(super) use malformed_context::MalformedContext;
-pub(super) use matview::Matview;
-pub(super) use merge::Merge;
-pub(super) use new_partition::NewPartition;
-pub(super) use no_context::NoContext;
-pub(super) use null_tenant::NullTenant;
-pub(super) use onboarded::OnboardedTenant;
-pub(super) use owner::Owner;
-pub(super) use partition_child::PartitionChild;
-pub(super) use permissive_or::PermissiveOr;
-pub(super) use pooled_context::PooledContext;
-pub(super) use pooled_role::PooledRole;
-pub(super) use publication::Publication;
-pub(super) use reachable_role::ReachableRole;
-pub(super) use returning::Returning;
+
+use super::Check;
 pub(super) use roles::{grouped, listed};
-pub(super) use row_security_off::RowSecurityOff;
 pub(super) use scene::Scene;
-pub(super) use schema_cross_read::SchemaCrossRead;
-pub(super) use schema_role::SchemaRole;
-pub(super) use schema_search_path::SchemaSearchPath;
-pub(super) use sequence::Sequence;
-pub(super) use stale_plan::StalePlan;
-pub(super) use truncate::Truncate;
-pub(super) use trust_boundary::TrustBoundary;
-pub(super) use view_bypass::ViewBypass;
+
+/// The checks of this family.
+pub(super) fn checks() -> Vec<Box<dyn Check>> {
+    vec![
+        Box::new(conflict_oracle::ConflictOracle),
+        Box::new(copies::Copies),
+        Box::new(copy::Copy),
+        Box::new(cross_delete::CrossDelete),
+        Box::new(cross_insert::CrossInsert),
+        Box::new(cross_read::CrossRead),
+        Box::new(cross_update::CrossUpdate),
+        Box::new(dead_policy::DeadPolicy),
+        Box::new(definer_function::DefinerFunction),
+        Box::new(empty_context::EmptyContext),
+        Box::new(enabled::Enabled),
+        Box::new(error_detail::ErrorDetail),
+        Box::new(fk_cascade::FkCascade),
+        Box::new(fk_reference::FkReference),
+        Box::new(forced::Forced),
+        Box::new(inheritance::Inheritance),
+        Box::new(key_oracle::KeyOracle),
+        Box::new(malformed_context::MalformedContext),
+        Box::new(matview::Matview),
+        Box::new(merge::Merge),
+        Box::new(new_partition::NewPartition),
+        Box::new(no_context::NoContext),
+        Box::new(null_tenant::NullTenant),
+        Box::new(onboarded::OnboardedTenant),
+        Box::new(owner::Owner),
+        Box::new(partition_child::PartitionChild),
+        Box::new(permissive_or::PermissiveOr),
+        Box::new(pooled_context::PooledContext),
+        Box::new(pooled_role::PooledRole),
+        Box::new(publication::Publication),
+        Box::new(reachable_role::ReachableRole),
+        Box::new(returning::Returning),
+        Box::new(row_security_off::RowSecurityOff),
+        Box::new(schema_cross_read::SchemaCrossRead),
+        Box::new(schema_role::SchemaRole),
+        Box::new(schema_search_path::SchemaSearchPath),
+        Box::new(sequence::Sequence),
+        Box::new(stale_plan::StalePlan),
+        Box::new(truncate::Truncate),
+        Box::new(trust_boundary::TrustBoundary),
+        Box::new(view_bypass::ViewBypass),
+    ]
+}
