@@ -176,11 +176,7 @@ async fn a_database_goes_with_its_handle() {
     let name = EMPTY.get().await.unwrap().name().to_owned();
     wait::until_async("the drop", Duration::from_secs(10), async || {
         let left = databases(&witness, &format!("datname = '{name}'")).await;
-        Ok(if left == 0 {
-            Look::Ready(())
-        } else {
-            Look::NotYet("there".into())
-        })
+        Ok(if left == 0 { Look::Ready(()) } else { Look::NotYet("there".into()) })
     })
     .await
     .unwrap();

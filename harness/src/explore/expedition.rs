@@ -239,8 +239,20 @@ impl<'a, T: 'static> Expedition<'a, T> {
         Access::new(if self.ground.is_cloned() { options } else { self.porch.service().lead(&options) })
     }
 
-    /// Runs one schedule from a fresh start to its judgement.
+    /// Runs one schedule from a fresh start to its judgement. A step that hung says nothing of the schedule: it is run
+    /// once more.
     async fn run(&mut self, given: &[usize]) -> Result<Tried> {
+        let mut tried = self.try_once(given).await?;
+        if tried.course.hung.is_some() {
+            tried = self.try_once(given).await?;
+        }
+        match tried.course.hung.take() {
+            Some(hung) => Err(hung),
+            None => Ok(tried),
+        }
+    }
+
+    async fn try_once(&mut self, given: &[usize]) -> Result<Tried> {
         self.ground.level(self.direct(), &mut self.watch).await?;
         if let Some(lens) = &mut self.lens
             && let Some(hindrance) = lens.focus(&self.db.options()).await?
@@ -273,6 +285,7 @@ impl<'a, T: 'static> Expedition<'a, T> {
             sqlstates: (0..self.plan.names.len()).map(|client| course.trace.sqlstates(client)).collect(),
         });
         let broken = match (course.stuck.as_slice(), course.cut_off_at) {
+            _ if course.hung.is_some() => None,
             ([], None) => self.judge(&outcomes).await,
             // Its end is none that clients could come to: there is nothing to judge.
             ([], Some(_)) => None,

@@ -61,7 +61,11 @@ impl<T> Trial<'_, T> {
                 return Ok(Reply::Blocked(whom));
             }
             if started.elapsed() > SHORT {
-                patience.not_yet("it runs").await?;
+                if let Err(error) = patience.not_yet("it runs").await {
+                    let seen = self.watch.activity().await;
+                    self.course.hung = Some(error.copy().with_help(format!("the server says: {seen}")));
+                    return Err(error);
+                }
             } else {
                 tokio::task::yield_now().await;
             }

@@ -15,6 +15,13 @@ const LONG_LOOK: Duration = Duration::from_secs(5);
 const WAITS: &str = "select pg_blocking_pids(pid) || pg_safe_snapshot_blocking_pids(pid) \
                      from unnest($1::int4[]) with ordinality as asked (pid, place) order by place";
 
+/// A line of what each session is at.
+const ACTIVITY: &str = "
+    select coalesce(string_agg(
+        concat_ws(' ', backend_type, pid, state, wait_event_type, wait_event, pg_blocking_pids(pid)::text), '; ' order by pid
+    ), 'nobody is there')
+    from pg_stat_activity where state is not null or backend_type like 'autovacuum worker'";
+
 /// What a session holds, for as long as its transaction.
 const HELD: &str = "
     with held as materialized (
@@ -72,6 +79,16 @@ impl Watch {
             .fetch_all(&mut self.control)
             .await
             .attempt(ErrorKind::Database, || "failed to look who waits for whom".into())
+    }
+
+    /// What all sessions are at, for an error; that it cannot be told tells something too.
+    pub(super) async fn activity(&mut self) -> String {
+        let asked = sqlx::query_scalar(ACTIVITY).fetch_one(&mut self.control);
+        match tokio::time::timeout(LONG_LOOK, asked).await {
+            Ok(Ok(said)) => said,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "nothing within five seconds".into(),
+        }
     }
 
     /// What a session holds that is within a transaction and does nothing at the moment.

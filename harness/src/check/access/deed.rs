@@ -1,8 +1,8 @@
 //! What a role did to a table whose rows are final, and how it is told.
 
-use super::super::attempt::Answer;
 use super::settled::Settled;
 use super::verb::{Effect, Verb};
+use crate::check::attempt::Answer;
 use crate::finding::Severity;
 
 /// What a role did to a table, and what came of each statement.

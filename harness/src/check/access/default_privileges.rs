@@ -1,7 +1,7 @@
 //! `access.default-privileges`: who may use what the next migration creates.
 
-use super::super::attempt::{Answer, Attempt, attempt, prepare, transcript};
 use super::nobody::Nobody;
+use crate::check::attempt::{Answer, Attempt, attempt, prepare, transcript};
 use crate::check::tenancy::listed;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::database::TestDb;

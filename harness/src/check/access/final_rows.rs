@@ -1,10 +1,10 @@
 //! The attack on tables whose rows are final: every way to change a row, as every role that logs in.
 
-use super::super::attempt::{Answer, Attempt, attempt, prepare, setting, transcript};
 use super::deed::{Deed, SHOWN_MAX, in_words, judged, outcome, remedy};
 use super::roles::{self, Role};
 use super::settled::{self, Settled};
 use super::verb::{Effect, Verb};
+use crate::check::attempt::{Answer, Attempt, attempt, prepare, setting, transcript};
 use crate::check::tenancy::{grouped, listed};
 use crate::check::{Context, Verdict, matches};
 use crate::database::TestDb;

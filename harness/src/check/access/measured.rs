@@ -1,8 +1,8 @@
 //! Who may do what, as attempts show it.
 
-use super::super::attempt::{Answer, SCRATCH, attempt, prepare, transcript};
 use super::objects::{self, Object, PROBE, Sort};
 use super::roles::{self, Role, named};
+use crate::check::attempt::{Answer, SCRATCH, attempt, prepare, transcript};
 use crate::check::{Context, Privilege, matches};
 use crate::error::Result;
 use crate::finding::Evidence;

@@ -1,7 +1,7 @@
 //! What privileges are granted on, and how each privilege is tried.
 
-use super::super::attempt::{Answer, Attempt, SCRATCH};
 use crate::check::Privilege;
+use crate::check::attempt::{Answer, Attempt, SCRATCH};
 use crate::error::{Attempt as _, ErrorKind, Result};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use sqlx::{AssertSqlSafe, PgConnection, Row};

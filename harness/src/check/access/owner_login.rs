@@ -1,7 +1,7 @@
 //! `access.owner-login`: services that connect as the owner of their tables.
 
-use super::super::attempt::{Attempt, attempt, prepare, transcript};
 use super::roles;
+use crate::check::attempt::{Attempt, attempt, prepare, transcript};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt as _, ErrorKind, Result};
 use crate::finding::{Class, Finding, Severity, Subject};

@@ -1,9 +1,9 @@
 //! `access.public-grants`: what anybody may do who may connect.
 
-use super::super::attempt::prepare;
 use super::measured::{Tried, measure};
 use super::nobody::Nobody;
 use super::objects::{self, Object, Sort};
+use crate::check::attempt::prepare;
 use crate::check::{Check, Context, Example, Explanation, Need, Privilege, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};

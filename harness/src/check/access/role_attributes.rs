@@ -1,7 +1,7 @@
 //! `access.role-attributes`: power of a service's role that no table's privileges show.
 
-use super::super::attempt::{Attempt, attempt, prepare, transcript};
 use super::roles::{self, Role};
+use crate::check::attempt::{Attempt, attempt, prepare, transcript};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, TenancyModel, Verdict};
 use crate::database::TestDb;
 use crate::error::{Attempt as _, ErrorKind, Result};

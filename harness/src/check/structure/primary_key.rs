@@ -1,7 +1,7 @@
 //! `structure.primary-key`: tables whose rows cannot be told apart.
 
-use super::super::attempt::{Attempt, attempt};
 use super::tables;
+use crate::check::attempt::{Attempt, attempt};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt as _, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
