@@ -78,7 +78,7 @@ impl Stock {
         let built = self.built(work).await?;
         let mut connection = None;
         let connection = self.connection(work, &mut connection).await?;
-        self.admit(work, connection).await.map_err(|full| full.why)?;
+        self.make_room(work, connection).await?;
         let (name, _) = self.make_of(work, connection, &built, source, test).await?;
         Ok(Handed { name, connection: None })
     }

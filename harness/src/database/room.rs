@@ -17,7 +17,7 @@ const ROOM_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why there is no room.
 pub(super) struct Full {
-    pub(super) why: Error,
+    why: Error,
     /// Whether there is a clone that may be dropped some day.
     may_change: bool,
 }
@@ -55,8 +55,8 @@ impl Stock {
         space.admit(mib, mib_of(templates), mib_of(clones)).map_err(|why| Full { why, may_change: count > 0 })
     }
 
-    /// Drops clones that nobody uses: of other templates, and of this one where `order` is for none that was put back.
-    /// Says whether there were any.
+    /// Drops clones that nobody uses: of other templates, and of this one where `order` is for none that was put back;
+    /// where there are none, templates that nobody can ask for any more. Says whether there were any.
     async fn evict(&self, work: &Work, connection: &mut PgConnection, order: &Order) -> bool {
         let but = if order.is_recycled { self.digest.as_str() } else { "" };
         let mut is_evicted = work.drop_spares_but(but);
@@ -66,7 +66,21 @@ impl Stock {
                 is_evicted = true;
             }
         }
-        is_evicted
+        is_evicted || work.drop_forgotten(connection).await
+    }
+
+    /// Makes room for a clone that cannot wait for others to come back.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) async fn make_room(&self, work: &Work, connection: &mut PgConnection) -> Result<()> {
+        let order = Order { test: String::new(), is_recycled: false };
+        while let Err(full) = self.admit(work, connection).await {
+            if !self.evict(work, connection, &order).await {
+                return Err(full.why);
+            }
+        }
+        Ok(())
     }
 
     /// Waits while the room is taken by databases that are in use or about to be dropped. Gives one that came back

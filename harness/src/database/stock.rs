@@ -97,6 +97,11 @@ impl Stock {
         DatabaseName::Template { digest: self.digest.clone() }.to_string()
     }
 
+    /// Whether anybody in this process can still ask for a clone: who has the template, or waits.
+    pub(super) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.template) > 1 || !self.waiting.borrow().is_empty()
+    }
+
     /// The template on the server, which is built when it is not there yet. Who gets a clone that is there need not ask.
     ///
     /// # Errors

@@ -179,6 +179,28 @@ pub(super) async fn use_template(control: &mut PgConnection, digest: &str) -> Re
     Ok(())
 }
 
+/// Takes the marks of [`use_template`] back, in the session that made them.
+///
+/// # Errors
+/// The server does not answer.
+pub(super) async fn disuse_templates(control: &mut PgConnection, digests: &[&str]) -> Result<()> {
+    for digest in digests {
+        let unlock = sqlx::query("select pg_advisory_unlock_shared($1, $2)");
+        unlock.bind(USE_LOCK).bind(use_key(digest)).execute(&mut *control).await?;
+    }
+    Ok(())
+}
+
+/// Drops templates that nobody uses and that were not used for longest, with their clones. The session must be one that
+/// has no use for any.
+///
+/// # Errors
+/// The server does not answer.
+pub(super) async fn drop_unused(server: &Server, connection: &mut PgConnection) -> Result<()> {
+    let databases = list(connection).await?;
+    drop_old_templates(server, connection, &databases).await
+}
+
 /// Notes that a template is used now by somebody who got a clone from the shelf, and has no session.
 pub(super) fn note_use(server: &Server, digest: &str) {
     // Without the note it is only swept sooner.

@@ -235,6 +235,27 @@ impl Work {
         is_any
     }
 
+    /// Drops the templates that nobody in this process can ask for any more, unless others use them. Says whether there
+    /// were any. `connection` is not the control connection, whose own marks would not keep it from anything.
+    pub(super) async fn drop_forgotten(&self, connection: &mut PgConnection) -> bool {
+        let forgotten: Vec<Rc<Stock>> = self
+            .stocks
+            .borrow_mut()
+            .extract_if(|_, stock| !stock.is_held())
+            .map(|(_, stock)| stock)
+            .collect();
+        if forgotten.is_empty() {
+            return false;
+        }
+        for spare in forgotten.iter().flat_map(|stock| stock.spares.take()) {
+            self.discard(spare.oid, spare.name);
+        }
+        let digests: Vec<&str> = forgotten.iter().map(|stock| stock.digest.as_str()).collect();
+        // What stays is only in the way, as it was.
+        let disuse = async { sweep::disuse_templates(&mut *self.control().await?, &digests).await };
+        disuse.await.is_ok() && sweep::drop_unused(&self.server(), connection).await.is_ok()
+    }
+
     pub(super) async fn answer(self: Rc<Self>, request: Request) {
         match request {
             Request::Get { template, source, test, reply } => {

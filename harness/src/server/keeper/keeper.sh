@@ -156,7 +156,7 @@ serve() {
 
 # Where no process can be started, as with a full process table, both shells end over that, the reader first.
 # The server must not go on without them: whoever comes next removes the rest.
-trap '[ ! -e "$base/ended" ] && read -r postmaster <"$base/data/postmaster.pid" && kill -INT "$postmaster"' EXIT
+trap '[ ! -e "$base/ended" ] && [ -e "$base/data/postmaster.pid" ] && read -r postmaster <"$base/data/postmaster.pid" && kill -INT "$postmaster"' EXIT
 serve "$@" </dev/null >/dev/null 2>&1 &
 reader=$!
 copier=
