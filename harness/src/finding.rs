@@ -141,3 +141,12 @@ pub struct Measurement {
     /// Its unit: `ms`, `blocks`, `1/s`.
     pub unit: String,
 }
+
+impl Measurement {
+    /// How many of `what` there were in the check of that id.
+    pub fn count(check: &str, what: &str, count: usize) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "nobody counts to nine quadrillions")]
+        let value = count as f64;
+        Measurement { name: format!("{check}.{what}"), value, unit: String::new() }
+    }
+}

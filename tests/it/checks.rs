@@ -36,14 +36,6 @@ pub(crate) fn project(dir: &Path, check: &dyn Check, example: &Example) -> Confi
         fs::write(path, text).unwrap();
     }
     let toml = dir.join("pgharness.toml");
-    if let Some(settings) = share_of(check.id()) {
-        let text = fs::read_to_string(&toml).unwrap_or_default();
-        let text = match text.split_once("[postgres]\n") {
-            Some((before, after)) => format!("{before}[postgres]\n{settings}\n{after}"),
-            None => format!("{text}\n[postgres]\n{settings}\n"),
-        };
-        fs::write(&toml, text).unwrap();
-    }
     if files.iter().any(|(name, _)| name == "bootstrap.sql") {
         let text = fs::read_to_string(&toml).unwrap_or_default();
         assert!(text.contains("bootstrap.sql"), "{}: `bootstrap.sql` is not run", example.file);
@@ -52,13 +44,6 @@ pub(crate) fn project(dir: &Path, check: &dyn Check, example: &Example) -> Confi
         fs::write(&toml, "").unwrap();
     }
     Config::load(&toml).unwrap()
-}
-
-/// Settings that lead to another server, for a part of the checks: each example has a template, and one server has no
-/// room for the templates of them all.
-fn share_of(id: &str) -> Option<String> {
-    let part = id.bytes().map(u32::from).sum::<u32>() % 3;
-    (id.starts_with("tenancy.") && part > 0).then(|| format!("max_connections = {}", 200 + part))
 }
 
 /// The live database that an example stands for, where it has a `live.sql`; as superuser.

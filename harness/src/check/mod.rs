@@ -24,6 +24,7 @@ mod place;
 mod project;
 mod registry;
 mod revision;
+pub(crate) mod spelling;
 mod story;
 mod structure;
 mod tenancy;

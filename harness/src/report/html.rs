@@ -1,19 +1,15 @@
 //! The report as a page that stands alone: no script, nothing to fetch.
 
-use super::model::{CheckResult, Conclusion, Report};
+use super::model::{CheckResult, Report};
 use super::number::span;
 use super::text::{Colour, ending, split, tally};
 use super::{table, transcript};
-use crate::finding::{Class, Finding, Outcome, Severity};
+use crate::finding::{Class, Finding, Outcome};
 use std::fmt::{self, Display, Write as _};
 
 /// `report` as HTML. The transcripts are there as [`text`](super::text()) has them, to paste into psql.
 pub fn html(report: &Report) -> String {
-    let verdict = match report.outcome {
-        Conclusion::Clean => "clean",
-        Conclusion::Findings => "findings",
-        Conclusion::Incomplete => "incomplete",
-    };
+    let verdict = report.outcome;
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>pgharness: {verdict}</title>\n\
          <style>\n{}</style>\n<h1>{verdict} <small>{}</small></h1>\n",
@@ -61,9 +57,9 @@ fn row(page: &mut String, check: &CheckResult, name: &str, findings: &[Finding])
     let (_, mark, remark) = ending(check, findings);
     let of_check = findings.iter().filter(|finding| finding.check == check.id);
     let style = match (&check.outcome, of_check.map(|finding| finding.severity).min()) {
-        (Outcome::Passed, _) => "passed",
-        (Outcome::Failed, Some(worst)) => class(worst),
-        _ => "dim",
+        (Outcome::Passed, _) => "passed".to_owned(),
+        (Outcome::Failed, Some(worst)) => worst.to_string(),
+        _ => "dim".to_owned(),
     };
     let time = if check.outcome == Outcome::Skipped { String::new() } else { span(check.millis) };
     let (name, remark) = (Escaped(name), Escaped(&remark));
@@ -80,11 +76,10 @@ fn article(page: &mut String, finding: &Finding) {
         other => format!(" <span class=\"dim\">({other})</span>"),
     };
     let subject = finding.subject.to_string();
-    let style = class(*severity);
     let (check, subject, message) = (Escaped(check), Escaped(&subject), Escaped(message));
     let _ = writeln!(
         page,
-        "<article class=\"{style}\">\n<h2><b>{severity}</b> {check}: {subject}{whose}</h2>\n<p>{message}"
+        "<article class=\"{severity}\">\n<h2><b>{severity}</b> {check}: {subject}{whose}</h2>\n<p>{message}"
     );
     let lines: Vec<String> = transcript::lines(&finding.evidence)
         .into_iter()
@@ -98,14 +93,6 @@ fn article(page: &mut String, finding: &Finding) {
         let _ = writeln!(page, "<p><b>help:</b> {}", Escaped(help));
     }
     page.push_str("</article>\n");
-}
-
-fn class(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Note => "note",
-    }
 }
 
 /// Text within a page.
@@ -124,7 +111,7 @@ impl Display for Escaped<'_> {
 mod tests {
     use super::*;
     use crate::check::Verdict;
-    use crate::finding::{Evidence, Subject};
+    use crate::finding::{Evidence, Severity, Subject};
     use crate::report::CheckRun;
 
     #[test]

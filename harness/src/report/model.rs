@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::finding::{Finding, Measurement, Outcome};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// What came of running one check.
 #[derive(Debug)]
@@ -54,6 +55,16 @@ impl Conclusion {
             Conclusion::Findings => 1,
             Conclusion::Incomplete => 3,
         }
+    }
+}
+
+impl fmt::Display for Conclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Conclusion::Clean => "clean",
+            Conclusion::Findings => "findings",
+            Conclusion::Incomplete => "incomplete",
+        })
     }
 }
 

@@ -174,12 +174,12 @@ impl Page {
         if !report.allowed.is_empty() {
             found.push(format!("{} allowed", report.allowed.len()));
         }
-        let (style, verdict) = match report.outcome {
-            Conclusion::Clean => (GREEN.bold(), "clean"),
-            Conclusion::Findings => (RED, "findings"),
-            Conclusion::Incomplete => (YELLOW, "incomplete"),
+        let style = match report.outcome {
+            Conclusion::Clean => GREEN.bold(),
+            Conclusion::Findings => RED,
+            Conclusion::Incomplete => YELLOW,
         };
-        let verdict = self.paint(style, verdict);
+        let verdict = self.paint(style, &report.outcome.to_string());
         let figures = if found.is_empty() { String::new() } else { format!(": {}", found.join(", ")) };
         self.line(&format!("{verdict}{figures} (exit code {})", report.outcome.exit_code()));
         if let Some(worst) = report.findings.iter().min_by_key(|finding| finding.severity) {

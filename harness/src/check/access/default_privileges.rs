@@ -132,15 +132,14 @@ async fn run(context: &Context) -> Result<Verdict> {
             }
         }
     }
-    let probes = f64::from(u32::try_from(creators.len() * (1 + declared.len())).unwrap_or(u32::MAX));
+    let probes = creators.len() * (1 + declared.len());
     let admin = db.server().endpoint().role();
     findings.extend(
         missed.into_iter().map(|((schema, creator, of), grantees)| {
             without_effect(admin, &schema, &creator, &of, &grantees)
         }),
     );
-    let probes = Measurement { name: format!("{ID}.probes"), value: probes, unit: String::new() };
-    Ok(Verdict::of(findings).with_measurements([probes]))
+    Ok(Verdict::of(findings).with_measurements([Measurement::count(ID, "probes", probes)]))
 }
 
 /// The steps that create the next table.

@@ -100,7 +100,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     let roles = roles::bound(&mut control, context.project()).await?;
     let services = roles::services(context.project());
     let names: Vec<String> = roles.iter().map(|role| role.name.clone()).collect();
-    let (mut findings, mut probes) = (Vec::new(), 0_u32);
+    let (mut findings, mut probes) = (Vec::new(), 0);
     for row in rows {
         let path: Option<String> = row.try_get("path")?;
         // Named, and so not first: nobody creates in front of what is pinned.
@@ -149,8 +149,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             findings.push(finding);
         }
     }
-    let probes = Measurement { name: format!("{ID}.probes"), value: f64::from(probes), unit: String::new() };
-    Ok(Verdict::of(findings).with_measurements([probes]))
+    Ok(Verdict::of(findings).with_measurements([Measurement::count(ID, "probes", probes)]))
 }
 
 /// Whether the last statement of `script` ends in the attacker's trap.

@@ -111,11 +111,7 @@ pub(super) async fn attack(context: &Context, promise: &Promise) -> Result<Verdi
             attack.report(table, &roles, &deed);
         }
     }
-    let figure = |name: &str, count: usize| Measurement {
-        name: format!("{}.{name}", promise.check),
-        value: f64::from(u32::try_from(count).unwrap_or(u32::MAX)),
-        unit: String::new(),
-    };
+    let figure = |name: &str, count: usize| Measurement::count(promise.check, name, count);
     Ok(Verdict::of(attack.findings).with_measurements([
         figure("tables", tables.len()),
         figure("roles", attackers.len()),

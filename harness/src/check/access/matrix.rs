@@ -103,11 +103,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             }
         }
     }
-    let figure = |name: &str, count: usize| Measurement {
-        name: format!("{ID}.{name}"),
-        value: f64::from(u32::try_from(count).unwrap_or(u32::MAX)),
-        unit: String::new(),
-    };
+    let figure = |name: &str, count: usize| Measurement::count(ID, name, count);
     let verdict = Verdict::of(findings).with_measurements([
         figure("objects", objects.len()),
         figure("roles", by_role.len()),

@@ -3,6 +3,7 @@
 use super::objects::{self, Object, PROBE, Sort};
 use super::roles::{self, Role, named};
 use crate::check::attempt::{Answer, SCRATCH, attempt, prepare, transcript};
+use crate::check::spelling::{key, quoted};
 use crate::check::{Context, Privilege, matches};
 use crate::error::Result;
 use crate::finding::Evidence;
@@ -133,17 +134,6 @@ pub(super) fn written(objects: &[Object], roles: &BTreeMap<String, Measured>) ->
         let _ = write!(text, "{gap}[access.matrix.{}]\n{lines}", key(role));
     }
     text
-}
-
-/// A key of TOML.
-fn key(name: &str) -> String {
-    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { quoted(name) }
-}
-
-/// A string of TOML.
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
 }
 
 /// The lines of `[access.matrix]` that say what each role of the project's may do now; ready to be pasted.

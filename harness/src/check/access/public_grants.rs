@@ -82,8 +82,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             findings.push(finding(admin, object, &held));
         }
     }
-    let probes = f64::from(u32::try_from(measured.attempts).unwrap_or(u32::MAX));
-    let probes = Measurement { name: format!("{ID}.probes"), value: probes, unit: String::new() };
+    let probes = Measurement::count(ID, "probes", measured.attempts);
     Ok(Verdict::of(findings).with_measurements([probes]))
 }
 

@@ -297,12 +297,7 @@ impl<'a> Tally<'a> {
     }
 
     fn measurements(&self) -> [Measurement; 4] {
-        #[expect(clippy::cast_precision_loss, reason = "these are thousands")]
-        let figure = |name: &str, value: usize| Measurement {
-            name: format!("migration.crash-resume.{name}"),
-            value: value as f64,
-            unit: String::new(),
-        };
+        let figure = |name: &str, count: usize| Measurement::count(CrashResume.id(), name, count);
         [
             figure("places", self.places),
             figure("states", self.states),

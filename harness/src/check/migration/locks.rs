@@ -78,17 +78,15 @@ async fn judge(context: &Context) -> Result<Verdict> {
         }
         walk.migrator.first(step.number + 1).apply(&db).await?;
     }
-    let figure = |name: &str, value: f64, unit: &str| Measurement {
-        name: format!("migration.locks.{name}"),
-        value,
-        unit: unit.into(),
-    };
-    #[expect(clippy::cast_precision_loss, reason = "these are thousands")]
-    let count = |name: &str, value: usize| figure(name, value as f64, "");
+    let count = |what: &str, count: usize| Measurement::count(Locks.id(), what, count);
     let mut figures =
         vec![count("statements", seen), count("not seen", unseen), count("queues", queues.len())];
     if let Some(longest) = queues.iter().map(|queue| queue.waited).max() {
-        figures.push(figure("waited in a queue", longest.as_secs_f64() * 1000.0, "ms"));
+        figures.push(Measurement {
+            name: format!("{}.waited in a queue", Locks.id()),
+            value: longest.as_secs_f64() * 1000.0,
+            unit: "ms".into(),
+        });
     }
     Ok(Verdict::of(findings).with_measurements(figures))
 }

@@ -110,12 +110,7 @@ async fn judge(context: &Context) -> Result<Verdict> {
         }
     }
     let _ = connection.close().await;
-    #[expect(clippy::cast_precision_loss, reason = "these are thousands")]
-    let figure = |name: &str, value: usize| Measurement {
-        name: format!("migration.old-release.{name}"),
-        value: value as f64,
-        unit: String::new(),
-    };
+    let figure = |name: &str, count: usize| Measurement::count(OldReleaseCheck.id(), name, count);
     let known = if release.name.is_some() { count.0 } else { known.iter().flatten().count() };
     let verdict = Verdict::of(findings)
         .with_measurements([figure("statements", known), figure("tables written", count.1)]);

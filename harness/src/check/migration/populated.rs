@@ -161,10 +161,8 @@ fn is_new_table(change: &Change) -> bool {
     change.kind == Kind::Table && change.what == What::Added
 }
 
-fn figure(name: &str, value: usize) -> Measurement {
-    #[expect(clippy::cast_precision_loss, reason = "these are thousands")]
-    let value = value as f64;
-    Measurement { name: format!("migration.populated.{name}"), value, unit: String::new() }
+fn figure(name: &str, count: usize) -> Measurement {
+    Measurement::count(Populated.id(), name, count)
 }
 
 /// Statements that add the rows with which a step fails: few, and enough.

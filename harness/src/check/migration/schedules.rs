@@ -67,13 +67,7 @@ pub(super) async fn drive(
         }
     }
     for (what, count) in [("orders", orders), ("not_tried", not_tried)] {
-        #[expect(clippy::cast_precision_loss, reason = "these are thousands")]
-        let value = count as f64;
-        driven.measurements.push(Measurement {
-            name: format!("migration.concurrent.{what}"),
-            value,
-            unit: String::new(),
-        });
+        driven.measurements.push(Measurement::count("migration.concurrent", what, count));
     }
     Ok(driven)
 }

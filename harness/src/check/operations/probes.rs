@@ -96,7 +96,7 @@ async fn look(context: &Context) -> Result<Verdict> {
     // Whoever migrates keeps it.
     let migrator = Migrator::of(project).ok();
     let is_history = |table: &QualifiedName| migrator.as_ref().is_some_and(|one| one.is_history(table));
-    let (mut findings, mut unread, mut probes, mut unknown) = (Vec::new(), Vec::new(), 0_u32, 0_u32);
+    let (mut findings, mut unread, mut probes, mut unknown) = (Vec::new(), Vec::new(), 0, 0);
     for (role, objects) in &project.access.matrix {
         let targets = targets(&mut place.connection, role, objects).await?;
         let password = project.roles.get(role).and_then(|role| role.password.as_ref());
@@ -129,11 +129,7 @@ async fn look(context: &Context) -> Result<Verdict> {
             }
         }
     }
-    let figure = |name: &str, value: u32| Measurement {
-        name: format!("operations.probes.{name}"),
-        value: f64::from(value),
-        unit: String::new(),
-    };
+    let figure = |what: &str, count: usize| Measurement::count("operations.probes", what, count);
     place.close().await;
     let verdict =
         Verdict::of(findings).with_measurements([figure("probes", probes), figure("unknown", unknown)]);

@@ -86,10 +86,8 @@ async fn look(context: &Context) -> Result<Verdict> {
         findings.extend(trial.judge().await?);
         probes += trial.rows.len();
     }
-    let probes = f64::from(u32::try_from(probes).unwrap_or(u32::MAX));
-    let measurement =
-        Measurement { name: format!("{}.probes", RetentionCheck.id()), value: probes, unit: String::new() };
-    Ok(Verdict::of(findings).with_measurements([measurement]))
+    let probes = Measurement::count(RetentionCheck.id(), "probes", probes);
+    Ok(Verdict::of(findings).with_measurements([probes]))
 }
 
 /// One table, with rows of known age.

@@ -100,9 +100,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         findings.extend(exam.findings);
         probes += exam.probes;
     }
-    let value = f64::from(u32::try_from(probes).unwrap_or(u32::MAX));
-    let probes = Measurement { name: format!("{ID}.probes"), value, unit: String::new() };
-    Ok(Verdict::of(findings).with_measurements([probes]))
+    Ok(Verdict::of(findings).with_measurements([Measurement::count(ID, "probes", probes)]))
 }
 
 impl Exam<'_> {

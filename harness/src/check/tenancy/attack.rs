@@ -40,7 +40,7 @@ pub(super) struct Attack {
     through: BTreeMap<String, String>,
     passwords: BTreeMap<String, Secret>,
     assumed: Option<String>,
-    probes: u32,
+    probes: usize,
 }
 
 /// The checks that tell of roles that were named and do not attack: once is enough.
@@ -184,8 +184,13 @@ impl Attack {
 
     /// The tables with row-level security.
     pub(super) fn guarded(&self) -> Vec<Relation> {
-        let is_guarded = |relation: &&Relation| relation.is_store() && relation.is_enabled;
-        self.relations.iter().filter(is_guarded).cloned().collect()
+        self.relations.iter().filter(|relation| relation.is_guarded()).cloned().collect()
+    }
+
+    /// As [`guarded`](Attack::guarded), with the tables of the tenants themselves.
+    pub(super) fn guarded_and_tenants(&self) -> Vec<Relation> {
+        let all = self.relations.iter().chain(&self.tables_of_tenants);
+        all.filter(|relation| relation.is_guarded()).cloned().collect()
     }
 
     pub(super) fn truth(&self, relation: &Relation) -> Counts {
@@ -194,7 +199,7 @@ impl Attack {
 
     /// Counts probes.
     pub(super) fn count_probes(&mut self, more: usize) {
-        self.probes += u32::try_from(more).unwrap_or(u32::MAX);
+        self.probes += more;
     }
 
     /// Why nothing can be said of reads of `relation`, if so.
@@ -309,20 +314,15 @@ impl Attack {
 
     /// Ends the attack.
     pub(super) fn verdict(mut self) -> Verdict {
-        let figure = |name: &str, value: f64| Measurement {
-            name: format!("{}.{name}", self.check),
-            value,
-            unit: String::new(),
-        };
+        let figure = |what: &str, count: usize| Measurement::count(self.check, what, count);
         let reached =
             self.relations.iter().filter(|relation| self.truth.contains_key(&relation.name)).count();
-        let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         let measurements = [
-            figure("relations", number(self.relations.len())),
-            figure("relations_reached", number(reached)),
-            figure("relations_seeded", number(self.seeds.relations)),
-            figure("roles", number(self.roles.len())),
-            figure("probes", f64::from(self.probes)),
+            figure("relations", self.relations.len()),
+            figure("relations_reached", reached),
+            figure("relations_seeded", self.seeds.relations),
+            figure("roles", self.roles.len()),
+            figure("probes", self.probes),
         ];
         // What rests on an assumption is shown, but nobody said that it may not be.
         if self.assumed.is_some() {

@@ -111,8 +111,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     }
     let heard = ear.heard(&mut attack, &planted).await?;
     attack.findings.extend(heard);
-    let count = u32::try_from(planted.len()).unwrap_or(u32::MAX);
-    let controls = trial::controls(attack.check, count);
+    let controls = trial::controls(attack.check, planted.len());
     let verdict = attack.verdict().with_measurements([controls]);
     Ok(match unmarked.as_slice() {
         [] => verdict,

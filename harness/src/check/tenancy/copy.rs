@@ -87,12 +87,12 @@ async fn run(context: &Context) -> Result<Verdict> {
             let role = session.role.clone();
             if relation.readers.contains(&role) {
                 probes += 1;
-                controls += u32::from(out(&attack, session, &relation, &mut of_role).await?);
+                controls += usize::from(out(&attack, session, &relation, &mut of_role).await?);
             }
             if relation.is_store() && relation.writers.contains_key(&role) {
                 probes += 1;
                 controls +=
-                    u32::from(into(&mut attack, &mut rows_of, session, &relation, &mut of_role).await?);
+                    usize::from(into(&mut attack, &mut rows_of, session, &relation, &mut of_role).await?);
             }
             if !of_role.steps.is_empty() {
                 copied.push((role, of_role));
@@ -121,7 +121,7 @@ async fn out(
     let sql = format!("copy (select {} from {}) to stdout", relation.column, relation.name.sql());
     session.open(&[]).await?;
     let lines = lines(session, &sql).await?;
-    session.undo().await?;
+    session.rollback().await?;
     let Ok(lines) = lines else { return Ok(false) };
     // COPY writes null as \N: rows of nobody are `tenancy.cross-read`'s.
     let others = lines
@@ -196,7 +196,7 @@ async fn into(
         },
         Err(error) => Err(error),
     };
-    session.undo().await?;
+    session.rollback().await?;
     match done {
         Ok(count) if count > 0 => {
             copied

@@ -64,13 +64,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         Err(verdict) => return Ok(verdict),
     };
     let mut sessions = attack.sessions(true).await?;
-    let guarded: Vec<Relation> = attack
-        .relations
-        .iter()
-        .chain(&attack.tables_of_tenants)
-        .filter(|relation| relation.is_store() && relation.is_enabled)
-        .cloned()
-        .collect();
+    let guarded = attack.guarded_and_tenants();
     for relation in &guarded {
         let mut dead = Vec::new();
         for session in sessions.iter_mut().filter(|session| relation.readers.contains(&session.role)) {

@@ -105,7 +105,7 @@ async fn run(context: &Context) -> Result<Verdict> {
 }
 
 /// Gives how many routines answered at least one call.
-async fn attack_all(attack: &mut Attack, routines: &[Routine]) -> Result<u32> {
+async fn attack_all(attack: &mut Attack, routines: &[Routine]) -> Result<usize> {
     let samples = argument::samples(&mut attack.control, &attack.tenants, &attack.relations).await?;
     let secrets = without_others::values(attack).await?;
     let mut calls = Vec::new();
@@ -150,7 +150,7 @@ async fn attack_all(attack: &mut Attack, routines: &[Routine]) -> Result<u32> {
     for (place, (routine, learnt)) in routines.iter().zip(learnt).enumerate() {
         let of_routine: Vec<&Called> = calls.iter().filter(|call| call.routine == place).collect();
         let has_run = of_routine.iter().any(|call| call.gave.iter().any(Result::is_ok));
-        ran += u32::from(has_run);
+        ran += usize::from(has_run);
         for (roles, learnt) in grouped(learnt) {
             match learnt {
                 Some(learnt) => report(attack, routine, &roles, learnt).await?,

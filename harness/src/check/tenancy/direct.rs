@@ -33,7 +33,7 @@ struct Outcome {
 ///
 /// # Errors
 /// The server is lost.
-pub(super) async fn attack(attack: &mut Attack, relations: &[Relation], severity: Severity) -> Result<u32> {
+pub(super) async fn attack(attack: &mut Attack, relations: &[Relation], severity: Severity) -> Result<usize> {
     let mut rows_of = Rows::read(&mut attack.control).await?;
     let (mut controls, mut probes) = (0, 0);
     for relation in relations {
@@ -47,7 +47,7 @@ pub(super) async fn attack(attack: &mut Attack, relations: &[Relation], severity
             let mut outcome = Outcome::default();
             if relation.readers.contains(&role) {
                 probes += 2;
-                controls += u32::from(read(attack, &mut session, relation, &mut outcome).await?);
+                controls += usize::from(read(attack, &mut session, relation, &mut outcome).await?);
             }
             if let Some(columns) = relation.writers.get(&role) {
                 let plan = cross_insert::plan(attack, &mut rows_of, relation, columns).await?;

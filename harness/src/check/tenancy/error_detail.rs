@@ -223,7 +223,7 @@ fn result(complaint: &trial::Complaint) -> String {
 }
 
 /// The same of functions with their owner's rights; gives how many calls were made.
-async fn functions(attack: &mut Attack, secrets: &HashSet<String>, refused: &mut u32) -> Result<usize> {
+async fn functions(attack: &mut Attack, secrets: &HashSet<String>, refused: &mut usize) -> Result<usize> {
     let routines = routine::read(&mut attack.control, &attack.roles, &attack.relations).await?;
     if routines.is_empty() {
         return Ok(0);

@@ -82,7 +82,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     let new: Vec<Relation> = opened.iter().filter(|relation| !is_known(relation)).cloned().collect();
     attack.relations.extend(new);
     for relation in opened {
-        controls += u32::from(fill(&mut attack, &relation).await?);
+        controls += usize::from(fill(&mut attack, &relation).await?);
         let mut leaks = Vec::new();
         for role in relation.readers.clone() {
             for has_context in [true, false] {

@@ -7,7 +7,7 @@ use super::setters::{self, Setter};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
-use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use crate::server::{Capability, PgBouncer};
 use sqlx::AssertSqlSafe;
@@ -151,11 +151,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     }
     attack.count_probes(probes);
     report(&mut attack, seen);
-    let figure = Measurement {
-        name: "tenancy.pooled-context.controls".into(),
-        value: f64::from(controls),
-        unit: String::new(),
-    };
+    let figure = super::trial::controls("tenancy.pooled-context", controls);
     let verdict = attack.verdict().with_measurements([figure]);
     Ok(if PgBouncer::is_installed() {
         verdict

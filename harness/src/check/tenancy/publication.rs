@@ -6,7 +6,7 @@ use super::trial;
 use crate::check::migrator::Migrator;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
-use crate::finding::{Class, Evidence, Finding, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use crate::fixture::rows::{Rows, Wish};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use crate::server::Capability;
@@ -149,13 +149,8 @@ async fn run(context: &Context) -> Result<Verdict> {
         });
     }
     execute(&mut control, &format!("select pg_drop_replication_slot({})", quote_literal(SLOT))).await?;
-    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let probes = crate::finding::Measurement {
-        name: format!("{CHECK}.probes"),
-        value: f64::from(count(published.len())),
-        unit: String::new(),
-    };
-    Ok(Verdict::of(findings).with_measurements([probes, trial::controls(CHECK, count(planted.len()))]))
+    let probes = Measurement::count(CHECK, "probes", published.len());
+    Ok(Verdict::of(findings).with_measurements([probes, trial::controls(CHECK, planted.len())]))
 }
 
 async fn execute(control: &mut PgConnection, sql: &str) -> Result<()> {

@@ -71,8 +71,8 @@ const CHECK: &str = "tenancy.schema-cross-read";
 /// How much was tried.
 #[derive(Default)]
 struct Tried {
-    probes: u32,
-    controls: u32,
+    probes: usize,
+    controls: usize,
 }
 
 async fn run(context: &Context) -> Result<Verdict> {
@@ -93,8 +93,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         known.push(key);
         is_new
     });
-    let probes =
-        Measurement { name: format!("{CHECK}.probes"), value: f64::from(tried.probes), unit: String::new() };
+    let probes = Measurement::count(CHECK, "probes", tried.probes);
     Ok(Verdict::of(findings).with_measurements([probes, trial::controls(CHECK, tried.controls)]))
 }
 

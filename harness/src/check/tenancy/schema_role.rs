@@ -76,7 +76,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             let (more, is_left) = pooled(place, &login).await?;
             found.extend(inherits(place, &login, &mut probes).await?);
             found.extend(more);
-            controls += u32::from(is_left);
+            controls += usize::from(is_left);
         }
         for finding in found {
             if !findings.iter().any(|known| known.subject == finding.subject && known.class == finding.class)
@@ -85,8 +85,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             }
         }
     }
-    let probes =
-        Measurement { name: format!("{CHECK}.probes"), value: f64::from(probes), unit: String::new() };
+    let probes = Measurement::count(CHECK, "probes", probes);
     Ok(Verdict::of(findings).with_measurements([probes, trial::controls(CHECK, controls)]))
 }
 
@@ -132,7 +131,7 @@ async fn members(place: &mut Place) -> Result<Vec<Finding>> {
 }
 
 /// A login that has the rights of tenants before it becomes one.
-async fn inherits(place: &Place, login: &str, probes: &mut u32) -> Result<Option<Finding>> {
+async fn inherits(place: &Place, login: &str, probes: &mut usize) -> Result<Option<Finding>> {
     let itself = Role { name: login.to_owned(), login: Some(login.to_owned()) };
     let Some(mut session) = place.session(&itself).await? else { return Ok(None) };
     let mut steps = Vec::new();

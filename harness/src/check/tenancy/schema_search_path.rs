@@ -64,8 +64,8 @@ const SCHEMAS_MAX: usize = 50;
 
 #[derive(Default)]
 struct Tried {
-    probes: u32,
-    controls: u32,
+    probes: usize,
+    controls: usize,
 }
 
 async fn run(context: &Context) -> Result<Verdict> {
@@ -96,8 +96,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             }
         }
     }
-    let probes =
-        Measurement { name: format!("{CHECK}.probes"), value: f64::from(tried.probes), unit: String::new() };
+    let probes = Measurement::count(CHECK, "probes", tried.probes);
     Ok(Verdict::of(findings).with_measurements([probes, trial::controls(CHECK, tried.controls)]))
 }
 
@@ -169,7 +168,7 @@ async fn left(
         tried.probes += 1;
         // The control: with its own path the name leads somewhere.
         let own = session.try_out(&[], format!("{}; {read}", path(&other.schema))).await?;
-        tried.controls += u32::from(own.outcome.is_ok());
+        tried.controls += usize::from(own.outcome.is_ok());
         if session.try_out(&[], format!("{}; {read}", path(&one.schema))).await?.outcome.is_err() {
             continue;
         }

@@ -43,6 +43,11 @@ impl Relation {
         matches!(self.kind, "table" | "partition" | "partitioned table")
     }
 
+    /// Whether rows are kept here under row-level security.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.is_store() && self.is_enabled
+    }
+
     /// Whether the column is text, which has an empty value.
     pub(super) fn is_text(&self) -> bool {
         self.category == "S"

@@ -6,7 +6,7 @@ use crate::finding::Measurement;
 use crate::ident::quote_literal;
 use futures_util::StreamExt;
 use sqlx::postgres::{PgDatabaseError, PgRow};
-use sqlx::{AssertSqlSafe, Either, Executor, PgConnection, Row, ValueRef};
+use sqlx::{AssertSqlSafe, Either, PgConnection, Row, ValueRef};
 
 /// How long a statement may take: it is not the harness's own, and may do anything.
 const LIMITS: &str = "set local statement_timeout = '10s'; set local lock_timeout = '10s'";
@@ -43,7 +43,7 @@ impl Session {
             Ok(gave) => Ok(gave),
             Err(error) => Err(Refusal::of(error)?),
         };
-        self.undo().await?;
+        self.rollback().await?;
         Ok(Probed { sql, outcome })
     }
 
@@ -55,7 +55,7 @@ impl Session {
     ) -> Result<Option<Complaint>> {
         self.open(settings).await?;
         let said = run(&mut self.connection, sql).await;
-        self.undo().await?;
+        self.rollback().await?;
         let Err(error) = said else { return Ok(None) };
         let text = match &error {
             sqlx::Error::Database(answer) => answer
@@ -82,12 +82,6 @@ impl Session {
             ));
         }
         sqlx::raw_sql(AssertSqlSafe(opening.join("; "))).execute(&mut self.connection).await?;
-        Ok(())
-    }
-
-    /// Ends the transaction as if it had not been.
-    pub(super) async fn undo(&mut self) -> Result<()> {
-        self.connection.execute("rollback").await?;
         Ok(())
     }
 }
@@ -124,6 +118,6 @@ fn line(row: &PgRow) -> Result<String, sqlx::Error> {
 }
 
 /// How many of a check's controls ran: without them its probes prove nothing.
-pub(super) fn controls(check: &str, count: u32) -> Measurement {
-    Measurement { name: format!("{check}.controls"), value: f64::from(count), unit: String::new() }
+pub(super) fn controls(check: &str, count: usize) -> Measurement {
+    Measurement::count(check, "controls", count)
 }

@@ -5,10 +5,11 @@ use super::probe::{Played, ROW, Session, Why};
 use super::rights::{self, AllRights};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
+use super::trial;
 use super::tried::{Dead, Leak, Reach, Tried};
 use crate::check::{Context, Verdict};
 use crate::error::Result;
-use crate::finding::{Class, Evidence, Finding, Measurement, Severity};
+use crate::finding::{Class, Evidence, Finding, Severity};
 use crate::fixture::rows::{Like, Rehearsed, Rows, Wish};
 use crate::ident::{QualifiedName, quote_literal};
 use std::collections::BTreeSet;
@@ -48,7 +49,7 @@ pub(super) struct Writing {
     /// The server's version, as a number: 150004 is 15.4.
     pub(super) version: i32,
     probes: usize,
-    controls: u32,
+    controls: usize,
 }
 
 /// A role that writes.
@@ -152,7 +153,7 @@ impl Writing {
         json: Option<&str>,
     ) -> Result<Reach> {
         let reach = Reach::of(session.write(sql, json).await?.outcome);
-        self.controls += u32::from(reach.is_reached());
+        self.controls += usize::from(reach.is_reached());
         Ok(reach)
     }
 
@@ -205,7 +206,7 @@ impl Writing {
 
     /// Counts a control that was part of an attempt.
     pub(super) fn proved(&mut self, is_so: bool) {
-        self.controls += u32::from(is_so);
+        self.controls += usize::from(is_so);
     }
 
     /// The tenant that attacks and the one that is attacked, as literals.
@@ -345,11 +346,7 @@ impl Writing {
     /// Ends the attack.
     pub(super) fn verdict(mut self) -> Verdict {
         self.attack.count_probes(self.probes);
-        let controls = Measurement {
-            name: format!("{}.controls", self.attack.check),
-            value: f64::from(self.controls),
-            unit: String::new(),
-        };
+        let controls = trial::controls(self.attack.check, self.controls);
         self.attack.verdict().with_measurements([controls])
     }
 }

@@ -3,7 +3,6 @@
 use super::attack::{Attack, rows};
 use super::probe::{Counts, Why};
 use super::roles::{grouped, listed};
-use super::tables::Relation;
 use crate::check::Verdict;
 use crate::error::Result;
 use crate::finding::Severity;
@@ -26,13 +25,7 @@ enum Seen {
 /// Reads all tables with row-level security as all roles, with each of `values` in the setting. What is seen with
 /// nothing in it is `tenancy.no-context`'s finding, and not told again.
 pub(super) async fn read_with(mut attack: Attack, values: &[String], help: &str) -> Result<Verdict> {
-    let guarded: Vec<Relation> = attack
-        .relations
-        .iter()
-        .chain(&attack.tables_of_tenants)
-        .filter(|relation| relation.is_store() && relation.is_enabled)
-        .cloned()
-        .collect();
+    let guarded = attack.guarded_and_tenants();
     let mut open = BTreeSet::new();
     let mut seen: Vec<Vec<(String, Seen)>> = vec![Vec::new(); guarded.len()];
     for role in attack.roles.clone() {

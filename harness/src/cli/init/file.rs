@@ -2,6 +2,7 @@
 
 use super::folder::Folder;
 use super::growth::Growth;
+use crate::check::spelling::quoted;
 
 /// The file that creates roles which the migrations name and nobody creates.
 pub(super) const ROLES_FILE: &str = "pgharness.roles.sql";
@@ -83,17 +84,6 @@ impl File {
     }
 }
 
-/// A string of TOML.
-pub(super) fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
-
-/// A key of TOML.
-pub(super) fn key(name: &str) -> String {
-    let is_bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if is_bare { name.to_owned() } else { quoted(name) }
-}
-
 /// Strings of TOML.
 pub(super) fn list(names: &[String]) -> String {
     format!("[{}]", names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "))
@@ -115,10 +105,5 @@ mod tests {
         let text = file.text;
         crate::suite::Config::read(std::path::Path::new("pgharness.toml"), &text).unwrap();
         assert!(text.lines().all(|line| line.len() <= WIDTH + 40), "{text}");
-    }
-
-    #[test]
-    fn names_that_are_no_bare_keys_are_quoted() {
-        assert_eq!((key("web_app").as_str(), key("Web App").as_str()), ("web_app", "\"Web App\""));
     }
 }

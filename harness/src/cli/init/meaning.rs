@@ -1,7 +1,8 @@
 //! The sections of the file that are from what the migrations made.
 
-use super::file::{File, key, list, quoted};
+use super::file::{File, list};
 use super::schema::{Login, Schema};
+use crate::check::spelling::{key, quoted};
 use std::fmt::Write as _;
 
 impl File {

@@ -1,8 +1,9 @@
 //! The sections of the file that are from what lies in the folder.
 
-use super::file::{File, ROLES_FILE, first_line, list, quoted};
+use super::file::{File, ROLES_FILE, first_line, list};
 use super::folder::{Folder, Migrated};
 use super::growth::Growth;
+use crate::check::spelling::quoted;
 use crate::migration::Format;
 
 impl File {
