@@ -253,6 +253,27 @@ async fn a_template_that_creates_roles_is_found_out_and_gets_a_server_of_its_own
 }
 
 #[tokio::test]
+async fn who_edits_what_creates_roles_does_not_wait_for_two_builds() {
+    let dir = tempfile::tempdir().unwrap();
+    let build = async |seed: &str| -> usize {
+        std::fs::write(dir.path().join("seed.sql"), seed).unwrap();
+        let template = Template::builder(dir.path())
+            .with_fixtures(["seed.sql"])
+            .with_fixture_command("echo built >> builds")
+            .with_server(here());
+        template.build().get().await.unwrap();
+        let builds = std::fs::read_to_string(dir.path().join("builds")).unwrap();
+        std::fs::remove_file(dir.path().join("builds")).unwrap();
+        builds.lines().count()
+    };
+    assert_eq!(build("create role stowaway").await, 2, "it is found out");
+    assert_eq!(build("create role stowaway; create table once ()").await, 1, "it is remembered");
+    assert_eq!(build("create table no_roles ()").await, 1, "it is needless now");
+    assert_eq!(build("create table no_roles_either ()").await, 1, "it is on the common server again");
+    assert_eq!(build("create role stowaway; create table again ()").await, 2, "it is found out again");
+}
+
+#[tokio::test]
 async fn a_maker_lets_its_connection_go_when_nobody_wants_it() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("migrations")).unwrap();

@@ -130,18 +130,20 @@ async fn build(
     let new = work.building_name();
     create(work, control, &new, base.as_deref()).await?;
     // On a server that is not ours nobody else's roles are our business, and there is no other server to go to.
-    let watches = server.base().is_some() && !prepared.has_own_server();
-    let before = if watches { Some(SharedObjects::read(control).await?) } else { None };
+    let before = if server.base().is_some() { Some(SharedObjects::read(control).await?) } else { None };
     let filled = prepared.recipe.fill(&server, &new).await;
-    let is_shared_changed = match &before {
-        Some(before) => leaves_traces(control, &server, before, &new).await?,
-        None => false,
-    };
-    if is_shared_changed {
-        work.drops.disown(&new);
-        remember_own_server(&server, prepared)?;
-        prepared.want_own_server();
-        return Err(needs_own_server());
+    if let Some(before) = &before {
+        if !prepared.has_own_server() {
+            if leaves_traces(control, &server, before, &new).await? {
+                work.drops.disown(&new);
+                remember_own_server(&server, prepared)?;
+                prepared.want_own_server();
+                return Err(needs_own_server());
+            }
+        } else if filled.is_ok() && SharedObjects::read(control).await? == *before {
+            // It is here only because its files as they were needed it.
+            forget_place(&server, prepared);
+        }
     }
     let finished = match filled {
         Ok(()) => finish(control, &server, &new, &name, digest).await,
@@ -297,21 +299,33 @@ async fn publish(control: &mut PgConnection, server: &Server, new: &str, name: &
     Ok(())
 }
 
-/// Where it is remembered that a template changes shared objects, so that later runs need not find out.
-fn own_server_note(server: &Server, prepared: &Prepared) -> Option<PathBuf> {
-    Some(server.state_dir()?.join("own-server").join(prepared.source_digest().short(DIGEST_DIGITS)))
+/// Where it is remembered that a template changes shared objects, so that later runs need not find out; and, for all
+/// servers, that one from the same files did as they were then, so that who edits them does not find out each time.
+fn own_server_notes(server: &Server, prepared: &Prepared) -> Option<[PathBuf; 2]> {
+    let (ours, of_all) = (server.state_dir()?, server.state_dir()?.parent()?);
+    let notes = [(ours, prepared.source_digest()), (of_all, prepared.place())];
+    Some(notes.map(|(dir, digest)| dir.join("own-server").join(digest.short(DIGEST_DIGITS))))
 }
 
 fn remembers_own_server(server: &Server, prepared: &Prepared) -> bool {
-    own_server_note(server, prepared).is_some_and(|note| note.exists())
+    own_server_notes(server, prepared).is_some_and(|notes| notes.iter().any(|note| note.exists()))
 }
 
 fn remember_own_server(server: &Server, prepared: &Prepared) -> Result<()> {
-    let Some(note) = own_server_note(server, prepared) else { return Ok(()) };
-    note.parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&note, ""))
-        .attempt(ErrorKind::Environment, || format!("failed to write `{}`", note.display()))
+    for note in own_server_notes(server, prepared).into_iter().flatten() {
+        note.parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(&note, ""))
+            .attempt(ErrorKind::Environment, || format!("failed to write `{}`", note.display()))?;
+    }
+    Ok(())
+}
+
+/// The next template of these files is tried on the common server again.
+fn forget_place(server: &Server, prepared: &Prepared) {
+    if let Some([_, place]) = own_server_notes(server, prepared) {
+        let _ = std::fs::remove_file(place);
+    }
 }
 
 /// The right to build: a file's lock on a server of this machine, else a session's advisory lock on `control`.

@@ -52,6 +52,11 @@ impl Prepared {
         &self.source_digest
     }
 
+    /// Where its files lie, whatever is in them.
+    pub(super) fn place(&self) -> &Digest {
+        self.recipe.place()
+    }
+
     /// The digest of the bootstrap alone.
     pub(super) fn bootstrap_digest(&self) -> &Digest {
         &self.bootstrap_digest

@@ -31,6 +31,23 @@ pub(super) struct Ingredients {
     pub(super) extensions: Vec<String>,
 }
 
+impl Ingredients {
+    /// Where they lie: the same before and after one of them is edited.
+    fn place(&self, root: &Path) -> Digest {
+        let mut hasher = Hasher::new("place").field("root", root.as_os_str().as_encoded_bytes());
+        for dir in self.migrations.iter().chain(&self.bootstrap) {
+            hasher.add("path", dir.as_os_str().as_encoded_bytes());
+        }
+        for fixture in self.fixtures.iter().chain(self.fixture_texts.iter().map(|(name, _)| name)) {
+            hasher.add("fixture", fixture);
+        }
+        for command in self.migration_command.iter().chain(&self.fixture_command) {
+            hasher.add("command", command);
+        }
+        hasher.finish()
+    }
+}
+
 /// The parts of a template as they were read.
 #[derive(Debug)]
 pub(crate) struct Recipe {
@@ -40,6 +57,7 @@ pub(crate) struct Recipe {
     history: Option<String>,
     migrator_role: Option<String>,
     fixtures: Fixtures,
+    place: Digest,
 }
 
 impl Recipe {
@@ -70,7 +88,13 @@ impl Recipe {
             history: ingredients.history.clone(),
             migrator_role: ingredients.migrator_role.clone(),
             fixtures,
+            place: ingredients.place(root),
         })
+    }
+
+    /// Where its files lie, whatever is in them.
+    pub(super) fn place(&self) -> &Digest {
+        &self.place
     }
 
     /// The digest of everything that shapes a database, but for the server's version. It is wrong if a migration
