@@ -1,6 +1,7 @@
 //! Checks of the migrations themselves.
 
 mod answer;
+mod budget;
 mod clean_apply;
 mod concurrent;
 mod contraction;
