@@ -6,7 +6,7 @@ use crate::check::tenancy::listed;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::database::TestDb;
 use crate::error::{Attempt as _, ErrorKind, Result};
-use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Finding, Measurement, Severity, Subject};
 use crate::ident::{QualifiedName, quote_ident};
 use crate::server::Capability;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
@@ -32,7 +32,7 @@ impl Check for DefaultPrivileges {
     fn explain(&self) -> Explanation {
         Explanation {
             proves: "In every schema, as every role that owns tables there, a table is created, as the next migration \
-                     would, and undone afterwards. A role without a grant can do nothing with it. Those whom the schema's \
+                     would, and undone afterwards. A role that may use the schema, and has no other grant, can do nothing with it. Those whom the schema's \
                      default privileges name can do what these say. What a project grants table by table is its own \
                      affair, and nothing is said of it.",
             matters: "Default privileges are those of the role that created them, for what that very role creates: given \
@@ -185,6 +185,8 @@ async fn open_to_all(
     let attempts: Vec<Attempt> =
         verbs.iter().map(|verb| Attempt { sql: use_of(schema, verb), watched: None }).collect();
     let answers = attempt(control, &attempts).await?;
+    let mut evidence = nobody.steps(admin, schema, NEXT);
+    let who = if nobody.is_admitted(schema) { "who may use the schema" } else { "who may connect" };
     nobody.vanish(control).await?;
     let held: Vec<(&str, String)> = verbs
         .into_iter()
@@ -195,7 +197,6 @@ async fn open_to_all(
     let Some((first, result)) = held.first().cloned() else { return Ok(None) };
     let words: Vec<&str> = held.iter().map(|(verb, _)| *verb).collect();
     let words = words.join(", ");
-    let mut evidence = vec![Evidence::as_role(admin, "create role nobody", "a role without a grant")];
     let mut before: Vec<String> = steps.to_vec();
     before.extend(["reset role".to_owned(), "set local role nobody".to_owned()]);
     evidence.extend(transcript(admin, before, &use_of(schema, first), result));
@@ -204,9 +205,7 @@ async fn open_to_all(
         class: Class::Mistake,
         severity: Severity::Warning,
         subject: Subject::new("schema", schema),
-        message: format!(
-            "the next table of `{creator}` in `{schema}` is open to anybody who may connect: {words}"
-        ),
+        message: format!("the next table of `{creator}` in `{schema}` is open to anybody {who}: {words}"),
         help: format!(
             "`alter default privileges for role {} in schema {} revoke {words} on tables from public`",
             quote_ident(creator),

@@ -7,7 +7,7 @@ pub(super) const APPEND_ONLY: &[Example] = crate::examples!(
 );
 
 pub(super) const DEFAULT_PRIVILEGES: &[Example] = crate::examples!(
-    "access.default-privileges": "bad.sql", "bad_public.sql", "good.sql", "good_none.sql", "pgharness.toml"
+    "access.default-privileges": "bad.sql", "bad_closed.sql", "bad_public.sql", "good.sql", "good_none.sql", "pgharness.toml"
 );
 
 pub(super) const DEFINER_SEARCH_PATH: &[Example] = crate::examples!(
@@ -27,7 +27,7 @@ pub(super) const OWNER_LOGIN: &[Example] = crate::examples!(
 );
 
 pub(super) const PUBLIC_GRANTS: &[Example] = crate::examples!(
-    "access.public-grants": "bad.sql", "bad_definer.sql", "bad_schema.sql", "good.sql", "pgharness.toml"
+    "access.public-grants": "bad.sql", "bad_closed.sql", "bad_definer.sql", "bad_schema.sql", "good.sql", "pgharness.toml"
 );
 
 pub(super) const ROLE_ATTRIBUTES: &[Example] = crate::examples!(

@@ -6,7 +6,7 @@ use super::objects::{self, Object, Sort};
 use crate::check::attempt::prepare;
 use crate::check::{Check, Context, Example, Explanation, Need, Privilege, Running, Story, Verdict};
 use crate::error::Result;
-use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Finding, Measurement, Severity, Subject};
 use crate::server::Capability;
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -26,9 +26,9 @@ impl Check for PublicGrants {
 
     fn explain(&self) -> Explanation {
         Explanation {
-            proves: "A role is created that nobody granted anything, and tries every verb on every table, view, sequence, \
-                     function and schema, with statements that are undone. What it can do, every role can do that there \
-                     is and will be. What extensions bring is left out, and so is executing functions that run with \
+            proves: "A role is created that may use the schemas that some service may use and call what policies call, and was granted nothing else. It tries every \
+                     verb on every table, view, sequence, function and schema, with statements that are undone. What it can \
+                     do, every such role can do that there is and will be. What extensions bring is left out, and so is executing functions that run with \
                      their caller's own rights, which PUBLIC has by default.",
             matters: "PUBLIC is also the role for the dashboard that somebody adds next year. A grant to it cannot be \
                       taken from one role, and a function with its owner's rights is open to all of them, since EXECUTE \
@@ -78,8 +78,8 @@ async fn run(context: &Context) -> Result<Verdict> {
             .filter(|(privilege, tried)| tried.is_held == Some(true) && is_beyond(object, **privilege))
             .map(|(privilege, tried)| (*privilege, tried))
             .collect();
-        if !held.is_empty() {
-            findings.push(finding(admin, object, &held));
+        if !held.is_empty() && !nobody.is_permitted(&object.name) {
+            findings.push(finding(admin, &nobody, object, &held));
         }
     }
     let probes = Measurement::count(ID, "probes", measured.attempts);
@@ -95,12 +95,15 @@ fn is_beyond(object: &Object, privilege: Privilege) -> bool {
     }
 }
 
-fn finding(admin: &str, object: &Object, held: &[(Privilege, &Tried)]) -> Finding {
+fn finding(admin: &str, nobody: &Nobody, object: &Object, held: &[(Privilege, &Tried)]) -> Finding {
     let name = &object.name;
     let words: Vec<String> = held.iter().map(|(privilege, _)| privilege.to_string()).collect();
     let words = words.join(", ");
     let is_routine = object.sort == Sort::Routine;
-    let mut evidence = vec![Evidence::as_role(admin, "create role nobody", "a role without a grant")];
+    let schema = name.split('.').next().unwrap_or(name);
+    let who =
+        if nobody.is_admitted(schema) { "anybody who may use its schema" } else { "anybody who may connect" };
+    let mut evidence = nobody.steps(admin, schema, name);
     for (_, tried) in held {
         evidence.extend(tried.steps(admin, "nobody"));
     }
@@ -110,9 +113,9 @@ fn finding(admin: &str, object: &Object, held: &[(Privilege, &Tried)]) -> Findin
         severity: if is_routine { Severity::Note } else { Severity::Warning },
         subject: Subject::new(object.kind.clone(), name.clone()),
         message: if is_routine {
-            format!("anybody may run `{name}`, which has its owner's rights")
+            format!("{who} may run `{name}`, which has its owner's rights")
         } else {
-            format!("anybody who may connect has {words} on `{name}`, without a grant of their own")
+            format!("{who} has {words} on `{name}`, without a grant of their own")
         },
         help: format!(
             "`revoke {words} on {} from public`, and grant it to the roles that need it",

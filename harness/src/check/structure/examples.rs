@@ -15,7 +15,7 @@ pub(super) const EXPECTED_TABLES: &[Example] = crate::examples!(
 );
 
 pub(super) const FK_INDEX: &[Example] = crate::examples!(
-    "structure.fk-index": "bad.sql", "bad_partial.sql", "bad_second.sql", "good.sql"
+    "structure.fk-index": "bad.sql", "bad_partial.sql", "bad_prefix.sql", "bad_second.sql", "good.sql"
 );
 
 pub(super) const IDENTIFIER_LENGTH: &[Example] = crate::examples!(

@@ -140,8 +140,11 @@ struct Colliding {
 
 /// Rows that meet a row of the other tenant in each unique key, and in none at all but what rows have in common.
 async fn colliding(attack: &mut Attack, relation: &Relation) -> Result<Vec<Colliding>> {
-    let columns: Vec<(String, String)> = sqlx::query_as(
-        "select a.attname::text, t.typname::text from pg_attribute a join pg_type t on t.oid = a.atttypid
+    let columns: Vec<(String, String, bool)> = sqlx::query_as(
+        "select a.attname::text, t.typname::text,
+            exists (select from pg_constraint k
+                where k.conrelid = a.attrelid and k.contype = 'f' and a.attnum = any (k.conkey))
+         from pg_attribute a join pg_type t on t.oid = a.atttypid
          where a.attrelid = $1::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
             and a.attidentity <> 'a' order by a.attnum",
     )
@@ -162,8 +165,9 @@ async fn colliding(attack: &mut Attack, relation: &Relation) -> Result<Vec<Colli
     let keys: BTreeSet<&String> = uniques.iter().flatten().collect();
     let fresh: Vec<String> = columns
         .iter()
-        .filter(|(column, _)| keys.contains(column))
-        .filter_map(|(column, base)| {
+        // What refers to another table has to be there.
+        .filter(|(column, _, refers)| keys.contains(column) && !refers)
+        .filter_map(|(column, base, _)| {
             let value = match base.as_str() {
                 "uuid" => "gen_random_uuid()",
                 "int4" | "int8" | "numeric" => "2000000000",
@@ -187,10 +191,10 @@ async fn colliding(attack: &mut Attack, relation: &Relation) -> Result<Vec<Colli
     sets.extend(
         columns
             .iter()
-            .filter(|(column, _)| *column != attack.tenancy.column && !keys.contains(column))
-            .map(|(column, _)| vec![column.clone()]),
+            .filter(|(column, ..)| *column != attack.tenancy.column && !keys.contains(column))
+            .map(|(column, ..)| vec![column.clone()]),
     );
-    let names: BTreeSet<String> = columns.into_iter().map(|(column, _)| column).collect();
+    let names: BTreeSet<String> = columns.into_iter().map(|(column, ..)| column).collect();
     Ok(sets
         .into_iter()
         .map(|set| {
