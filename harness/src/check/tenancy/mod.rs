@@ -41,6 +41,7 @@ mod policies;
 mod pooled;
 mod pooled_context;
 mod pooled_role;
+mod predicate;
 mod probe;
 mod publication;
 mod reach;
@@ -61,6 +62,7 @@ mod sequence;
 mod setters;
 mod setting;
 mod stale_plan;
+mod statistics;
 mod survey;
 mod tables;
 mod tenants;
@@ -118,6 +120,8 @@ pub(super) fn checks() -> Vec<Box<dyn Check>> {
         Box::new(schema_search_path::SchemaSearchPath),
         Box::new(sequence::Sequence),
         Box::new(stale_plan::StalePlan),
+        Box::new(predicate::Predicate),
+        Box::new(statistics::Statistics),
         Box::new(truncate::Truncate),
         Box::new(trust_boundary::TrustBoundary),
         Box::new(view_bypass::ViewBypass),
