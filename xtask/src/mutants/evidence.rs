@@ -13,7 +13,12 @@ use pgharness::{Error, ErrorKind, Result};
 pub(super) fn is_of_the_database(found: &Found) -> bool {
     let steps = || found.evidence.iter().filter(|step| step.role.is_some());
     let is_known = ["drift.", "tenancy."].iter().any(|family| found.check.starts_with(family));
-    is_known && steps().next().is_some() && !steps().any(|step| step.sql.contains("\\i "))
+    // It says itself that it needs another `wal_level`.
+    let needs_another_server = found.check == "tenancy.publication";
+    is_known
+        && !needs_another_server
+        && steps().next().is_some()
+        && !steps().any(|step| step.sql.contains("\\i "))
 }
 
 /// Pastes the transcript of a finding into a database of the mutant, and into an unbroken one: whether psql shows two
@@ -49,9 +54,9 @@ async fn paste(db: &TestDb, transcript: &str) -> Result<String> {
     let place = written.map_err(|error| {
         Error::new(ErrorKind::Environment, "failed to write a transcript").with_source(error)
     })?;
-    let psql = Program::new(installation.client_tool("psql")?)
-        .args(["-X", "-q", "-d", &db.url(), "-f"])
-        .arg(place.path());
+    // Not quiet: how many rows an UPDATE changed may be all that there is to see.
+    let psql =
+        Program::new(installation.client_tool("psql")?).args(["-X", "-d", &db.url(), "-f"]).arg(place.path());
     let finished = psql.run_async().await?;
     // The path of the file is in front of every error.
     let complaint = finished.complaint().replace(&place.path().display().to_string(), "");

@@ -11,6 +11,8 @@ pub(super) struct Folder {
     files: BTreeMap<PathBuf, Vec<u8>>,
     /// A command in place of the built-in runner; `{dir}` stands for the folder.
     pub(super) command: Option<String>,
+    /// What a superuser runs behind the project's own bootstrap.
+    pub(super) bootstrap: Option<String>,
 }
 
 impl Folder {
@@ -21,7 +23,7 @@ impl Folder {
             Error::new(ErrorKind::Usage, format!("failed to read the folder `{}`", dir.display()))
                 .with_source(error)
         })?;
-        Ok(Folder { files, command: None })
+        Ok(Folder { files, command: None, bootstrap: None })
     }
 
     /// Writes all of it below `dir`.
@@ -57,6 +59,12 @@ impl Folder {
         if let Some(bytes) = self.files.remove(from) {
             self.files.insert(to.into(), bytes);
         }
+        self
+    }
+
+    #[must_use]
+    pub(super) fn prepared_by(mut self, bootstrap: impl Into<String>) -> Folder {
+        self.bootstrap = Some(bootstrap.into());
         self
     }
 
@@ -131,6 +139,11 @@ impl Files {
             _ => "",
         };
         Some(self.until(count).with(path, format!("{head}{sql}\n")))
+    }
+
+    /// All migrations, and one more of these statements.
+    pub(super) fn and(&self, sql: &str) -> Option<Folder> {
+        self.followed_by(self.migrations.len(), sql)
     }
 
     /// The folder with another text of one migration, which is told the old one.

@@ -1,7 +1,7 @@
 //! What sites are found in: the catalog and the files of a project.
 
 use super::folder::Files;
-use super::sql::parent;
+use super::sql::{parent, plain, sql};
 use pgharness::catalog::{Catalog, Facts, Kind};
 use pgharness::check::{Project, matches};
 use pgharness::ident::{QualifiedName, quote_ident};
@@ -88,6 +88,27 @@ impl Ground {
         })
     }
 
+    /// The name of the primary key of a table, quoted.
+    pub(super) fn primary_key(&self, table: &str) -> Option<String> {
+        self.parts(Kind::Constraint).find_map(|(of, name, facts)| {
+            let is_primary = facts.get("definition").is_some_and(|text| text.starts_with("PRIMARY"));
+            (of == table && is_primary).then(|| sql(name))
+        })
+    }
+
+    /// Whether a foreign key refers to the table.
+    pub(super) fn is_referred_to(&self, table: &str) -> bool {
+        let to = format!(" REFERENCES {table}(");
+        self.parts(Kind::Constraint)
+            .any(|(_, _, facts)| facts.get("definition").is_some_and(|text| text.contains(&to)))
+    }
+
+    /// The type of a column.
+    pub(super) fn type_of(&self, table: &str, column: &str) -> Option<&str> {
+        let facts = self.catalog.get(Kind::Column, &format!("{table}.{}", plain(column)))?;
+        facts.get("type").map(String::as_str)
+    }
+
     /// The tables that a statement of a file creates, each with the number of the file, its first text column and its
     /// first nullable one that no key has.
     pub(super) fn made(&self) -> Vec<Made<'_>> {
@@ -149,7 +170,7 @@ pub(super) struct Made<'a> {
 }
 
 /// The names in the first parentheses of a key.
-fn listed(definition: &str) -> impl Iterator<Item = &str> {
+pub(super) fn listed(definition: &str) -> impl Iterator<Item = &str> {
     let inner = definition.split_once('(').map_or("", |(_, rest)| rest.split(')').next().unwrap_or_default());
     inner.split(", ")
 }

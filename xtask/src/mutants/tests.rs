@@ -25,6 +25,34 @@ create function crm.total(person bigint) returns bigint language sql stable
 grant select on crm.orders to pg_monitor;
 ";
 
+/// A shop's notes, one table of them, and the service that writes them.
+const TENANTS: &str = "[postgres]
+bootstrap = [\"roles.sql\"]
+[migrations]
+format = \"sqlx\"
+[tenancy]
+model = \"rls\"
+column = \"shop\"
+setting = \"app.shop\"
+roles = [\"clerk\"]
+[access.matrix.clerk]
+\"crm.notes\" = [\"select\", \"insert\", \"update\"]
+";
+const ROLES: &str = "create role clerk login;";
+const NOTES: &str = "create schema crm;
+grant usage on schema crm to clerk;
+create table crm.notes (
+    shop uuid not null,
+    id uuid not null default gen_random_uuid(),
+    line text not null,
+    primary key (shop, id)
+);
+alter table crm.notes enable row level security;
+alter table crm.notes force row level security;
+create policy own on crm.notes using (shop = nullif(current_setting('app.shop', true), '')::uuid);
+grant select, insert, update on crm.notes to clerk;
+";
+
 fn mutants(config: PathBuf, operators: &[&str]) -> Mutants {
     Mutants {
         config: Some(config),
@@ -39,12 +67,19 @@ fn mutants(config: PathBuf, operators: &[&str]) -> Mutants {
 
 /// Hunts in the small project.
 async fn hunt(operators: &[&str]) -> Tally {
+    let files = [("pgharness.toml", CONFIG), ("0001_people.sql", PEOPLE), ("0002_orders.sql", ORDERS)];
+    hunt_in(&files, operators).await
+}
+
+/// Hunts in a project of these files.
+async fn hunt_in(files: &[(&str, &str)], operators: &[&str]) -> Tally {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("migrations")).unwrap();
-    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-    write("pgharness.toml", CONFIG);
-    write("migrations/0001_people.sql", PEOPLE);
-    write("migrations/0002_orders.sql", ORDERS);
+    for (name, text) in files {
+        let is_migration = name.starts_with(|c: char| c.is_ascii_digit());
+        let place = if is_migration { dir.path().join("migrations") } else { dir.path().to_owned() };
+        std::fs::write(place.join(name), text).unwrap();
+    }
     mutants(dir.path().join("pgharness.toml"), operators).hunt().await.unwrap()
 }
 
@@ -84,6 +119,16 @@ async fn files_that_are_broken_are_found() {
         json["missed"].as_array().unwrap().is_empty() && json["false_alarms"].as_array().unwrap().is_empty()
     );
     assert!(json["equivalent"].is_u64());
+}
+
+#[tokio::test]
+async fn what_opens_a_tenants_rows_or_a_roles_rights_is_found_by_the_attack() {
+    let files = [("pgharness.toml", TENANTS), ("roles.sql", ROLES), ("0001_notes.sql", NOTES)];
+    let operators = ["tenant.policy-open", "view.of-owner", "key.global", "matrix.delete", "role.bypassrls"];
+    let tally = hunt_in(&files, &operators).await;
+    assert!(tally.holds(), "{}", tally.text());
+    let json: serde_json::Value = serde_json::from_str(&tally.json()).unwrap();
+    assert_eq!(json["mutants"], operators.len(), "{json}");
 }
 
 #[test]

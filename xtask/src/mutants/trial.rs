@@ -16,6 +16,7 @@ use pgharness::{Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, Connection};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// Where mutants are tried: the project, and what is known of it unbroken.
@@ -33,6 +34,24 @@ pub(super) struct Stand {
     pub(super) false_alarms: Vec<String>,
     /// Holds what was written for this run.
     place: TempDir,
+    /// Folders that no mutant is written to right now. They are used again: the harness knows of a place what kind of
+    /// template is made there.
+    vacant: Mutex<Vec<TempDir>>,
+}
+
+/// Files of a mutant, and the project with them.
+struct Written<'a> {
+    config: Config,
+    dir: Option<TempDir>,
+    vacant: &'a Mutex<Vec<TempDir>>,
+}
+
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        if let (Some(dir), Ok(mut vacant)) = (self.dir.take(), self.vacant.lock()) {
+            vacant.push(dir);
+        }
+    }
 }
 
 impl Stand {
@@ -62,6 +81,7 @@ impl Stand {
             known: BTreeSet::new(),
             false_alarms: Vec::new(),
             place,
+            vacant: Mutex::default(),
         };
         stand.look_at_the_unbroken(ids).await?;
         Ok(stand)
@@ -121,9 +141,9 @@ impl Stand {
         match &mutant.site.deed {
             Deed::Live(sql) => self.by_hand(sql).await,
             Deed::Files(folder) => {
-                let (_held, config) = self.written(folder)?;
+                let written = self.written(folder)?;
                 let only: Vec<String> = mutant.operator.expected.iter().map(|id| (*id).to_owned()).collect();
-                let report = self.suite(&config, &only).await?;
+                let report = self.suite(&written.config, &only).await?;
                 let found = report.findings.iter().find(|finding| self.is_news(finding, &only));
                 Ok(match found {
                     Some(finding) => Outcome::Found(Found::of(finding)),
@@ -133,19 +153,31 @@ impl Stand {
         }
     }
 
-    /// The project with other migrations, and what holds their folder.
-    fn written(&self, folder: &Folder) -> Result<(TempDir, Config)> {
-        let place = tempfile::tempdir_in(self.place.path()).map_err(environment)?;
+    /// The project with other migrations.
+    fn written(&self, folder: &Folder) -> Result<Written<'_>> {
+        let vacant = self.vacant.lock().ok().and_then(|mut vacant| vacant.pop());
+        let place = match vacant {
+            Some(place) => place,
+            None => tempfile::tempdir_in(self.place.path()).map_err(environment)?,
+        };
         let dir = place.path().join("migrations");
-        folder.write(&dir).map_err(environment)?;
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(environment(error)),
+            _ => folder.write(&dir).map_err(environment)?,
+        }
         let mut config = self.config.clone();
         config.migrations.dir.clone_from(&dir);
+        if let Some(bootstrap) = &folder.bootstrap {
+            let path = place.path().join("bootstrap.sql");
+            std::fs::write(&path, bootstrap).map_err(environment)?;
+            config.postgres.bootstrap.push(path);
+        }
         if let Some(command) = &folder.command {
             config.migrations.command = Some(command.replace("{dir}", &dir.display().to_string()));
             config.migrations.history = Some(HISTORY.into());
             config.migrations.concurrent = true;
         }
-        Ok((place, config))
+        Ok(Written { config, dir: Some(place), vacant: &self.vacant })
     }
 
     /// A database of the project with other migrations.
@@ -153,7 +185,8 @@ impl Stand {
     /// # Errors
     /// They cannot be applied, or the fixtures do not fit what they bring about.
     pub(super) async fn migrated(&self, folder: &Folder) -> Result<TestDb> {
-        let (_held, config) = self.written(folder)?;
+        let written = self.written(folder)?;
+        let config = &written.config;
         Context::new(config.project()?).with_server(config.server()?).database().await
     }
 
@@ -218,9 +251,16 @@ fn key(finding: &Finding) -> (String, String, String) {
 
 /// What the checks said instead. Migrations that the server refuses are broken in another way than was meant.
 fn missed(report: &Report) -> Outcome {
-    let is_refused = |reason: &String| reason.contains("cannot be applied: see `migration.clean-apply`");
-    if report.checks.iter().all(|check| check.reason.as_ref().is_some_and(is_refused)) {
-        return Outcome::Stillborn("the migrations cannot be applied".into());
+    let refusal = |reason: &String| {
+        let refusals =
+            ["cannot be applied: see `migration.clean-apply`", "the project's database cannot be built"];
+        refusals.iter().any(|refusal| reason.contains(refusal)).then(|| reason.clone())
+    };
+    let mut refused = report.checks.iter().map(|check| check.reason.as_ref().and_then(refusal));
+    if let Some(Some(reason)) = refused.next()
+        && refused.all(|other| other.is_some())
+    {
+        return Outcome::Stillborn(reason);
     }
     let got = report.findings.iter().map(|finding| finding.check.clone()).collect::<BTreeSet<_>>();
     let told = report.checks.iter().map(|check| match (&check.outcome, &check.reason) {

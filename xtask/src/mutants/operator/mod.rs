@@ -10,8 +10,11 @@ mod index;
 mod isolation;
 mod other;
 mod policy;
+mod privilege;
+mod role;
 mod routine;
 mod runner;
+mod shape;
 mod statement;
 mod table;
 
@@ -74,10 +77,12 @@ pub(super) fn all() -> Vec<Operator> {
         statement::OPERATORS,
         file::OPERATORS,
         addition::OPERATORS,
-        isolation::OPERATORS,
         runner::OPERATORS,
+        privilege::OPERATORS,
+        role::OPERATORS,
+        shape::OPERATORS,
     ];
-    families.concat()
+    [families.concat(), isolation::OPERATORS.concat()].concat()
 }
 
 #[cfg(test)]
