@@ -41,6 +41,7 @@ pub(super) struct Attack {
     passwords: BTreeMap<String, Secret>,
     assumed: Option<String>,
     probes: usize,
+    controls: Option<usize>,
 }
 
 /// The checks that tell of roles that were named and do not attack: once is enough.
@@ -81,6 +82,7 @@ impl Attack {
             passwords: scene.passwords.clone(),
             assumed: scene.assumed.clone(),
             probes: 0,
+            controls: None,
         }))
     }
 
@@ -202,6 +204,11 @@ impl Attack {
         self.probes += more;
     }
 
+    /// Counts controls that ran: without them the probes prove nothing.
+    pub(super) fn count_controls(&mut self, more: usize) {
+        *self.controls.get_or_insert_default() += more;
+    }
+
     /// Why nothing can be said of reads of `relation`, if so.
     pub(super) fn lacks(&self, relation: &Relation) -> Option<String> {
         if let Some(reason) = self.seeds.lacking.get(&relation.name).cloned() {
@@ -317,13 +324,14 @@ impl Attack {
         let figure = |what: &str, count: usize| Measurement::count(self.check, what, count);
         let reached =
             self.relations.iter().filter(|relation| self.truth.contains_key(&relation.name)).count();
-        let measurements = [
+        let mut measurements = vec![
             figure("relations", self.relations.len()),
             figure("relations_reached", reached),
             figure("relations_seeded", self.seeds.relations),
             figure("roles", self.roles.len()),
             figure("probes", self.probes),
         ];
+        measurements.extend(self.controls.map(|controls| figure("controls", controls)));
         // What rests on an assumption is shown, but nobody said that it may not be.
         if self.assumed.is_some() {
             for finding in self.findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {

@@ -6,7 +6,6 @@ use super::ear::Ear;
 use super::roles::{grouped, listed};
 use super::search::{self, Found, Readable};
 use super::tables::Relation;
-use super::trial;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
@@ -111,8 +110,8 @@ async fn run(context: &Context) -> Result<Verdict> {
     }
     let heard = ear.heard(&mut attack, &planted).await?;
     attack.findings.extend(heard);
-    let controls = trial::controls(attack.check, planted.len());
-    let verdict = attack.verdict().with_measurements([controls]);
+    attack.count_controls(planted.len());
+    let verdict = attack.verdict();
     Ok(match unmarked.as_slice() {
         [] => verdict,
         names => {

@@ -6,7 +6,6 @@ use super::direct::joined;
 use super::probe::{Refusal, Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
-use super::trial;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
@@ -107,8 +106,8 @@ async fn run(context: &Context) -> Result<Verdict> {
         server_files(&mut attack, session).await?;
     }
     attack.count_probes(probes);
-    let controls = trial::controls(attack.check, controls);
-    Ok(attack.verdict().with_measurements([controls]))
+    attack.count_controls(controls);
+    Ok(attack.verdict())
 }
 
 /// Copies out; whether the control ran: the tenant's own rows came.

@@ -101,6 +101,10 @@ impl Survey for OwnTenant {
     type Seen = Seen;
     const PROBES: usize = 2;
 
+    fn is_bound(seen: &Seen) -> bool {
+        matches!(seen, Seen::Own)
+    }
+
     async fn open(attack: &Attack, role: &str) -> Result<Self> {
         Ok(OwnTenant(attack.session(role, true).await?))
     }

@@ -5,7 +5,7 @@ use super::attack::{Attack, rows, transcript};
 use super::probe::{Probed, ROW, Refusal, Session, Why};
 use super::roles::{grouped, listed};
 use super::routine::{self, Routine};
-use super::trial::{self, Gave};
+use super::trial::Gave;
 use super::without_others::{self, tells};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
@@ -100,8 +100,8 @@ async fn run(context: &Context) -> Result<Verdict> {
     if !routines.is_empty() {
         ran = attack_all(&mut attack, &routines).await?;
     }
-    let controls = trial::controls(attack.check, ran);
-    Ok(attack.verdict().with_measurements([controls]))
+    attack.count_controls(ran);
+    Ok(attack.verdict())
 }
 
 /// Gives how many routines answered at least one call.

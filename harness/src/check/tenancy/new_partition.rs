@@ -1,10 +1,10 @@
 //! `tenancy.new-partition`: whether a partition that is made later is as closed as those that are there.
 
 use super::attack::Attack;
+use super::direct;
 use super::probe::Session;
 use super::roles::{self, subject};
 use super::tables::{self, Relation};
-use super::{direct, trial};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity};
@@ -119,8 +119,8 @@ async fn run(context: &Context) -> Result<Verdict> {
             unlike_siblings(&mut attack, &parent, &new);
         }
     }
-    let controls = trial::controls(attack.check, ran);
-    Ok(attack.verdict().with_measurements([controls]))
+    attack.count_controls(ran);
+    Ok(attack.verdict())
 }
 
 type Children = BTreeSet<(i64, QualifiedName)>;

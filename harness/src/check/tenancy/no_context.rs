@@ -100,6 +100,10 @@ impl Survey for BothWays {
     type Seen = Seen;
     const PROBES: usize = 2;
 
+    fn is_bound(seen: &Seen) -> bool {
+        matches!(seen, Seen::Nothing)
+    }
+
     async fn open(attack: &Attack, role: &str) -> Result<Self> {
         let without = attack.session(role, false).await?;
         Ok(BothWays { without, with: attack.session(role, true).await? })

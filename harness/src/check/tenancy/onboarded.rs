@@ -4,7 +4,6 @@ use super::attack::{Attack, remedy, rows, transcript};
 use super::probe::Counts;
 use super::roles::{grouped, listed, subject};
 use super::tables::{self, Relation};
-use super::trial;
 use crate::check::onboarding::calls;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
@@ -104,8 +103,8 @@ async fn run(context: &Context) -> Result<Verdict> {
         }
     }
     attack.count_probes(probes);
-    let controls = trial::controls(attack.check, controls);
-    Ok(attack.verdict().with_measurements([controls]))
+    attack.count_controls(controls);
+    Ok(attack.verdict())
 }
 
 /// Whose rows were seen and should not have been.

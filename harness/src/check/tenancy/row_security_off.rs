@@ -78,6 +78,8 @@ async fn run(context: &Context) -> Result<Verdict> {
             let off =
                 session.count_after("set local row_security = off; ", relation, &attack.tenants).await?;
             let on = session.count_after("set local row_security = on; ", relation, &attack.tenants).await?;
+            let sees_own = on.outcome.as_ref().is_ok_and(|counts| counts.own > 0);
+            attack.count_controls(usize::from(sees_own));
             if let (Ok(counts), Ok(bound)) = (&off.outcome, &on.outcome) {
                 let (others, filtered) =
                     (attack.others_in(relation, counts), attack.others_in(relation, bound));

@@ -100,8 +100,8 @@ async fn run(context: &Context) -> Result<Verdict> {
         }
     }
     attack.count_probes(probes);
-    let controls = trial::controls(attack.check, controls);
-    Ok(attack.verdict().with_measurements([controls]))
+    attack.count_controls(controls);
+    Ok(attack.verdict())
 }
 
 /// The sequences that columns of tables of tenants draw from.

@@ -12,6 +12,9 @@ pub(super) trait Survey: Sized + Send {
     /// What one role saw of one relation.
     type Seen: Send;
 
+    /// Whether the role that saw this, and may read the relation, sees its tenant's own rows, and no others.
+    fn is_bound(seen: &Self::Seen) -> bool;
+
     /// How many statements a look takes.
     const PROBES: usize;
 
@@ -27,7 +30,7 @@ pub(super) trait Survey: Sized + Send {
     ) -> impl Future<Output = Result<Self::Seen>> + Send;
 }
 
-/// What every role saw of every relation; counts the probes.
+/// What every role saw of every relation; counts the probes, and the controls among them.
 ///
 /// # Errors
 /// A role cannot log in, or the server is lost.
@@ -38,13 +41,17 @@ pub(super) async fn survey<S: Survey>(attack: &mut Attack) -> Result<Vec<(Relati
         .chain(&attack.tables_of_tenants)
         .map(|relation| (relation.clone(), Vec::new()))
         .collect();
+    let mut controls = 0;
     for role in &attack.roles {
         let mut sessions = S::open(attack, role).await?;
         for (relation, seen) in &mut seen {
             let may_read = relation.readers.contains(role);
-            seen.push((role.clone(), sessions.look(attack, relation, may_read).await?));
+            let looked = sessions.look(attack, relation, may_read).await?;
+            controls += usize::from(may_read && S::is_bound(&looked));
+            seen.push((role.clone(), looked));
         }
     }
+    attack.count_controls(controls);
     attack.count_probes(S::PROBES * attack.roles.len() * seen.len());
     Ok(seen)
 }

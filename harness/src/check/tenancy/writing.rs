@@ -5,7 +5,6 @@ use super::probe::{Played, ROW, Session, Why};
 use super::rights::{self, AllRights};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
-use super::trial;
 use super::tried::{Dead, Leak, Reach, Tried};
 use crate::check::{Context, Verdict};
 use crate::error::Result;
@@ -346,8 +345,8 @@ impl Writing {
     /// Ends the attack.
     pub(super) fn verdict(mut self) -> Verdict {
         self.attack.count_probes(self.probes);
-        let controls = trial::controls(self.attack.check, self.controls);
-        self.attack.verdict().with_measurements([controls])
+        self.attack.count_controls(self.controls);
+        self.attack.verdict()
     }
 }
 

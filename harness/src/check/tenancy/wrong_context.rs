@@ -55,11 +55,13 @@ pub(super) async fn read_with(mut attack: Attack, values: &[String], help: &str)
                     _ => {}
                 }
             }
+            let is_bound = control.is_ok_and(|counts| counts.own > 0 || counts.visible > 0);
+            attack.count_controls(usize::from(is_bound));
             let mut leaks = leaks.into_iter();
             if let Some((value, sql, counts)) = leaks.next() {
                 let others = leaks.map(|(value, ..)| quote_literal(value)).collect();
                 seen.push((role.clone(), Seen::Leak { value: value.clone(), sql, counts, others }));
-            } else if !control.is_ok_and(|counts| counts.own > 0 || counts.visible > 0) {
+            } else if !is_bound {
                 let reason = "with a tenant set it sees no row either";
                 let reason = attack.lacks_own(relation).unwrap_or_else(|| reason.into());
                 seen.push((role.clone(), Seen::Unknown(reason)));
