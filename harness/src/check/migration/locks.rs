@@ -11,6 +11,9 @@ use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 /// So many lines of a statement are shown.
 const LINES_MAX: usize = 12;
 
+/// In so many of the youngest migrations queues are tried: the others were applied long ago.
+const YOUNG_MAX: usize = 60;
+
 /// A migration keeps nobody from a table for as long as it takes to go through its rows.
 pub(in crate::check) struct Locks;
 
@@ -30,7 +33,8 @@ impl Check for Locks {
                      tables were written anew, and which were read from end to end: that takes the longer, the more rows \
                      there are. A warning says that others are kept out meanwhile; a note, that a migration waits for \
                      such a lock without a `lock_timeout`: that is tried with somebody who reads and does not go, and \
-                     somebody else who comes to read behind the migration and waits for it; then once more with a limit. Tables that the same migration makes do not count. \
+                     somebody else who comes to read behind the migration and waits for it; then once more with a limit, in the 60 youngest \
+                     migrations. Tables that the same migration makes do not count. \
                      Statements that refuse to run in a transaction, such as `create index concurrently`, are counted \
                      as not seen.",
             matters: "An `alter table` that rewrites, or validates, under ACCESS EXCLUSIVE stops every query on the table \
@@ -65,10 +69,12 @@ async fn judge(context: &Context) -> Result<Verdict> {
         let observation = observe(&db, &walk.migrator, step.migration).await?;
         seen += observation.statements.len();
         unseen += observation.unseen;
+        let is_young = step.number + YOUNG_MAX >= walk.steps().len();
         let mut is_first = true;
         for hazard in hazards(&observation) {
             // One queue is like another: the first table of a migration stands for the others.
-            let seen = if hazard.what == What::WaitsWithoutEnd && std::mem::take(&mut is_first) {
+            let is_tried = hazard.what == What::WaitsWithoutEnd && is_young && std::mem::take(&mut is_first);
+            let seen = if is_tried {
                 queue(&db, &walk.migrator, step.migration, hazard.place, &hazard.table).await?
             } else {
                 None
