@@ -141,11 +141,6 @@ impl Files {
         Some(self.until(count).with(path, format!("{head}{sql}\n")))
     }
 
-    /// All migrations, and one more of these statements.
-    pub(super) fn and(&self, sql: &str) -> Option<Folder> {
-        self.followed_by(self.migrations.len(), sql)
-    }
-
     /// The folder with another text of one migration, which is told the old one.
     pub(super) fn edited(&self, migration: &Migration, edit: impl FnOnce(&str) -> String) -> Folder {
         let path = self.path(migration);

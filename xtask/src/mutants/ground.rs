@@ -1,6 +1,7 @@
 //! What sites are found in: the catalog and the files of a project.
 
-use super::folder::Files;
+use super::folder::{Files, Folder};
+use super::site::Site;
 use super::sql::{parent, plain, sql};
 use pgharness::catalog::{Catalog, Facts, Kind};
 use pgharness::check::{Project, matches};
@@ -143,6 +144,17 @@ impl Ground {
             }
         }
         made
+    }
+
+    /// All migrations, and one more in which the owner of an object makes a change.
+    pub(super) fn followed_by_owner(&self, facts: &Facts, change: &str) -> Option<Folder> {
+        self.files.followed_by(self.files.migrations.len(), &format!("{}{change};", self.role(facts)))
+    }
+
+    /// The same of the owner of a table.
+    pub(super) fn changed(&self, table: &str, target: &str, change: &str) -> Option<Site> {
+        let facts = self.catalog.get(Kind::Table, table)?;
+        Some(Site::files(target, self.followed_by_owner(facts, change)?))
     }
 
     /// What the migrator says first to be the owner of an object.

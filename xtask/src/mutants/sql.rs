@@ -36,6 +36,11 @@ pub(super) fn grant(name: &str) -> Option<(Kind, &str, &str)> {
     Some((kind, object, grantee))
 }
 
+/// Whether `privilege` is among those of a grant.
+pub(super) fn is_given(privileges: &str, privilege: &str) -> bool {
+    privileges.starts_with("ALL") || privileges.split(", ").any(|given| given == privilege)
+}
+
 /// A role as GRANT has it.
 pub(super) fn grantee(name: &str) -> String {
     if name == "public" { "public".into() } else { quote_ident(&plain(name)) }

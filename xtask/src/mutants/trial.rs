@@ -251,16 +251,13 @@ fn key(finding: &Finding) -> (String, String, String) {
 
 /// What the checks said instead. Migrations that the server refuses are broken in another way than was meant.
 fn missed(report: &Report) -> Outcome {
-    let refusal = |reason: &String| {
-        let refusals =
-            ["cannot be applied: see `migration.clean-apply`", "the project's database cannot be built"];
-        refusals.iter().any(|refusal| reason.contains(refusal)).then(|| reason.clone())
-    };
-    let mut refused = report.checks.iter().map(|check| check.reason.as_ref().and_then(refusal));
-    if let Some(Some(reason)) = refused.next()
-        && refused.all(|other| other.is_some())
-    {
-        return Outcome::Stillborn(reason);
+    let refusals =
+        ["cannot be applied: see `migration.clean-apply`", "the project's database cannot be built"];
+    let is_refusal = |reason: &&String| refusals.iter().any(|refusal| reason.contains(refusal));
+    let refused: Option<Vec<&String>> =
+        report.checks.iter().map(|check| check.reason.as_ref().filter(is_refusal)).collect();
+    if let Some(reason) = refused.as_ref().and_then(|refused| refused.first()) {
+        return Outcome::Stillborn((*reason).clone());
     }
     let got = report.findings.iter().map(|finding| finding.check.clone()).collect::<BTreeSet<_>>();
     let told = report.checks.iter().map(|check| match (&check.outcome, &check.reason) {

@@ -125,8 +125,7 @@ impl Assault for Ask {
         actor: &mut Actor,
         relation: &Relation,
     ) -> Result<Option<Tried>> {
-        let reads = writing.rights.of(relation, &actor.role).reads.clone();
-        if !reads.contains(&writing.attack.tenancy.column) {
+        if !writing.may_tell_apart(relation, &actor.role) {
             return Ok(None);
         }
         let known = match &mut self.known {

@@ -75,8 +75,7 @@ impl Assault for Prepare {
         actor: &mut Actor,
         relation: &Relation,
     ) -> Result<Option<Tried>> {
-        let column = writing.attack.tenancy.column.clone();
-        if !writing.rights.of(relation, &actor.role).reads.contains(&column) {
+        if !writing.may_tell_apart(relation, &actor.role) {
             return Ok(None);
         }
         if let Some(reason) = writing.attack.lacks(relation) {

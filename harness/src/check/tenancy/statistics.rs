@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::finding::{Class, Evidence, Severity};
 use crate::ident::quote_literal;
 use crate::server::Capability;
-use sqlx::Executor;
+use sqlx::{AssertSqlSafe, Executor};
 
 /// The planner's statistics show no tenant a value of another's rows.
 pub(in crate::check) struct Statistics;
@@ -63,7 +63,7 @@ struct Look {
     is_analyzed: bool,
 }
 
-/// Where values of `table` may be found that `{}` is like, and what is counted there.
+/// Where values of a table's rows may be found, and those of them that a tenant is among.
 const PLACES: [&str; 5] = [
     "pg_stats where (schemaname, tablename) = ({schema}, {table}) and concat(most_common_vals, histogram_bounds) like {value}",
     "pg_statistic where starelid = {name}::regclass and concat(stavalues1, stavalues2) like {value}",
@@ -81,10 +81,8 @@ impl Assault for Look {
         actor: &mut Actor,
         relation: &Relation,
     ) -> Result<Option<Tried>> {
-        let may_read =
-            writing.rights.of(relation, &actor.role).reads.contains(&writing.attack.tenancy.column);
         // Where no policy hides the rows, they are not read from here.
-        if !may_read || !relation.is_guarded() {
+        if !writing.may_tell_apart(relation, &actor.role) || !relation.is_guarded() {
             return Ok(None);
         }
         if !std::mem::replace(&mut self.is_analyzed, true) {
@@ -99,7 +97,7 @@ impl Assault for Look {
                 .replace("{table}", &quote_literal(&relation.name.name))
                 .replace("{value}", &value);
             let query = format!("select count(*) from {query}");
-            let kept: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(query.clone()))
+            let kept: i64 = sqlx::query_scalar(AssertSqlSafe(query.clone()))
                 .fetch_one(&mut writing.attack.control)
                 .await?;
             is_kept |= kept > 0;

@@ -122,6 +122,11 @@ impl Writing {
         Ok(Ok((writing, actors)))
     }
 
+    /// Whether `role` may read whose the rows of `relation` are.
+    pub(super) fn may_tell_apart(&self, relation: &Relation, role: &str) -> bool {
+        self.rights.of(relation, role).reads.contains(&self.attack.tenancy.column)
+    }
+
     /// Runs a statement as `session`, and counts it.
     pub(super) async fn probe(
         &mut self,

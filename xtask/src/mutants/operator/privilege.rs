@@ -1,7 +1,7 @@
 //! One more file that gives a service, or everybody, more than was declared, or takes what was.
 
 use super::{Ground, Operator, Site};
-use crate::mutants::sql::{grant, parent, sql};
+use crate::mutants::sql::{grant, is_given, parent, sql};
 use pgharness::catalog::{Facts, Kind};
 use pgharness::check::matches;
 use pgharness::ident::quote_ident;
@@ -20,7 +20,7 @@ pub(super) const OPERATORS: &[Operator] = &[
         let sites = held(ground).flat_map(|(table, role, privileges)| {
             let each = privileges.split(", ").filter_map(move |privilege| {
                 let change = format!("revoke {privilege} on {} from {}", sql(table), quote_ident(role));
-                site(ground, table, &format!("{privilege} on {table} from {role}"), &change)
+                ground.changed(table, &format!("{privilege} on {table} from {role}"), &change)
             });
             each.collect::<Vec<_>>()
         });
@@ -32,7 +32,7 @@ pub(super) const OPERATORS: &[Operator] = &[
             let column =
                 ground.columns().find(|(of, column, _)| *of == table && !ground.is_key(table, column))?.1;
             let change = format!("grant update ({}) on {} to {}", sql(column), sql(table), quote_ident(role));
-            site(ground, table, &format!("{table}.{column} to {role}"), &change)
+            ground.changed(table, &format!("{table}.{column} to {role}"), &change)
         });
         sites.collect()
     }),
@@ -72,12 +72,6 @@ pub(super) const OPERATORS: &[Operator] = &[
     }),
 ];
 
-/// A file of the owner of `table`.
-fn site(ground: &Ground, table: &str, target: &str, change: &str) -> Option<Site> {
-    let role = ground.role(ground.catalog.get(Kind::Table, table)?);
-    Some(Site::files(target, ground.files.and(&format!("{role}{change};"))?))
-}
-
 /// The tables that a role of the matrix has privileges on: the table, the role, its privileges.
 fn held(ground: &Ground) -> impl Iterator<Item = (&str, &str, &str)> {
     ground.catalog.of_kind(Kind::Grant).filter_map(|(name, facts)| {
@@ -91,9 +85,7 @@ fn held(ground: &Ground) -> impl Iterator<Item = (&str, &str, &str)> {
 /// What a role does not have on a table of a schema that it may use, given.
 fn given(ground: &Ground, privilege: &str, verbs: &str) -> Vec<Site> {
     let is_held = |table: &str, role: &str| {
-        held(ground).any(|(on, to, privileges)| {
-            on == table && to == role && (privileges.starts_with("ALL") || privileges.contains(privilege))
-        })
+        held(ground).any(|(on, to, privileges)| on == table && to == role && is_given(privileges, privilege))
     };
     let may_use = |schema: &str, role: &str| {
         let of_schema = format!("schema {schema} to {role}");
@@ -113,7 +105,7 @@ fn given(ground: &Ground, privilege: &str, verbs: &str) -> Vec<Site> {
         });
         let sites = tables.filter_map(|(table, _)| {
             let change = format!("grant {verbs} on {} to {}", sql(table), quote_ident(role));
-            site(ground, table, &format!("{table} to {role}"), &change)
+            ground.changed(table, &format!("{table} to {role}"), &change)
         });
         sites.collect::<Vec<_>>()
     });
@@ -122,15 +114,14 @@ fn given(ground: &Ground, privilege: &str, verbs: &str) -> Vec<Site> {
 
 fn tables(ground: &Ground, is_site: impl Fn(&str) -> bool, change: impl Fn(&str) -> String) -> Vec<Site> {
     let tables = ground.tables().filter(|(table, _)| is_site(table));
-    tables.filter_map(|(table, _)| site(ground, table, table, &change(table))).collect()
+    tables.filter_map(|(table, _)| ground.changed(table, table, &change(table))).collect()
 }
 
 fn schemas(ground: &Ground, change: impl Fn(&str) -> String) -> Vec<Site> {
     let sites = ground.catalog.of_kind(Kind::Schema).filter_map(|(name, facts)| {
         let has_tables = ground.tables().any(|(table, _)| parent(table).0 == name);
         has_tables.then_some(())?;
-        let folder = ground.files.and(&format!("{}{};", ground.role(facts), change(&sql(name))))?;
-        Some(Site::files(name, folder))
+        Some(Site::files(name, ground.followed_by_owner(facts, &change(&sql(name)))?))
     });
     sites.collect()
 }
@@ -143,7 +134,7 @@ fn definers(ground: &Ground, is_site: impl Fn(&Facts) -> bool, change: impl Fn(&
     let routines = of(Kind::Function).chain(of(Kind::Procedure)).filter(|(_, _, facts)| is_definer(facts));
     let sites = routines.filter_map(|(kind, name, facts)| {
         let change = change(&format!("{kind} {}", sql(name)));
-        Some(Site::files(name, ground.files.and(&format!("{}{change};", ground.role(facts)))?))
+        Some(Site::files(name, ground.followed_by_owner(facts, &change)?))
     });
     sites.collect()
 }

@@ -88,10 +88,10 @@ fn owned(ground: &Ground, change: &str) -> Vec<Site> {
         let name = sql(table);
         let first = if change.is_empty() { String::new() } else { format!("alter table {name} {change};\n") };
         let schema = sql(parent(table).0);
-        let folder = ground.files.and(&format!(
-            "{}{first}grant usage, create on schema {schema} to {service};\nalter table {name} owner to {service};",
-            ground.role(facts)
-        ))?;
+        let change = format!(
+            "{first}grant usage, create on schema {schema} to {service};\nalter table {name} owner to {service}"
+        );
+        let folder = ground.followed_by_owner(facts, &change)?;
         Some(Site::files(table, folder.prepared_by(format!("grant {service} to {owner};\n"))))
     });
     sites.collect()

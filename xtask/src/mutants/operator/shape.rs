@@ -32,26 +32,24 @@ pub(super) const OPERATORS: &[Operator] = &[
     Operator::files("type.zoneless", TYPE, MOST, |ground| added(ground, "timestamp")),
     Operator::files("window.stuck", &["structure.partition-window"], MOST, |ground| {
         let windows = ground.project.structure.partitions.iter().filter_map(|(table, window)| {
-            site(ground, table, &emptied(ground, window.procedure.as_deref()?)?)
+            ground.changed(table, table, &emptied(ground, window.procedure.as_deref()?)?)
         });
         windows.collect()
     }),
     Operator::files("retention.nothing", &["operations.retention"], MOST, |ground| {
         let sites = ground.project.structure.retention.iter().filter_map(|(table, retention)| {
             let change = emptied(ground, retention.procedure.as_deref()?)?;
-            site(ground, table, &change)
+            ground.changed(table, table, &change)
         });
         sites.collect()
     }),
 ];
 
-fn site(ground: &Ground, table: &str, change: &str) -> Option<Site> {
-    let role = ground.role(ground.catalog.get(Kind::Table, table)?);
-    Some(Site::files(table, ground.files.and(&format!("{role}{change};"))?))
-}
-
 fn tables(ground: &Ground, change: impl Fn(&str, &Facts) -> Option<String>) -> Vec<Site> {
-    ground.tables().filter_map(|(table, facts)| site(ground, table, &change(table, facts)?)).collect()
+    ground
+        .tables()
+        .filter_map(|(table, facts)| ground.changed(table, table, &change(table, facts)?))
+        .collect()
 }
 
 /// A column of a type that surprises.
@@ -97,10 +95,8 @@ fn un_indexed(ground: &Ground) -> Vec<Site> {
             leads(&definition(facts), &columns) && others.count() + constraints.count() == 0
         });
         is_missed.then_some(())?;
-        let role = ground.role(ground.catalog.get(Kind::Table, table)?);
-        let schema = sql(parent(table).0);
-        let own = sql(parent(index).1);
-        Some(Site::files(index, ground.files.and(&format!("{role}drop index {schema}.{own};"))?))
+        let (schema, own) = (sql(parent(table).0), sql(parent(index).1));
+        ground.changed(table, index, &format!("drop index {schema}.{own}"))
     });
     sites.collect()
 }

@@ -20,7 +20,7 @@ pub(in crate::mutants::operator) const OPERATORS: &[Operator] = &[
             sites
                 .filter_map(|(of, column, _)| {
                     let change = format!("create unique index on {} ({})", table.sql, sql(column));
-                    table.site(ground, &format!("{of}.{column}"), &change)
+                    ground.changed(of, &format!("{of}.{column}"), &change)
                 })
                 .collect::<Vec<_>>()
         });
@@ -73,7 +73,7 @@ fn references(ground: &Ground, privilege: &str, action: &str) -> Vec<Site> {
             target = sql(target),
             name = sql(name),
         );
-        table.site(ground, &format!("{of}.{name}"), &change)
+        ground.changed(table.name, &format!("{of}.{name}"), &change)
     });
     sites.collect()
 }

@@ -5,7 +5,7 @@ mod key;
 mod policy;
 
 use super::{Ground, Operator, Site};
-use crate::mutants::sql::{grant, parent, sql};
+use crate::mutants::sql::{grant, is_given, parent, sql};
 use pgharness::catalog::{Facts, Kind};
 use pgharness::check::{TenancyModel, matches};
 use pgharness::ident::{quote_ident, quote_literal};
@@ -19,8 +19,6 @@ const MOST: usize = 8;
 struct Table<'a> {
     name: &'a str,
     facts: &'a Facts,
-    /// What has to be said first to be its owner.
-    owner: String,
     /// The table, quoted.
     sql: String,
     /// The schema that it is in, quoted.
@@ -36,11 +34,6 @@ struct Table<'a> {
 impl Table<'_> {
     fn is_partitioned(&self) -> bool {
         self.facts.contains_key("partition key")
-    }
-
-    fn site(&self, ground: &Ground, target: &str, change: &str) -> Option<Site> {
-        let folder = ground.files.and(&format!("{}{change};", self.owner))?;
-        Some(Site::files(target, folder))
     }
 }
 
@@ -66,7 +59,6 @@ fn tables<'a>(ground: &'a Ground, privilege: &str) -> Vec<Table<'a>> {
         Some(Table {
             name,
             facts,
-            owner: ground.role(facts),
             sql: sql(name),
             schema: sql(parent(name).0),
             column: quote_ident(&tenancy.column),
@@ -77,16 +69,11 @@ fn tables<'a>(ground: &'a Ground, privilege: &str) -> Vec<Table<'a>> {
     tables.collect()
 }
 
-/// Whether `privilege` is among those of a grant.
-fn is_given(privileges: &str, privilege: &str) -> bool {
-    privileges.starts_with("ALL") || privileges.split(", ").any(|given| given == privilege)
-}
-
 /// One site for each table of tenants on which a service has `privilege`.
 fn each(ground: &Ground, privilege: &str, change: impl Fn(&Table<'_>) -> Option<String>) -> Vec<Site> {
     let sites = tables(ground, privilege).into_iter().filter_map(|table| {
         let change = change(&table)?;
-        table.site(ground, table.name, &change)
+        ground.changed(table.name, table.name, &change)
     });
     sites.collect()
 }

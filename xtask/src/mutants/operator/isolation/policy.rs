@@ -111,7 +111,7 @@ fn policies(
     let sites = ground.parts(Kind::Policy).filter_map(|(of, name, facts)| {
         (is(facts, "command", "all") && is(facts, "roles", "public")).then_some(())?;
         let table = tables.iter().find(|table| table.name == of)?;
-        table.site(ground, &format!("{of}.{name}"), &change(table, &sql(name), facts)?)
+        ground.changed(of, &format!("{of}.{name}"), &change(table, &sql(name), facts)?)
     });
     sites.collect()
 }
