@@ -32,7 +32,7 @@ pub mod runtime;
 pub mod script;
 pub mod secret;
 pub mod server;
-#[cfg(feature = "load")]
+#[cfg(any(feature = "checks", feature = "load"))]
 pub mod statement;
 #[cfg(feature = "checks")]
 pub mod suite;

@@ -258,8 +258,7 @@ const BROKEN: &str = "
     grant execute on function identity.enter(uuid) to web_jobs;";
 
 #[rstest::rstest]
-// Rows that the harness made stand in the way of the move: what is certain is that no policy does.
-#[case("tenancy.cross-update", &["warning table trading.strategies"])]
+#[case("tenancy.cross-update", &["error table trading.strategies"])]
 #[case("tenancy.truncate", &["error table workflow.jobs"])]
 #[case("tenancy.pooled-context", &["error function identity.enter(uuid)"])]
 #[tokio::test]

@@ -20,20 +20,36 @@ const STEPS: &[(&str, &[&str])] = &[
     ("dependencies", &["deny", "--all-features", "check", "bans", "licenses", "sources"]),
 ];
 
+/// Features that somebody may switch on alone; the others are parts of these.
+const ALONE: &[&str] = &["checks", "container", "contracts", "load", "tls"];
+
 /// Runs all steps, the later ones too when an earlier one fails.
 pub(crate) fn run() -> Result<()> {
+    let steps = STEPS.iter().map(|(name, arguments)| ((*name).to_owned(), arguments.to_vec()));
+    let alone = ALONE.iter().map(|feature| {
+        let arguments = vec![
+            "check",
+            "--package",
+            "pgharness",
+            "--no-default-features",
+            "--features",
+            *feature,
+            "--quiet",
+        ];
+        (format!("the feature `{feature}` alone"), arguments)
+    });
     let mut failed = Vec::new();
-    for (name, arguments) in STEPS {
+    for (name, arguments) in steps.chain(alone) {
         say(&format!("== {name}: cargo {}", arguments.join(" ")));
         let finished = Program::new("cargo")
-            .args(*arguments)
+            .args(arguments)
             .env("RUSTDOCFLAGS", "--deny warnings")
             .deadline(Duration::from_secs(3600))
             .run()?;
         if !finished.status.success() {
             say(&finished.text());
             say(&finished.complaint());
-            failed.push(*name);
+            failed.push(name);
         }
     }
     if failed.is_empty() {

@@ -1,7 +1,8 @@
 //! The scene of an attack: a database, two tenants with rows, and sessions of the roles.
 
-use super::probe::{Counts, Refusal, Session, opening};
-use super::roles::{self, subject};
+use super::probe::{Counts, Session};
+use super::roles::subject;
+use super::scene;
 use super::setting::Setting;
 use super::tables::Relation;
 use super::tenants::{self, Seeds, Tenants};
@@ -10,11 +11,12 @@ use crate::check::{Context, Tenancy, Verdict};
 use crate::database::TestDb;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity};
-use crate::ident::{QualifiedName, quote_ident, quote_literal};
+use crate::fixture::rows::Rows;
+use crate::ident::{QualifiedName, quote_ident};
 use crate::secret::Secret;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The scene of an attack, for one check: what it changes is its own.
 pub(super) struct Attack {
@@ -89,6 +91,18 @@ impl Attack {
     /// The setting and its value in a session of `tenant`.
     pub(super) fn context_of(&self, tenant: &str) -> (String, String) {
         (self.setting.clone(), self.spelling.value(tenant))
+    }
+
+    /// Adds one more row of the first tenant to `relation`, to which nothing refers yet; whether it took one.
+    pub(super) async fn add_own(&mut self, rows: &mut Rows, relation: &Relation) -> Result<bool> {
+        let own = self.tenants.own.clone();
+        let wish = tenants::of_tenant(&self.tenancy, &self.spelling, &own);
+        let added = tenants::add(&mut self.control, rows, relation, wish, true).await?;
+        let Ok(steps) = added else { return Ok(false) };
+        self.seeds.journal.extend(steps);
+        let context = self.context_of(&own);
+        self.truth = scene::truth(&self.db, &context, &self.tenants, &self.relations).await?;
+        Ok(true)
     }
 
     /// Sees to it that `relations`, which are new, have rows of both tenants.
@@ -223,100 +237,14 @@ impl Attack {
         (self.truth(relation).own == 0).then(|| "it has no row of the tenant that asks".into())
     }
 
-    /// The steps that put rows of the harness's own into `relation` and into what those were copied from or refer to,
-    /// for a transcript.
-    pub(super) fn seeding(&self, relation: &Relation) -> Vec<Evidence> {
-        let shown = relation.shows.iter().cloned();
-        self.steps_for(std::iter::once(relation.name.clone()).chain(shown).collect())
-    }
-
-    /// The transcript of one statement of `role` in the first tenant's context, with the rows that it is about.
-    pub(super) fn shown(
-        &self,
-        relation: &Relation,
-        role: &str,
-        sql: String,
-        result: impl Into<String>,
-    ) -> Vec<Evidence> {
-        self.shown_in(Some(&self.context_of(&self.tenants.own)), relation, role, sql, result)
-    }
-
-    /// As [`shown`](Attack::shown), in another context or none.
-    pub(super) fn shown_in(
-        &self,
-        context: Option<&(String, String)>,
-        relation: &Relation,
-        role: &str,
-        sql: String,
-        result: impl Into<String>,
-    ) -> Vec<Evidence> {
-        let mut evidence = self.seeding(relation);
-        evidence.extend(transcript_in(role, context, vec![Evidence::as_role(role, sql, result)]));
-        evidence
-    }
-
-    /// The steps that the rows of these tables go back to.
-    pub(super) fn steps_for(&self, mut wanted: BTreeSet<QualifiedName>) -> Vec<Evidence> {
-        let lies_within = |below: &QualifiedName, above: &QualifiedName| {
-            let mut relations = self.relations.iter();
-            below == above
-                || relations.any(|relation| relation.name == *below && relation.ancestors.contains(above))
-        };
-        let mut steps = Vec::new();
-        for step in self.seeds.journal.iter().rev() {
-            // A row of a partition is its parent's, and the other way round.
-            let is_wanted =
-                |name: &QualifiedName| lies_within(&step.table, name) || lies_within(name, &step.table);
-            if wanted.iter().any(is_wanted) {
-                wanted.extend(step.reads.iter().cloned());
-                steps.push(Evidence::as_role(&self.admin, step.sql.clone(), "done"));
-            }
-        }
-        steps.reverse();
-        steps
-    }
-
-    /// A relation that could not be attacked: never passed over in silence.
-    pub(super) fn note_uncovered(&mut self, relation: &Relation, roles: &[String], reason: &str) {
-        let name = relation.name.to_string();
-        let who = if roles.is_empty() { String::new() } else { format!(" as {}", roles::listed(roles)) };
-        self.findings.push(Finding {
-            check: self.check.into(),
-            class: Class::Uncovered,
-            severity: Severity::Note,
-            subject: subject(relation.kind, &relation.name),
-            message: format!("`{name}` was not attacked{who}: {reason}"),
-            help: format!(
-                "add a fixture with rows of two tenants in `{name}`, or exempt it in `tenancy.exempt`"
-            ),
-            evidence: vec![Evidence::step(format!("attacking `{name}`"), reason.to_owned())],
-        });
-    }
-
-    /// As [`note_uncovered`](Attack::note_uncovered), of an attack that should have shown rows of others and did not.
-    pub(super) fn note_unshown(&mut self, relation: &Relation, roles: &[String]) {
-        let reason = self.lacks(relation).unwrap_or_else(|| "it shows no row of others".into());
-        self.note_uncovered(relation, roles, &reason);
-    }
-
-    /// As [`note_uncovered`](Attack::note_uncovered), of an attack that the server refused.
-    pub(super) fn note_refused(&mut self, relation: &Relation, roles: &[String], refusal: &Refusal) {
-        self.note_uncovered(relation, roles, &format!("the statement failed ({refusal})"));
-    }
-
-    /// A relation in which not even the tenant's own rows are seen: closed, but for everybody.
-    pub(super) fn note_dead(&mut self, relation: &Relation, roles: &[String], evidence: Vec<Evidence>) {
-        let name = relation.name.to_string();
-        let who = roles::listed(roles);
-        self.findings.push(Finding {
-            check: self.check.into(),
-            class: Class::DeadPolicy,
-            severity: Severity::Note,
-            subject: subject(relation.kind, &relation.name),
-            message: format!("{who} may read `{name}` but sees no row of it, not even the tenant's own"),
-            help: "a dead policy proves nothing: write one for the role, or revoke the privilege".into(),
-            evidence,
-        });
+    /// The value of an SQL expression, as who looks after the server.
+    pub(super) async fn evaluate(&mut self, expression: &str) -> Result<Option<String>> {
+        let row = self
+            .control
+            .fetch_one(AssertSqlSafe(format!("select ({expression})::text")))
+            .await
+            .attempt(ErrorKind::Database, || "failed to put together a row".into())?;
+        Ok(row.try_get(0)?)
     }
 
     /// Ends the attack.
@@ -344,76 +272,4 @@ impl Attack {
             None => verdict,
         }
     }
-}
-
-/// The steps of a transaction of `session`: what it begins with, `steps`, and its end.
-pub(super) fn transcript(session: &Session, steps: Vec<Evidence>) -> Vec<Evidence> {
-    transcript_in(&session.role, session.context.as_ref(), steps)
-}
-
-/// As [`transcript`], of a session of `role` in this context.
-pub(super) fn transcript_in(
-    role: &str,
-    context: Option<&(String, String)>,
-    steps: Vec<Evidence>,
-) -> Vec<Evidence> {
-    let step = |sql: String| Evidence::as_role(role, sql, "");
-    opening(context).into_iter().map(step).chain(steps).chain([step("rollback".to_owned())]).collect()
-}
-
-/// A number of rows, as people write it.
-pub(super) fn rows(count: i64) -> String {
-    if count == 1 { "1 row".into() } else { format!("{count} rows") }
-}
-
-/// What a session saw that should have seen its own rows only.
-pub(super) fn sight(counts: &Counts, others: i64) -> String {
-    format!("{} visible, {others} of them of other tenants", rows(counts.visible))
-}
-
-/// What to do about rows of nobody that every tenant sees.
-pub(super) fn shared_rows(relation: &Relation) -> String {
-    format!(
-        "rows without a tenant are everybody's: if that is meant, allow it; or make {} not null",
-        relation.column
-    )
-}
-
-/// How to close a relation that shows too much.
-pub(super) fn remedy(relation: &Relation, setting: &str) -> String {
-    let name = relation.name.sql();
-    let column = &relation.column;
-    match relation.kind {
-        "view" => format!(
-            "`alter view {name} set (security_invoker = true)`: it then shows what its reader may see"
-        ),
-        "materialized view" | "foreign table" => {
-            format!(
-                "no policy can bind a {}: revoke the privilege, and grant a view with a condition",
-                relation.kind
-            )
-        }
-        kind if !relation.is_enabled => {
-            let direct = if kind == "partition" || !relation.ancestors.is_empty() {
-                ": the policy of its parent does not bind who reads it directly; or revoke the privilege"
-            } else {
-                ", with a policy that compares the tenant with the setting"
-            };
-            format!("`alter table {name} enable row level security`{direct}")
-        }
-        _ => format!(
-            "let every policy demand `{column} = nullif(current_setting({}, true), '')`, cast to the column's type: \
-             permissive policies widen one another",
-            quote_literal(setting)
-        ),
-    }
-}
-
-/// The value of an SQL expression, as who looks after the server.
-pub(super) async fn evaluate(control: &mut PgConnection, expression: &str) -> Result<Option<String>> {
-    let row = control
-        .fetch_one(AssertSqlSafe(format!("select ({expression})::text")))
-        .await
-        .attempt(ErrorKind::Database, || "failed to put together a row".into())?;
-    Ok(row.try_get(0)?)
 }

@@ -1,11 +1,11 @@
 //! `tenancy.conflict-oracle`: what ON CONFLICT does about a row that cannot be seen.
 
-use super::attack::rows;
 use super::key_oracle::help;
 use super::keys::{self, Key, Twin};
 use super::references::in_words;
 use super::tables::Relation;
 use super::tried::{Leak, Reach, Tried};
+use super::wording::rows;
 use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;

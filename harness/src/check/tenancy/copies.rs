@@ -1,11 +1,13 @@
 //! `tenancy.copies`: whether what one tenant writes turns up where another can read it.
 
-use super::attack::{Attack, rows, transcript};
+use super::attack::Attack;
 use super::canary;
 use super::ear::Ear;
 use super::roles::{grouped, listed};
 use super::search::{self, Found, Readable};
 use super::tables::Relation;
+use super::transcript::transcript;
+use super::wording::rows;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};

@@ -1,15 +1,16 @@
 //! `tenancy.copy`: whether COPY goes past the policies.
 
-use super::attack::{Attack, evaluate, rows, transcript};
-use super::cross_insert;
+use super::attack::Attack;
 use super::direct::joined;
+use super::insertion::Insertions;
 use super::probe::{Refusal, Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
+use super::transcript::transcript;
+use super::wording::rows;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
-use crate::fixture::rows::Rows;
 use crate::ident::{quote_ident, quote_literal};
 use crate::server::Capability;
 use futures_util::StreamExt;
@@ -73,7 +74,7 @@ async fn run(context: &Context) -> Result<Verdict> {
         Ok(attack) => attack,
         Err(verdict) => return Ok(verdict),
     };
-    let mut rows_of = Rows::read(&mut attack.control).await?;
+    let mut insertions = Insertions::read(&mut attack).await?;
     let (mut probes, mut controls) = (0, 0);
     let mut sessions = Vec::new();
     for role in attack.roles.clone() {
@@ -91,7 +92,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             if relation.is_store() && relation.writers.contains_key(&role) {
                 probes += 1;
                 controls +=
-                    usize::from(into(&mut attack, &mut rows_of, session, &relation, &mut of_role).await?);
+                    usize::from(into(&mut attack, &mut insertions, session, &relation, &mut of_role).await?);
             }
             if !of_role.steps.is_empty() {
                 copied.push((role, of_role));
@@ -161,17 +162,17 @@ async fn lines(session: &mut Session, sql: &str) -> Result<Result<Vec<String>, R
 /// Copies a row of the other tenant in; whether it was tried.
 async fn into(
     attack: &mut Attack,
-    rows_of: &mut Rows,
+    insertions: &mut Insertions,
     session: &mut Session,
     relation: &Relation,
     copied: &mut Copied,
 ) -> Result<bool> {
     let Some(columns) = relation.writers.get(&session.role) else { return Ok(false) };
-    let Ok(plan) = cross_insert::plan(attack, rows_of, relation, columns).await? else { return Ok(false) };
+    let Ok(plan) = insertions.plan(attack, relation, columns).await? else { return Ok(false) };
     if !plan.is_as_wished {
         return Ok(false);
     }
-    let Some(json) = evaluate(&mut attack.control, &plan.json).await? else { return Ok(false) };
+    let Some(json) = attack.evaluate(&plan.json).await? else { return Ok(false) };
     let names: Vec<String> = plan.columns.iter().map(|column| quote_ident(column)).collect();
     let names = names.join(", ");
     let row = format!(
@@ -229,7 +230,7 @@ async fn report(attack: &mut Attack, relation: &Relation, roles: &[String], copi
             joined(&copied.verbs),
             relation.name
         ),
-        help: super::attack::remedy(relation, &attack.setting),
+        help: super::wording::remedy(relation, &attack.setting),
         evidence,
     });
     Ok(())

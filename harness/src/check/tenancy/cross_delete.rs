@@ -1,8 +1,8 @@
 //! `tenancy.cross-delete`: whether one tenant removes another's rows.
 
-use super::attack::rows;
 use super::tables::Relation;
 use super::tried::{Leak, Reach, Tried};
+use super::wording::rows;
 use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;

@@ -1,10 +1,12 @@
 //! `tenancy.cross-read`: whether one tenant reads another's rows.
 
-use super::attack::{Attack, remedy, rows, shared_rows, transcript_in};
+use super::attack::Attack;
 use super::probe::{Counts, Probed, Session, Why};
 use super::roles::{grouped, listed};
 use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
+use super::transcript::transcript_in;
+use super::wording::{remedy, rows, shared_rows};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Evidence, Severity};

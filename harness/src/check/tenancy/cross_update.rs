@@ -1,14 +1,14 @@
 //! `tenancy.cross-update`: whether one tenant changes another's rows, takes them, or gives its own away.
 
-use super::attack::rows;
 use super::probe::{ROW, Session};
 use super::tables::Relation;
 use super::tried::{Leak, Reach, Tried};
-use super::writing::{Actor, Assault, Writing, assault};
+use super::wording::rows;
+use super::writing::{Actor, Assault, Writing, assault, single};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::Severity;
-use crate::ident::{quote_ident, quote_literal};
+use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use crate::server::Capability;
 use std::collections::BTreeSet;
 
@@ -67,6 +67,9 @@ impl Check for CrossUpdate {
         Box::pin(assault(context, "tenancy.cross-update", Update))
     }
 }
+
+/// How many of the youngest rows are tried for the one to which nothing refers.
+const YOUNGEST_MAX: usize = 64;
 
 struct Update;
 
@@ -164,7 +167,8 @@ async fn overwriting(
     Ok(leak(writing, relation, session, Some((&json, &reads)), sql, reach, does))
 }
 
-/// Gives the attacker's rows to the other tenant: all of them; or else one, with everything that such a row needs there.
+/// Gives the attacker's rows to the other tenant: all of them; or else one, with everything that such a row needs there;
+/// or else one to which nothing refers.
 async fn giving(
     writing: &mut Writing,
     session: &mut Session,
@@ -172,37 +176,78 @@ async fn giving(
     columns: &BTreeSet<String>,
 ) -> Result<Option<Leak>> {
     let (_, other) = writing.tenants();
-    let table = relation.name.sql();
     let does = format!("moves its rows to another tenant in `{}`", relation.name);
-    let sql = format!("update {table} set {} = {other}", relation.column);
-    let (sql, reach) = writing.probe_each(session, &sql, None).await?;
+    let moved =
+        Move { sql: format!("update {} set {} = {other}", relation.name.sql(), relation.column), row: None };
+    let (sql, reach) = writing.probe_each(session, &moved.sql, None).await?;
     let Reach::Stopped(_) = reach else {
         return Ok(leak(writing, relation, session, None, sql, reach, does));
     };
-    let tenant = writing.attack.tenants.other.clone();
-    if let Ok(plan) = writing.plan(relation, None, &tenant).await?
-        && let Some(row) = writing.evaluate(&plan.json).await?
-    {
-        let named: Vec<String> = plan
-            .columns
-            .iter()
-            .filter(|column| columns.contains(*column))
-            .map(|name| quote_ident(name))
-            .collect();
-        let new: Vec<String> = named.iter().map(|column| format!("new.{column}")).collect();
-        let whole = format!(
-            "update {table} set ({}) = (select {} from jsonb_populate_record(null::{table}, current_setting({})::jsonb) new)",
-            named.join(", "),
-            new.join(", "),
-            quote_literal(ROW)
-        );
-        let (sql, reach) = writing.probe_each(session, &whole, Some(&row)).await?;
+    let stopped = leak(writing, relation, session, None, sql, reach, does.clone());
+    let mut moves = vec![moved];
+    if let Some(whole) = whole(writing, relation, columns).await? {
+        let (sql, reach) = writing.probe_each(session, &whole.sql, whole.json()).await?;
         if let Reach::Rows(_) = reach {
-            let row = Some((plan.json.as_str(), &plan.reads));
-            return Ok(leak(writing, relation, session, row, sql, reach, does));
+            return Ok(leak(writing, relation, session, whole.laid(), sql, reach, does));
+        }
+        moves.push(whole);
+    }
+    if !writing.add_own(relation).await? {
+        return Ok(stopped);
+    }
+    let rows = usize::try_from(writing.attack.truth(relation).visible).unwrap_or_default();
+    for row in (1..=rows).rev().take(YOUNGEST_MAX) {
+        for moved in &moves {
+            let sql = format!("{} where {}", moved.sql, single(row));
+            let reach = writing.probe(session, &sql, moved.json()).await?;
+            if let Reach::Rows(_) = reach {
+                return Ok(leak(writing, relation, session, moved.laid(), sql, reach, does));
+            }
         }
     }
-    Ok(leak(writing, relation, session, None, sql, reach, does))
+    Ok(stopped)
+}
+
+/// A statement that gives rows away, and the row that it needs: what it is, the expression for it, and what that reads.
+struct Move {
+    sql: String,
+    row: Option<(String, String, BTreeSet<QualifiedName>)>,
+}
+
+impl Move {
+    fn json(&self) -> Option<&str> {
+        self.row.as_ref().map(|(json, ..)| json.as_str())
+    }
+
+    fn laid(&self) -> Option<(&str, &BTreeSet<QualifiedName>)> {
+        self.row.as_ref().map(|(_, expression, reads)| (expression.as_str(), reads))
+    }
+}
+
+/// Makes a row one of the other tenant's, with everything that such a row needs there.
+async fn whole(
+    writing: &mut Writing,
+    relation: &Relation,
+    columns: &BTreeSet<String>,
+) -> Result<Option<Move>> {
+    let other = writing.attack.tenants.other.clone();
+    let Ok(plan) = writing.plan(relation, None, &other).await? else { return Ok(None) };
+    let Some(row) = writing.evaluate(&plan.json).await? else { return Ok(None) };
+    let table = relation.name.sql();
+    let named: Vec<String> = plan
+        .columns
+        .iter()
+        .filter(|column| columns.contains(*column))
+        .map(|name| quote_ident(name))
+        .collect();
+    let new: Vec<String> = named.iter().map(|column| format!("new.{column}")).collect();
+    let sql = format!(
+        "update {table} set ({}) = (select {} from jsonb_populate_record(null::{table}, current_setting({})::jsonb) new)",
+        named.join(", "),
+        new.join(", "),
+        quote_literal(ROW)
+    );
+    Ok(Some(Move { sql, row: Some((row, plan.json, plan.reads)) }))
 }
 
 /// The leak that a statement is which came this far, if it is one.
@@ -210,7 +255,7 @@ fn leak(
     writing: &Writing,
     relation: &Relation,
     session: &Session,
-    row: Option<(&str, &BTreeSet<crate::ident::QualifiedName>)>,
+    row: Option<(&str, &BTreeSet<QualifiedName>)>,
     sql: String,
     reach: Reach,
     does: String,

@@ -1,12 +1,14 @@
 //! `tenancy.definer-function`: whether functions with their owner's rights show another tenant's rows.
 
 use super::argument::{self, Arguments, Knows, Samples};
-use super::attack::{Attack, rows, transcript};
+use super::attack::Attack;
 use super::probe::{Probed, ROW, Refusal, Session, Why};
 use super::roles::{grouped, listed};
 use super::routine::{self, Routine};
+use super::transcript::transcript;
 use super::trial::Gave;
 use super::without_others::{self, tells};
+use super::wording::rows;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
@@ -266,11 +268,8 @@ async fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt
         arguments.row.as_ref().and_then(|table| attack.relations.iter().find(|known| known.name == *table))
     {
         let sample = argument::sample_sql(relation, &attack.tenants);
-        evidence.push(Evidence::as_role(
-            &attack.admin,
-            format!("select set_config({}, ({sample}), false) is not null", quote_literal(ROW)),
-            format!("a row of tenant {}", quote_literal(&attack.tenants.other)),
-        ));
+        let whose = format!("a row of tenant {}", quote_literal(&attack.tenants.other));
+        evidence.push(attack.laid(&sample, whose));
     }
     let result = format!("{before}; once the rows of other tenants are gone: {after}");
     let session = attack.session(role, has_context).await?;

@@ -1,8 +1,10 @@
 //! Views and materialized views, attacked: what they show of the tables of tenants beneath them.
 
-use super::attack::{Attack, rows, transcript};
+use super::attack::Attack;
 use super::probe::Session;
 use super::roles::{grouped, listed, subject};
+use super::transcript::transcript;
+use super::wording::rows;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};

@@ -1,13 +1,14 @@
 //! Tables that lie below others, reached directly: what their parents' policies say is then not asked.
 
-use super::attack::{Attack, remedy, rows, transcript};
-use super::cross_insert::{self, Tried};
+use super::attack::Attack;
+use super::insertion::{Insertions, Tried};
 use super::probe::{Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
+use super::transcript::transcript;
+use super::wording::{remedy, rows};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity};
-use crate::fixture::rows::Rows;
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use std::collections::BTreeSet;
 struct Done {
     verb: &'static str,
     /// Steps of the harness's own that go before.
-    before: Vec<(String, String)>,
+    before: Vec<Evidence>,
     sql: String,
     result: String,
     reads: BTreeSet<QualifiedName>,
@@ -34,7 +35,7 @@ struct Outcome {
 /// # Errors
 /// The server is lost.
 pub(super) async fn attack(attack: &mut Attack, relations: &[Relation], severity: Severity) -> Result<usize> {
-    let mut rows_of = Rows::read(&mut attack.control).await?;
+    let mut insertions = Insertions::read(attack).await?;
     let (mut controls, mut probes) = (0, 0);
     for relation in relations {
         let mut outcomes = Vec::new();
@@ -49,25 +50,16 @@ pub(super) async fn attack(attack: &mut Attack, relations: &[Relation], severity
                 probes += 2;
                 controls += usize::from(read(attack, &mut session, relation, &mut outcome).await?);
             }
-            if let Some(columns) = relation.writers.get(&role) {
-                let plan = cross_insert::plan(attack, &mut rows_of, relation, columns).await?;
-                match plan {
-                    Ok(plan) if plan.is_as_wished => {
-                        probes += 1;
-                        let tried = cross_insert::attempt(attack, &mut session, relation, &plan).await?;
-                        insert(attack, tried, &mut outcome);
-                    }
-                    Ok(_) => {}
-                    Err(reason) => outcome.unknown = Some(reason),
-                }
+            if let Some(tried) = insertions.attempt(attack, &mut session, relation).await? {
+                insert(attack, tried, &mut outcome);
             }
             probes += change(attack, &mut session, relation, &may, &mut outcome).await?;
             outcomes.push((role, outcome));
         }
         report(attack, relation, outcomes, severity).await?;
     }
-    attack.count_probes(probes);
-    Ok(controls)
+    attack.count_probes(probes + insertions.probes);
+    Ok(controls + insertions.controls)
 }
 
 /// What a role may change in a table.
@@ -150,20 +142,16 @@ async fn read(
 
 fn insert(attack: &Attack, tried: Tried, outcome: &mut Outcome) {
     match tried {
-        Tried::Refused => {}
+        Tried::Refused | Tried::Dead(..) => {}
         Tried::Unknown(reason) => outcome.unknown = Some(reason),
-        Tried::Leak { sql, json, reads } => outcome.done.push(Done {
+        Tried::Leak(put) => outcome.done.push(Done {
             verb: "inserts",
-            before: vec![(
-                format!(
-                    "select set_config({}, ({json})::text, false) is not null",
-                    quote_literal(super::probe::ROW)
-                ),
-                format!("a row of tenant {}", quote_literal(&attack.tenants.other)),
-            )],
-            sql,
+            before: vec![
+                attack.laid(&put.json, format!("a row of tenant {}", quote_literal(&attack.tenants.other))),
+            ],
+            sql: put.sql,
             result: "1 row inserted".into(),
-            reads,
+            reads: put.reads,
         }),
     }
 }
@@ -241,8 +229,7 @@ async fn report(
             evidence.extend(transcript(&session, vec![step]));
         }
         for done in &outcome.done {
-            let own = done.before.iter();
-            evidence.extend(own.map(|(sql, result)| Evidence::as_role(&attack.admin, sql, result)));
+            evidence.extend(done.before.iter().cloned());
             let step = Evidence::as_role(role, &done.sql, &done.result);
             evidence.extend(transcript(&session, vec![step]));
         }

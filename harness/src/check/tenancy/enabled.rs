@@ -1,8 +1,9 @@
 //! `tenancy.enabled`: whether the tables of tenants have row-level security at all.
 
-use super::attack::{Attack, remedy, rows, sight};
+use super::attack::Attack;
 use super::roles::{grouped, listed};
 use super::tables::Relation;
+use super::wording::{remedy, rows, sight};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::Severity;

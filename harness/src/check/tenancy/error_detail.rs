@@ -1,11 +1,12 @@
 //! `tenancy.error-detail`: whether an error tells one tenant what another's rows hold.
 
 use super::argument::{self, Samples};
-use super::attack::{Attack, evaluate, transcript};
+use super::attack::Attack;
 use super::probe::ROW;
 use super::roles::{grouped, listed, subject};
 use super::routine;
 use super::tables::Relation;
+use super::transcript::transcript;
 use super::trial;
 use super::without_others::{self, tells};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
@@ -94,7 +95,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     for relation in stores {
         let mut rows = Vec::new();
         for row in colliding(&mut attack, &relation).await? {
-            let json = evaluate(&mut attack.control, &row.sql).await?;
+            let json = attack.evaluate(&row.sql).await?;
             rows.extend(json.map(|json| (row, json)));
         }
         let mut told = Vec::new();
@@ -280,11 +281,7 @@ async fn report(
     let Some(role) = roles.first() else { return Ok(()) };
     let mut evidence = attack.steps_for(reads.clone());
     evidence.extend(told.row.map(|row| {
-        Evidence::as_role(
-            &attack.admin,
-            format!("select set_config({}, ({row})::text, false) is not null", quote_literal(ROW)),
-            format!("a row that meets one of tenant {}", quote_literal(&attack.tenants.other)),
-        )
+        attack.laid(&row, format!("a row that meets one of tenant {}", quote_literal(&attack.tenants.other)))
     }));
     let session = attack.session(role, true).await?;
     evidence.extend(transcript(&session, vec![Evidence::as_role(role, told.sql, told.result)]));

@@ -1,10 +1,11 @@
 //! `tenancy.fk-cascade`: whether deleting a row of one tenant reaches rows of another.
 
-use super::attack::{rows, transcript};
 use super::probe::{ROW, Why};
 use super::references::{self, Reference, Stray};
 use super::tables::Relation;
+use super::transcript::transcript;
 use super::tried::{Leak, Tried};
+use super::wording::rows;
 use super::writing::{Actor, Writing};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;

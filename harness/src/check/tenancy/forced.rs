@@ -1,9 +1,10 @@
 //! `tenancy.forced`: whether the owner of a table is bound by its policies.
 
-use super::attack::{Attack, rows, sight};
+use super::attack::Attack;
 use super::reach::{logins, reached, way_to};
 use super::roles::{grouped, listed};
 use super::tables::Relation;
+use super::wording::{rows, sight};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};

@@ -1,10 +1,10 @@
 //! `tenancy.merge`: whether MERGE does what UPDATE, DELETE and INSERT may not.
 
-use super::attack::rows;
 use super::probe::ROW;
 use super::rights::Rights;
 use super::tables::Relation;
 use super::tried::{Leak, Reach, Tried};
+use super::wording::rows;
 use super::writing::{Actor, Assault, Writing, assault, singles};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;

@@ -1,10 +1,11 @@
 //! `tenancy.no-context`: what a session sees that never said whose it is.
 
-use super::attack::{Attack, remedy, rows, shared_rows};
+use super::attack::Attack;
 use super::probe::{Counts, Probed, Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
+use super::wording::{remedy, rows, shared_rows};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity};

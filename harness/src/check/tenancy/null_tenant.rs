@@ -1,7 +1,8 @@
 //! `tenancy.null-tenant`: who sees the rows that belong to no tenant.
 
-use super::attack::{Attack, rows, shared_rows};
+use super::attack::Attack;
 use super::roles::{grouped, listed};
+use super::wording::{rows, shared_rows};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::Severity;

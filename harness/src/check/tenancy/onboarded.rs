@@ -1,9 +1,11 @@
 //! `tenancy.onboarded`: whether a tenant that the project's procedure brings in is as closed as the others.
 
-use super::attack::{Attack, remedy, rows, transcript};
+use super::attack::Attack;
 use super::probe::Counts;
 use super::roles::{grouped, listed, subject};
 use super::tables::{self, Relation};
+use super::transcript::transcript;
+use super::wording::{remedy, rows};
 use crate::check::onboarding::calls;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};

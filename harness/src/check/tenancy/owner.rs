@@ -1,8 +1,9 @@
 //! `tenancy.owner`: whether a service could switch its own policies off.
 
-use super::attack::{Attack, rows, sight};
+use super::attack::Attack;
 use super::reach::{reached, way_to};
 use super::tables::Relation;
+use super::wording::{rows, sight};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Finding, Severity, Subject};

@@ -1,10 +1,11 @@
 //! `tenancy.permissive-or`: whether one policy opens what another closes.
 
-use super::attack::{Attack, rows, sight};
+use super::attack::Attack;
 use super::policies::{Policy, of_reader};
 use super::probe::Session;
 use super::roles::{grouped, listed};
 use super::tables::Relation;
+use super::wording::{rows, sight};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::Severity;

@@ -1,10 +1,11 @@
 //! `tenancy.pooled-context`: what a client of a transaction pooler sees of the one before.
 
-use super::attack::{Attack, rows};
+use super::attack::Attack;
 use super::pooled::{Pooled, Views, count, more};
 use super::roles::{grouped, listed, subject};
 use super::setters::{self, Setter};
 use super::tables::Relation;
+use super::wording::rows;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};

@@ -1,9 +1,10 @@
 //! `tenancy.pooled-role`: what a client of a transaction pooler can do that the one before became another role.
 
-use super::attack::{Attack, rows};
+use super::attack::Attack;
 use super::pooled::{Pooled, count, more};
 use super::roles::listed;
 use super::tables::Relation;
+use super::wording::rows;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};

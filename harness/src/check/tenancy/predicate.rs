@@ -1,8 +1,8 @@
 //! `tenancy.predicate`: whether a condition of one's own sees rows before policies hide them.
 
-use super::attack::transcript;
 use super::probe::Session;
 use super::tables::Relation;
+use super::transcript::transcript;
 use super::tried::{Leak, Reach, Tried};
 use super::without_others::{self, tells};
 use super::writing::{Actor, Assault, Writing, assault};

@@ -1,8 +1,9 @@
 //! `tenancy.reachable-role`: what a role sees that becomes another.
 
-use super::attack::{Attack, rows, sight};
+use super::attack::Attack;
 use super::reach::{Reach, reached};
 use super::tables::Relation;
+use super::wording::{rows, sight};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};

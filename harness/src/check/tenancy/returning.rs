@@ -1,9 +1,10 @@
 //! `tenancy.returning`: whether a statement that changes rows shows another tenant's.
 
-use super::attack::{rows, transcript};
 use super::probe::{ROW, Refusal, Session, Why};
 use super::tables::Relation;
+use super::transcript::transcript;
 use super::tried::{Leak, Tried};
+use super::wording::rows;
 use super::writing::{Actor, Assault, ROWS_MAX, Writing, assault, single, singles};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;

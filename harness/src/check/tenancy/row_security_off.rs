@@ -1,7 +1,8 @@
 //! `tenancy.row-security-off`: whether a role can opt out of policies.
 
-use super::attack::{Attack, rows, sight};
+use super::attack::Attack;
 use super::roles::{grouped, listed};
+use super::wording::{rows, sight};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};

@@ -75,7 +75,8 @@ impl Scene {
             return Ok(Err("no table keeps rows of tenants".into()));
         };
         let seeds = tenants::seed(control, &tenancy, &setting, &tenants, &relations).await?;
-        let truth = truth(&db, &setting, &tenants, &relations).await?;
+        let truth =
+            truth(&db, &(setting.name.clone(), setting.value(&tenants.own)), &tenants, &relations).await?;
         let passwords = context.project().roles.iter();
         let passwords = passwords.filter_map(|(name, role)| Some((name.clone(), role.password.clone()?)));
         Ok(Ok(Scene {
@@ -93,17 +94,17 @@ impl Scene {
     }
 }
 
-/// Counts what there is, as who sees everything.
-async fn truth(
+/// Counts what there is in a context, as who sees everything.
+pub(super) async fn truth(
     db: &TestDb,
-    setting: &Setting,
+    context: &(String, String),
     tenants: &Tenants,
     relations: &[Relation],
 ) -> Result<BTreeMap<QualifiedName, Counts>> {
     let mut session = Session {
         role: db.server().endpoint().role().to_owned(),
         connection: db.connection().await?,
-        context: Some((setting.name.clone(), setting.value(&tenants.own))),
+        context: Some(context.clone()),
     };
     let mut truth = BTreeMap::new();
     for relation in relations {

@@ -1,6 +1,5 @@
 //! `tenancy.schema-cross-read`: whether a tenant's role reaches another tenant's schema.
 
-use super::attack::rows;
 use super::canary;
 use super::direct::joined;
 use super::probe::{Session, Why};
@@ -8,6 +7,7 @@ use super::roles::{grouped, listed};
 use super::schemas::{self, Place, Role, Table, Tenant};
 use super::search;
 use super::trial;
+use super::wording::rows;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};

@@ -1,7 +1,8 @@
 //! `tenancy.sequence`: whether a counter tells how much all tenants do.
 
-use super::attack::{Attack, transcript};
+use super::attack::Attack;
 use super::roles::{grouped, listed};
+use super::transcript::transcript;
 use super::trial;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};

@@ -1,9 +1,10 @@
 //! `tenancy.stale-plan`: whether a plan that was made for one tenant, or for another role, is used for the next.
 
-use super::attack::{rows, transcript};
 use super::probe::Session;
 use super::tables::Relation;
+use super::transcript::transcript;
 use super::tried::{Leak, Reach, Tried};
+use super::wording::rows;
 use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;

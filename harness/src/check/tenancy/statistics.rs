@@ -1,7 +1,7 @@
 //! `tenancy.statistics`: whether what the planner keeps of the rows of all tenants is shown to one.
 
-use super::attack::transcript;
 use super::tables::Relation;
+use super::transcript::transcript;
 use super::tried::{Leak, Tried};
 use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};

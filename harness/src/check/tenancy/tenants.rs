@@ -216,7 +216,7 @@ pub(super) fn canary(tenant: &str) -> String {
     format!("canary-{}", Digest::of(tenant).short(8))
 }
 
-fn of_tenant(tenancy: &Tenancy, setting: &Setting, tenant: &str) -> Wish {
+pub(super) fn of_tenant(tenancy: &Tenancy, setting: &Setting, tenant: &str) -> Wish {
     Wish {
         everywhere: Some((tenancy.column.clone(), tenant.to_owned())),
         canary: Some(canary(tenant)),
@@ -231,7 +231,7 @@ fn of_nobody(tenancy: &Tenancy, value: &str) -> Wish {
 
 /// Adds a row like one that is there, in the table or in what it is a part of; or else one that is made up. If one
 /// is needed, it may do without a mark.
-async fn add(
+pub(super) async fn add(
     connection: &mut PgConnection,
     rows: &mut Rows,
     relation: &Relation,

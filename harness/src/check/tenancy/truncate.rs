@@ -1,8 +1,8 @@
 //! `tenancy.truncate`: what row-level security does not bind: TRUNCATE, and foreign keys of one's own.
 
-use super::attack::transcript;
 use super::probe::ROW;
 use super::tables::Relation;
+use super::transcript::transcript;
 use super::tried::{Leak, Tried};
 use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};

@@ -1,9 +1,10 @@
 //! `tenancy.trust-boundary`: who decides whose session it is.
 
-use super::attack::{Attack, rows};
+use super::attack::Attack;
 use super::probe::Session;
 use super::roles::listed;
 use super::tables::Relation;
+use super::wording::rows;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Finding, Severity, Subject};

@@ -1,11 +1,13 @@
 //! What the checks of writes have in common: who writes in whose name, and what came of it.
 
-use super::attack::{Attack, evaluate, remedy, transcript};
-use super::probe::{Played, ROW, Session, Why};
+use super::attack::Attack;
+use super::probe::{Played, Session, Why};
 use super::rights::{self, AllRights};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
+use super::transcript::transcript;
 use super::tried::{Dead, Leak, Reach, Tried};
+use super::wording::remedy;
 use crate::check::{Context, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity};
@@ -17,7 +19,8 @@ use std::collections::BTreeSet;
 pub(super) const ROWS_MAX: usize = 5;
 
 /// A condition that holds for the row of this number only, and reads no column: then only the policies of the verb
-/// itself are asked.
+/// itself are asked. The rows of others count too: what reads no column can leak none, and so the server may ask it
+/// before the policies.
 pub(super) fn single(row: usize) -> String {
     let count = quote_literal(COUNT);
     format!("set_config({count}, concat(current_setting({count}, true), 'x'), true) = '{}'", "x".repeat(row))
@@ -228,9 +231,14 @@ impl Writing {
         plan(&mut self.attack, &mut self.rows, relation, columns, tenant).await
     }
 
+    /// Adds one more row of the attacker's to `relation`, to which nothing refers yet; whether it took one.
+    pub(super) async fn add_own(&mut self, relation: &Relation) -> Result<bool> {
+        self.attack.add_own(&mut self.rows, relation).await
+    }
+
     /// What a row is, given as an SQL expression of type jsonb.
     pub(super) async fn evaluate(&mut self, json: &str) -> Result<Option<String>> {
-        evaluate(&mut self.attack.control, json).await
+        self.attack.evaluate(json).await
     }
 
     /// A leak through `relation`: rows are added that it needs, `row` is laid ready, and `session` runs `sql`.
@@ -264,11 +272,7 @@ impl Writing {
         wanted.insert(relation.name.clone());
         wanted.extend(relation.shows.iter().cloned());
         let mut steps = self.attack.steps_for(wanted);
-        steps.push(Evidence::as_role(
-            &self.attack.admin,
-            format!("select set_config({}, ({json})::text, false) is not null", quote_literal(ROW)),
-            "a row",
-        ));
+        steps.push(self.attack.laid(json, "a row"));
         steps
     }
 
@@ -307,7 +311,9 @@ impl Writing {
             match tried {
                 Tried::Refused => {}
                 Tried::Unknown(reason) => self.attack.note_uncovered(relation, &roles, &reason),
-                Tried::Dead(Dead { verb, evidence }) => self.note_idle(relation, &roles, verb, evidence),
+                Tried::Dead(Dead { verb, evidence }) => {
+                    self.attack.note_idle(relation, &roles, verb, evidence);
+                }
                 Tried::Leak(Leak { class, severity, does, help, evidence }) => {
                     self.attack.findings.push(Finding {
                         check: self.attack.check.into(),
@@ -321,30 +327,6 @@ impl Writing {
                 }
             }
         }
-    }
-
-    fn note_idle(
-        &mut self,
-        relation: &Relation,
-        roles: &[String],
-        verb: &'static str,
-        evidence: Vec<Evidence>,
-    ) {
-        let name = relation.name.to_string();
-        self.attack.findings.push(Finding {
-            check: self.attack.check.into(),
-            class: Class::DeadPolicy,
-            severity: Severity::Note,
-            subject: subject(relation.kind, &relation.name),
-            message: format!(
-                "{} may {verb} rows of `{name}` but reaches none, not even the tenant's own",
-                listed(roles)
-            ),
-            help:
-                "a dead policy proves nothing: write one for the verb and the role, or revoke the privilege"
-                    .into(),
-            evidence,
-        });
     }
 
     /// Ends the attack.

@@ -1,8 +1,9 @@
 //! What sessions see whose setting holds no tenant.
 
-use super::attack::{Attack, rows};
+use super::attack::Attack;
 use super::probe::{Counts, Why};
 use super::roles::{grouped, listed};
+use super::wording::rows;
 use crate::check::Verdict;
 use crate::error::Result;
 use crate::finding::Severity;
