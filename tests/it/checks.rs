@@ -152,27 +152,3 @@ async fn the_fix_of_each_story_makes_the_finding_go_away() {
         .await;
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
-
-#[tokio::test]
-async fn the_queue_behind_a_migration_that_waits_is_tried() {
-    let root = projects();
-    let registry = Registry::standard();
-    let check = registry.find("migration.locks").unwrap();
-    let example = check.examples().iter().find(|example| example.file == "bad_no_timeout.sql").unwrap();
-    let dir = root.path().join("queue");
-    fs::create_dir(&dir).unwrap();
-    let report = run(&project(&dir, check, example), check.id()).await;
-    let figure = |name: &str| report.measurements.iter().find(|one| one.name == name).unwrap().value;
-    assert_eq!(figure("migration.locks.queues").to_bits(), 1.0_f64.to_bits());
-    assert!(figure("migration.locks.waited in a queue") > 0.0);
-    let steps = &report.findings[0].evidence;
-    let seen: Vec<&str> =
-        steps.iter().filter(|step| step.role.is_none()).map(|step| step.result.as_str()).collect();
-    assert_eq!(
-        seen,
-        [
-            "pg_blocking_pids: the migration waits for the first, and the second for the migration",
-            "the migration gives up, and the second reads while the first stays",
-        ]
-    );
-}

@@ -26,6 +26,7 @@ mod installation;
 mod keeper;
 mod kept;
 mod load;
+mod locks;
 mod migration;
 mod operations;
 mod pool;

@@ -1,5 +1,6 @@
 //! `migration.locks`: what a migration does to tables in use.
 
+use super::bulk::{Bulk, ROWS, about, bulk};
 use super::observation::{KeptOut, Observation, Observed, observe};
 use super::queue::{LIMIT, Queue, queue};
 use super::transcript::{applied_before, transcript};
@@ -7,12 +8,17 @@ use crate::check::walk::{NO_STEPS, Step, Walk};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
+use crate::server::Capability;
+use std::collections::BTreeSet;
 
 /// So many lines of a statement are shown.
 const LINES_MAX: usize = 12;
 
 /// In so many of the youngest migrations queues are tried: the others were applied long ago.
 const YOUNG_MAX: usize = 60;
+
+/// In so many of the youngest migrations the tables that one goes through are made large.
+const LARGE_MAX: usize = 12;
 
 /// A migration keeps nobody from a table for as long as it takes to go through its rows.
 pub(in crate::check) struct Locks;
@@ -34,7 +40,8 @@ impl Check for Locks {
                      there are. A warning says that others are kept out meanwhile; a note, that a migration waits for \
                      such a lock without a `lock_timeout`: that is tried with somebody who reads and does not go, and \
                      somebody else who comes to read behind the migration and waits for it; then once more with a limit, in the 60 youngest \
-                     migrations. Tables that the same migration makes do not count. \
+                     migrations. In the 12 youngest the first table that one goes through is given 20,000 rows, and others \
+                     come to read and to write meanwhile: the evidence says how long they waited. Tables that the same migration makes do not count. \
                      Statements that refuse to run in a transaction, such as `create index concurrently`, are counted \
                      as not seen.",
             matters: "An `alter table` that rewrites, or validates, under ACCESS EXCLUSIVE stops every query on the table \
@@ -63,36 +70,55 @@ impl Check for Locks {
 
 async fn judge(context: &Context) -> Result<Verdict> {
     let Some(walk) = context.walk().await? else { return Ok(Verdict::skipped(NO_STEPS)) };
+    // Triggers and foreign keys are not asked for 20,000 rows.
+    let may_fill = context.capabilities().await?.has(Capability::Superuser);
     let (db, mut findings) = (context.vacant().await?, Vec::new());
-    let (mut seen, mut unseen, mut queues) = (0, 0, Vec::new());
+    let (mut seen, mut unseen, mut queues, mut waits) = (0, 0, Vec::new(), Vec::new());
     for step in walk.steps() {
         let observation = observe(&db, &walk.migrator, step.migration).await?;
         seen += observation.statements.len();
         unseen += observation.unseen;
-        let is_young = step.number + YOUNG_MAX >= walk.steps().len();
-        let mut is_first = true;
+        let age = walk.steps().len() - step.number;
+        let (mut is_first, mut is_first_of_work) = (true, true);
         for hazard in hazards(&observation) {
             // One queue is like another: the first table of a migration stands for the others.
-            let is_tried = hazard.what == What::WaitsWithoutEnd && is_young && std::mem::take(&mut is_first);
+            let is_tried =
+                hazard.what == What::WaitsWithoutEnd && age <= YOUNG_MAX && std::mem::take(&mut is_first);
             let seen = if is_tried {
                 queue(&db, &walk.migrator, step.migration, hazard.place, &hazard.table).await?
             } else {
                 None
             };
-            findings.push(finding(context, walk, &step, &hazard, seen.as_ref()));
+            let is_worked = may_fill && hazard.what != What::WaitsWithoutEnd && age <= LARGE_MAX;
+            let waited = if is_worked && std::mem::take(&mut is_first_of_work) {
+                let (count, large) = (observation.statements.len(), hazard.large());
+                bulk(&db, &walk.migrator, step.migration, count, &hazard.table, &large).await?
+            } else {
+                None
+            };
+            let mut finding = finding(context, walk, &step, &hazard);
+            finding.evidence.extend(seen.iter().flat_map(|queue| queued(&hazard.table, queue)));
+            finding.evidence.extend(waited.iter().map(|waited| kept_out(&hazard, waited)));
+            findings.push(finding);
             queues.extend(seen);
+            waits.extend(waited);
         }
         walk.migrator.first(step.number + 1).apply(&db).await?;
     }
     let count = |what: &str, count: usize| Measurement::count(Locks.id(), what, count);
     let mut figures =
         vec![count("statements", seen), count("not seen", unseen), count("queues", queues.len())];
-    if let Some(longest) = queues.iter().map(|queue| queue.waited).max() {
-        figures.push(Measurement {
-            name: format!("{}.waited in a queue", Locks.id()),
-            value: longest.as_secs_f64() * 1000.0,
+    let longest = [
+        ("waited in a queue", queues.iter().map(|queue| queue.waited).max()),
+        ("readers kept out", waits.iter().map(|waited| waited.reader).max()),
+        ("writers kept out", waits.iter().map(|waited| waited.writer).max()),
+    ];
+    for (what, time) in longest {
+        figures.extend(time.map(|time| Measurement {
+            name: format!("{}.{what}", Locks.id()),
+            value: time.as_secs_f64() * 1000.0,
             unit: "ms".into(),
-        });
+        }));
     }
     Ok(Verdict::of(findings).with_measurements(figures))
 }
@@ -107,6 +133,18 @@ struct Hazard<'a> {
     place: usize,
     lock: String,
     who: KeptOut,
+}
+
+impl Hazard<'_> {
+    /// The tables that it takes the longer, the more rows they have.
+    fn large(&self) -> BTreeSet<String> {
+        match self.what {
+            What::WorksMeanwhile => {
+                self.statement.rewritten.union(&self.statement.scanned).cloned().collect()
+            }
+            _ => BTreeSet::from([self.table.clone()]),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,13 +187,7 @@ fn hazards(observation: &Observation) -> Vec<Hazard<'_>> {
     hazards
 }
 
-fn finding(
-    context: &Context,
-    walk: &Walk,
-    step: &Step<'_>,
-    hazard: &Hazard<'_>,
-    queue: Option<&Queue>,
-) -> Finding {
+fn finding(context: &Context, walk: &Walk, step: &Step<'_>, hazard: &Hazard<'_>) -> Finding {
     let Hazard { table, what, statement, lock, who, .. } = hazard;
     let name = step.migration.name();
     let others = match who {
@@ -215,8 +247,24 @@ fn finding(
                 lock.clone(),
             ),
             Evidence::as_role(role, "rollback", "done"),
-        ]).chain(queue.into_iter().flat_map(|queue| queued(table, queue))).collect(),
+        ]).collect(),
     }
+}
+
+/// How long others were kept from the table when there were many rows to go through.
+fn kept_out(hazard: &Hazard<'_>, waited: &Bulk) -> Evidence {
+    let rows: Vec<String> = waited.steps.iter().map(|step| format!("{};", step.sql)).collect();
+    let who = match hazard.who {
+        KeptOut::Readers => format!("who came to read waited {}, ", about(waited.reader)),
+        KeptOut::Writers => String::new(),
+    };
+    Evidence::step(
+        format!(
+            "the migration, with {ROWS} rows in the table that it goes through, by:\n{}",
+            rows.join("\n")
+        ),
+        format!("{who}who came to write to `{}` waited {}", hazard.table, about(waited.writer)),
+    )
 }
 
 /// What came of somebody who read the table behind the migration.
@@ -239,7 +287,7 @@ fn queued(table: &str, queue: &Queue) -> impl Iterator<Item = Evidence> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     fn statement(held: &[(&str, KeptOut)], scanned: &[&str], has_lock_timeout: bool) -> Observed {
         Observed {

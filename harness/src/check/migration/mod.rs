@@ -2,6 +2,7 @@
 
 mod answer;
 mod budget;
+mod bulk;
 mod clean_apply;
 mod concurrent;
 mod contraction;
