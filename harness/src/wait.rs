@@ -1,7 +1,12 @@
 //! The only file that may sleep: waiting for an observable state with a deadline and the last status.
 
 use crate::error::{Error, ErrorKind, Result};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{Thread, current, park};
 use std::time::{Duration, Instant};
+use tokio::task::unconstrained;
 
 /// What a look at a condition showed.
 #[derive(Debug)]
@@ -91,6 +96,28 @@ impl Patience {
     }
 }
 
+/// Blocks the thread until `future` is ready. Unlike tokio's own, it does not panic in a test that has a runtime.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(current())));
+    // A task's budget, once used up, is not renewed as long as the task blocks.
+    let mut future = pin!(unconstrained(future));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => park(),
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        let Unpark(thread) = &*self;
+        thread.unpark();
+    }
+}
+
 /// Blocks the thread for a while: a back-off between attempts, never a substitute for a condition.
 #[expect(clippy::disallowed_methods, reason = "this is the file that may sleep")]
 pub(crate) fn block(time: Duration) {
@@ -106,6 +133,22 @@ pub(crate) async fn pass(time: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    #[tokio::test]
+    async fn a_thread_that_has_a_runtime_can_wait_too() {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let other = std::thread::spawn(move || {
+            block(Duration::from_millis(5));
+            sender.send(7)
+        });
+        // With its budget used up: nothing that asks for some is ready any more.
+        while has_budget_remaining() {
+            consume_budget().await;
+        }
+        assert_eq!(block_on(receiver), Ok(7));
+        assert_eq!(other.join().unwrap(), Ok(()));
+    }
 
     #[test]
     fn the_last_status_is_named() {

@@ -12,7 +12,7 @@ use super::work::Work;
 use crate::digest::Hasher;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::{quote_ident, quote_literal};
-use crate::process::FileLock;
+use crate::process::{FileLock, on_a_thread};
 use crate::server::Server;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::path::PathBuf;
@@ -341,12 +341,10 @@ impl BuildLock {
                 // One for all templates: a build that ran beside another could be blamed for the roles that the
                 // other one makes.
                 let path = dir.join("build");
-                let (sender, receiver) = tokio::sync::oneshot::channel();
                 // On a plain thread, since the wait blocks; it ends with the build of another process.
-                std::thread::spawn(move || drop(sender.send(FileLock::wait(&path))));
-                let lock = receiver
-                    .await
-                    .map_err(|_| Error::server("the thread that waited for a lock ended"))??;
+                let lock = on_a_thread("pgharness-lock", move || FileLock::wait(&path))?;
+                let lock =
+                    lock.await.map_err(|_| Error::server("the thread that waited for a lock ended"))??;
                 Ok(BuildLock::File(lock))
             }
             None => BuildLock::of_session(control, digest).await,

@@ -5,26 +5,24 @@ use super::prepared::Prepared;
 use super::test_db::TestDb;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::ident::quote_ident;
+use crate::process::on_a_thread;
 use crate::server::{Image, Server};
+use crate::wait;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use std::sync::Arc;
+use tokio::sync::oneshot::Receiver;
 
 /// The database on a server of its own.
 const DATABASE: &str = "app";
 
 /// Starts a server with the template's database on it.
 pub(super) async fn start(prepared: &Arc<Prepared>, test: &str) -> Result<TestDb> {
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    on_a_thread(prepared, test, move |started| drop(sender.send(started)))?;
-    receiver.await.map_err(|_| thread_ended())?
+    starting(prepared, test)?.await.map_err(|_| thread_ended())?
 }
 
 /// As [`start`], blocking the thread.
 pub(super) fn start_blocking(prepared: &Arc<Prepared>, test: &str) -> Result<TestDb> {
-    // Not `blocking_recv`, which panics in a test that has a runtime after all.
-    let (sender, receiver) = std::sync::mpsc::channel();
-    on_a_thread(prepared, test, move |started| drop(sender.send(started)))?;
-    receiver.recv().map_err(|_| thread_ended())?
+    wait::block_on(starting(prepared, test)?).map_err(|_| thread_ended())?
 }
 
 fn thread_ended() -> Error {
@@ -32,17 +30,9 @@ fn thread_ended() -> Error {
 }
 
 /// On a plain thread: starting a server blocks, and has a runtime of its own.
-fn on_a_thread(
-    prepared: &Arc<Prepared>,
-    test: &str,
-    reply: impl FnOnce(Result<TestDb>) + Send + 'static,
-) -> Result<()> {
+fn starting(prepared: &Arc<Prepared>, test: &str) -> Result<Receiver<Result<TestDb>>> {
     let (prepared, test) = (prepared.clone(), test.to_owned());
-    std::thread::Builder::new()
-        .name("pgharness-start".into())
-        .spawn(move || reply(start_here(&prepared, &test)))
-        .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
-    Ok(())
+    on_a_thread("pgharness-start", move || start_here(&prepared, &test))
 }
 
 /// Starts it on this thread, which must have no runtime.

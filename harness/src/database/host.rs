@@ -4,9 +4,11 @@
 
 use super::drops::Drops;
 use super::prepared::Prepared;
+use super::task::spawn;
 use super::work::Work;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::process::on_a_thread;
 use crate::server::{Backend, Server, ServerConfig};
 use crate::wait::{self, Look, Patience};
 use once_cell::sync::Lazy;
@@ -19,7 +21,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// The hosts of this process, one per server configuration: its only global state.
 static HOSTS: Lazy<Mutex<Hosts>> = Lazy::new(Mutex::default);
@@ -92,13 +95,16 @@ impl Claimed {
     /// The server does not answer.
     pub(super) fn keep(&mut self, test: &str) -> Result<()> {
         self.is_kept = true;
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, mut receiver) = oneshot::channel();
         let reply: Reply<()> = Box::new(move |result| drop(sender.send(result)));
         let request = Request::Keep { name: self.name.clone(), test: test.to_owned(), reply };
         self.requests.send(request).map_err(|_| thread_ended())?;
-        receiver
-            .recv_timeout(Duration::from_secs(5))
-            .attempt(ErrorKind::Server, || format!("failed to keep `{}`", self.name))?
+        wait::until("the database to be kept", Duration::from_secs(5), || match receiver.try_recv() {
+            Ok(result) => Ok(Look::Ready(result)),
+            Err(TryRecvError::Empty) => Ok(Look::NotYet("no answer".into())),
+            Err(TryRecvError::Closed) => Err(thread_ended()),
+        })
+        .attempt(ErrorKind::Server, || format!("failed to keep `{}`", self.name))?
     }
 }
 
@@ -193,13 +199,10 @@ impl Host {
         let said_farewell = Arc::new(AtomicBool::new(false));
         let in_use = Arc::new(());
         let (sender, done, mark) = (requests.clone(), said_farewell.clone(), in_use.clone());
-        std::thread::Builder::new()
-            .name("pgharness".into())
-            .spawn(move || {
-                run(&config, sender, inbox, rung, mark);
-                done.store(true, Ordering::Release);
-            })
-            .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
+        on_a_thread("pgharness", move || {
+            run(&config, sender, inbox, rung, mark);
+            done.store(true, Ordering::Release);
+        })?;
         Ok(Host { requests, bell, said_farewell, in_use, process: std::process::id() })
     }
 }
@@ -222,10 +225,7 @@ impl Guest {
         &self,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let reply: Reply<T> = Box::new(move |result| drop(sender.send(result)));
-        self.host.requests.send(request(reply)).map_err(|_| thread_ended())?;
-        receiver.await.map_err(|_| thread_ended())?
+        self.send(request)?.await.map_err(|_| thread_ended())?
     }
 
     /// As [`ask`](Host::ask), blocking the thread.
@@ -233,10 +233,17 @@ impl Guest {
         &self,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T> {
-        let (sender, receiver) = std::sync::mpsc::channel();
+        wait::block_on(self.send(request)?).map_err(|_| thread_ended())?
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<oneshot::Receiver<Result<T>>> {
+        let (sender, receiver) = oneshot::channel();
         let reply: Reply<T> = Box::new(move |result| drop(sender.send(result)));
         self.host.requests.send(request(reply)).map_err(|_| thread_ended())?;
-        receiver.recv().map_err(|_| thread_ended())?
+        Ok(receiver)
     }
 }
 
@@ -284,14 +291,14 @@ fn run(
         match work {
             Ok(work) => {
                 let work = Rc::new(work);
-                tokio::task::spawn_local(Drops::drop_forever(work.clone()));
-                let sweep = tokio::task::spawn_local(work.clone().sweep_once());
+                spawn(Drops::drop_forever(work.clone()));
+                let sweep = spawn(work.clone().sweep_once());
                 loop {
                     tokio::select! {
                         Some(request) = inbox.recv() => match request {
                             // At once: at the end it counts what was given back before.
                             Request::Return { name } => work.give_back(name),
-                            request => drop(tokio::task::spawn_local(work.clone().answer(request))),
+                            request => drop(spawn(work.clone().answer(request))),
                         },
                         _ = rung.read(&mut byte) => break,
                     }

@@ -3,7 +3,8 @@
 use super::facts::Facts;
 use super::host::thread_ended;
 use super::work::Work;
-use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::error::{Error, Result};
+use crate::process::on_a_thread;
 use crate::server::{Backend, Lease, Server};
 use crate::wait::{self, Look};
 use sqlx::{Connection, PgConnection};
@@ -117,13 +118,9 @@ async fn open_control(backend: &Arc<dyn Backend>, mut server: Server) -> Result<
         }
         lost += 1;
         let (backend, dead) = (backend.clone(), server);
-        let (sender, receiver) = tokio::sync::oneshot::channel();
         // On a plain thread: starting a server blocks, and has a runtime of its own.
-        std::thread::Builder::new()
-            .name("pgharness-start".into())
-            .spawn(move || drop(sender.send(backend.replace(&dead))))
-            .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
-        server = receiver.await.map_err(|_| thread_ended())??;
+        let replaced = on_a_thread("pgharness-start", move || backend.replace(&dead))?;
+        server = replaced.await.map_err(|_| thread_ended())??;
     }
 }
 

@@ -36,6 +36,7 @@ mod shared_objects;
 mod shelf;
 mod stock;
 mod sweep;
+mod task;
 mod template;
 mod test_db;
 mod work;

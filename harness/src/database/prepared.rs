@@ -4,7 +4,8 @@ use super::isolation::Isolation;
 use super::needs::Needs;
 use super::recipe::Recipe;
 use crate::digest::Digest;
-use crate::error::{Attempt, Error, ErrorKind, Result};
+use crate::error::{Error, Result};
+use crate::process::on_a_thread;
 use crate::server::ServerConfig;
 use once_cell::sync::OnceCell;
 use std::sync::Arc;
@@ -71,13 +72,9 @@ impl Prepared {
     pub(super) async fn server_config(self: &Arc<Self>) -> Result<ServerConfig> {
         if self.server.get().is_none() && !self.needs.is_empty() {
             // On a plain thread: an installation may have to be fetched first.
-            let (sender, receiver) = tokio::sync::oneshot::channel();
             let prepared = self.clone();
-            std::thread::Builder::new()
-                .name("pgharness-find".into())
-                .spawn(move || drop(sender.send(prepared.server_config_blocking())))
-                .attempt(ErrorKind::Environment, || "failed to start a thread".into())?;
-            return receiver.await.map_err(|_| Error::server("the thread that finds a server ended"))?;
+            let found = on_a_thread("pgharness-find", move || prepared.server_config_blocking())?;
+            return found.await.map_err(|_| Error::server("the thread that finds a server ended"))?;
         }
         self.server_config_blocking()
     }

@@ -6,6 +6,7 @@ use super::original::Original;
 use super::prepared::Prepared;
 use super::put_back::{Loan, Spare};
 use super::shelf::Label;
+use super::task::spawn;
 use super::work::Work;
 use crate::env;
 use crate::error::{Error, Result};
@@ -290,7 +291,7 @@ impl Stock {
     fn start_makers(self: &Rc<Self>, work: &Rc<Work>) {
         if !self.makers_run.replace(true) {
             for place in 0..MAKERS {
-                tokio::task::spawn_local(self.clone().make_forever(work.clone(), place));
+                spawn(self.clone().make_forever(work.clone(), place));
             }
         }
     }

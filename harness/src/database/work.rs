@@ -12,9 +12,11 @@ use super::prepared::Prepared;
 use super::put_back::{Loan, put_back};
 use super::shelf::Place;
 use super::stock::{Handed, Order, Stock};
+use super::task::spawn;
 use super::{build, sweep};
 use crate::error::{Error, Result};
 use crate::notice;
+use crate::process::on_a_thread;
 use crate::server::{Backend, Lease, Server};
 use sqlx::{Connection, PgConnection};
 use std::cell::{Cell, RefCell};
@@ -177,7 +179,7 @@ impl Work {
         }
         loan.stock.expect_return();
         let (work, busy) = (self.clone(), self.busy());
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             let (old, stock, oid) = (name.clone(), loan.stock.clone(), loan.oid);
             let mut name = name;
             let spare = put_back(&work, &mut name, loan, true).await;
@@ -347,7 +349,7 @@ impl Work {
         let stock = self.stock(template)?;
         let order = Order { test: test.to_owned(), is_recycled: template.is_recycled };
         let handed = stock.clone().claim(self, order).await?;
-        tokio::task::spawn_local(stock.keep_shelf(self.clone()));
+        spawn(stock.keep_shelf(self.clone()));
         Ok(handed)
     }
 
@@ -366,17 +368,16 @@ impl Work {
         if !sweep::is_due(&self.server()) {
             return;
         }
-        let (backend, (sender, tidied)) = (self.backend.clone(), tokio::sync::oneshot::channel::<()>());
+        let backend = self.backend.clone();
         // On a plain thread: it blocks. Without a thread somebody else does it.
-        let _ = std::thread::Builder::new().name("pgharness-tidy".into()).spawn(move || {
-            backend.tidy();
-            drop(sender);
-        });
+        let tidied = on_a_thread("pgharness-tidy", move || backend.tidy());
         // A sweep that fails is done by the next process.
         if let Ok(mut connection) = self.connect().await {
             let _ = sweep::sweep(&self.server(), &mut connection).await;
             let _ = connection.close().await;
         }
-        let _ = tidied.await;
+        if let Ok(tidied) = tidied {
+            let _ = tidied.await;
+        }
     }
 }

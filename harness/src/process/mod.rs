@@ -8,6 +8,7 @@
 mod lock;
 mod program;
 mod signal;
+mod thread;
 mod user;
 
 pub use lock::FileLock;
@@ -16,5 +17,6 @@ pub use signal::Signal;
 #[cfg(feature = "explore")]
 pub(crate) use signal::is_stopped;
 pub(crate) use signal::{is_there, send};
+pub(crate) use thread::on_a_thread;
 pub use user::User;
 pub(crate) use user::{effective_uid, home_dir};

@@ -5,7 +5,6 @@ use crate::postgres::{Installation, Lack, Site, quoted, remedies, the_extensions
 use crate::script::connect;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{Connection, PgConnection};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Where extensions are named.
 const DECLARED: &str = "`extensions: [\"…\"]` of `template!`, or under `[postgres]` of `pgharness.toml`";
@@ -15,9 +14,9 @@ const DECLARED: &str = "`extensions: [\"…\"]` of `template!`, or under `[postg
 pub(crate) struct Extensions {
     major: u32,
     /// Those that can be created.
-    available: BTreeSet<String>,
+    available: Vec<String>,
     /// The schemas of those that were.
-    created: BTreeMap<String, Home>,
+    created: Vec<(String, Home)>,
 }
 
 /// The schema of an extension.
@@ -47,12 +46,16 @@ impl Extensions {
         .await?;
         Ok(Extensions {
             major: u32::try_from(version / 10_000).unwrap_or_default(),
-            available: available.into_iter().collect(),
+            available,
             created: created
                 .into_iter()
                 .map(|(name, schema, is_on_path)| (name, Home { schema, is_on_path }))
                 .collect(),
         })
+    }
+
+    fn is_available(&self, name: &str) -> bool {
+        self.available.iter().any(|available| available == name)
     }
 
     /// Makes sure that extensions of these names can be created.
@@ -61,7 +64,7 @@ impl Extensions {
     /// One cannot; the error tells how to get it. `from` is what the server runs from, if it runs on this machine.
     pub(crate) fn require<S: AsRef<str>>(&self, names: &[S], from: Option<&Installation>) -> Result<()> {
         let names = names.iter().map(AsRef::as_ref);
-        let missing: Vec<&str> = names.filter(|name| !self.available.contains(*name)).collect();
+        let missing: Vec<&str> = names.filter(|name| !self.is_available(name)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -97,7 +100,8 @@ impl Extensions {
 
     /// What to do about an object that comes with one of `providers`.
     fn help_with_object(&self, providers: &[String], from: Option<&Installation>) -> Option<String> {
-        let created = providers.iter().find_map(|name| Some((name, self.created.get(name)?)));
+        let created =
+            providers.iter().find_map(|name| self.created.iter().find(|(created, _)| created == name));
         if let Some((name, Home { schema, is_on_path })) = created {
             let elsewhere = format!(
                 "the extension `{name}` is in the schema `{schema}`, which is not on the `search_path`: put it \
@@ -108,7 +112,7 @@ impl Extensions {
         }
         let first = providers.first()?;
         let come = format!("it comes with {}", the_extension_of(providers));
-        if providers.iter().any(|name| self.available.contains(name)) {
+        if providers.iter().any(|name| self.is_available(name)) {
             return Some(format!(
                 "{come}: `CREATE EXTENSION \"{first}\"` first, or name it in `extensions`, which the harness creates: \
                  {DECLARED}"

@@ -157,7 +157,7 @@ impl Layout for Goose {
 
     fn read(&self, listing: &Listing) -> Result<Reading> {
         let mut reading = Reading::default();
-        let mut found: BTreeMap<i64, (&str, Migration)> = BTreeMap::new();
+        let mut found: BTreeMap<i64, Migration> = BTreeMap::new();
         for name in listing.files() {
             let number =
                 name.split_once('_').and_then(|(number, _)| number.parse::<i64>().ok()).filter(|n| *n > 0);
@@ -176,9 +176,11 @@ impl Layout for Goose {
                         down: file.down,
                         ..Migration::new(Version::Number(version), words, file.up)
                     };
-                    if let Some((other, _)) = found.insert(version, (name, migration)) {
-                        let explanation =
-                            format!("has version {version}, as `{other}` has: goose refuses the folder");
+                    if let Some(other) = found.insert(version, migration) {
+                        let explanation = format!(
+                            "has version {version}, as `{}` has: goose refuses the folder",
+                            other.name()
+                        );
                         reading.problems.push(NameProblem::fatal(name, ProblemKind::Duplicate, explanation));
                     }
                 }
@@ -189,7 +191,7 @@ impl Layout for Goose {
                 _ => {}
             }
         }
-        reading.migrations = found.into_values().map(|(_, migration)| migration).collect();
+        reading.migrations = found.into_values().collect();
         Ok(reading)
     }
 

@@ -62,7 +62,7 @@ impl Layout for Refinery {
 
     fn read(&self, listing: &Listing) -> Result<Reading> {
         let mut reading = Reading::default();
-        let mut found: BTreeMap<i32, (String, Migration)> = BTreeMap::new();
+        let mut found: BTreeMap<i64, Migration> = BTreeMap::new();
         for path in listing.deep_files()? {
             let Some(name) = Name::of(&path) else {
                 if looks_like_migration(path.rsplit('/').next().unwrap_or_default()) {
@@ -88,15 +88,18 @@ impl Layout for Refinery {
                 turn: if name.may_be_late { Turn::Late } else { Turn::InOrder },
                 ..Migration::new(Version::Number(version.into()), name.words, script)
             };
-            if let Some((other, _)) = found.insert(version, (path.clone(), migration)) {
+            if let Some(other) = found.insert(version.into(), migration) {
                 reading.problems.push(NameProblem::fatal(
                     &path,
                     ProblemKind::Duplicate,
-                    format!("has version {version}, as `{other}` has: give one of them another number"),
+                    format!(
+                        "has version {version}, as `{}` has: give one of them another number",
+                        other.name()
+                    ),
                 ));
             }
         }
-        reading.migrations = found.into_values().map(|(_, migration)| migration).collect();
+        reading.migrations = found.into_values().collect();
         Ok(reading)
     }
 

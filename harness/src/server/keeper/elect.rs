@@ -194,9 +194,12 @@ fn wait_for_parking(home: &Home, candidates: &[PathBuf]) {
 
 /// The parked bases of this home, the newest first.
 fn all_parked(home: &Home, candidates: &[PathBuf]) -> Vec<PathBuf> {
-    let mut parked = entries(candidates, &home.parked_prefix());
-    parked.sort_by_key(|base| std::cmp::Reverse(modified(base)));
-    parked
+    newest_first(entries(candidates, &home.parked_prefix()))
+}
+
+pub(super) fn newest_first(mut bases: Vec<PathBuf>) -> Vec<PathBuf> {
+    bases.sort_by_key(|base| std::cmp::Reverse(modified(base)));
+    bases
 }
 
 /// The newest parked base of this home that can be used; others are removed.

@@ -1,7 +1,7 @@
 //! Removing what killed keepers left behind. Only under the lock of the home that looks.
 
 use super::base::{BASE, Entry, Home, PARKED, Published, enter, is_our_own};
-use super::elect::{PARKED_AGE_MAX, entries, modified};
+use super::elect::{PARKED_AGE_MAX, entries, modified, newest_first};
 use super::launch::is_base_name;
 use crate::process::{FileLock, Signal, send};
 use crate::server::{KEPT, KEPT_MARK};
@@ -37,9 +37,8 @@ pub(super) fn reclaim(home: &Home, candidates: &[PathBuf]) {
             remove(&base);
         }
     }
-    let mut parked: Vec<PathBuf> =
-        entries(candidates, PARKED).into_iter().filter(|base| lies_with_us(base)).collect();
-    parked.sort_by_key(|base| std::cmp::Reverse(modified(base)));
+    let parked = entries(candidates, PARKED).into_iter().filter(|base| lies_with_us(base)).collect();
+    let parked = newest_first(parked);
     let (with_kept, others): (Vec<_>, Vec<_>) =
         parked.iter().partition(|base| base.join("data").join(KEPT_MARK).exists());
     for (group, max) in [(with_kept, PARKED_WITH_KEPT_MAX), (others, PARKED_MAX)] {

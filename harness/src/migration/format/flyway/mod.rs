@@ -110,9 +110,9 @@ impl Layout for Flyway {
         let config = Config::around(listing)?;
         let mut reading =
             Reading { table: config.table.as_deref().map(TableName::parse), ..Reading::default() };
-        let mut versioned: BTreeMap<Vec<u64>, (String, Migration)> = BTreeMap::new();
+        let mut versioned: BTreeMap<Vec<u64>, Migration> = BTreeMap::new();
         let mut baselines: BTreeMap<Vec<u64>, Migration> = BTreeMap::new();
-        let mut undo: BTreeMap<Vec<u64>, String> = BTreeMap::new();
+        let mut undo: Vec<(Vec<u64>, String)> = Vec::new();
         let mut repeatables: BTreeMap<String, Migration> = BTreeMap::new();
         for path in listing.deep_files()? {
             let Some(name) = Name::of(&path) else {
@@ -121,26 +121,26 @@ impl Layout for Flyway {
             };
             let numbers = numbers(&name.version).unwrap_or_default();
             if name.kind == Kind::Undo {
-                undo.insert(numbers, path.clone());
+                undo.push((numbers, path.clone()));
                 continue;
             }
             let migration = read(listing, &config, &path, &name)?;
             let other = match name.kind {
-                Kind::Repeatable => {
-                    repeatables.insert(name.description(), migration).map(|other| other.name().to_owned())
-                }
-                Kind::Baseline => baselines.insert(numbers, migration).map(|other| other.name().to_owned()),
-                _ => versioned.insert(numbers, (path.clone(), migration)).map(|(other, _)| other),
+                Kind::Repeatable => repeatables.insert(name.description(), migration),
+                Kind::Baseline => baselines.insert(numbers, migration),
+                _ => versioned.insert(numbers, migration),
             };
             if let Some(other) = other {
-                let explanation =
-                    format!("is the same migration as `{other}` by its name: flyway refuses the folder");
+                let explanation = format!(
+                    "is the same migration as `{}` by its name: flyway refuses the folder",
+                    other.name()
+                );
                 reading.problems.push(NameProblem::fatal(&path, ProblemKind::Duplicate, explanation));
             }
         }
         for (numbers, path) in undo {
             match versioned.get_mut(&numbers) {
-                Some((_, migration)) => migration.down = Some(read_script(listing, &path)?),
+                Some(migration) => migration.down = Some(read_script(listing, &path)?),
                 None => {
                     let explanation = "undoes a version that no other file brings about";
                     reading.problems.push(NameProblem::fatal(&path, ProblemKind::NoUp, explanation));
@@ -152,7 +152,7 @@ impl Layout for Flyway {
             versioned.retain(|version, _| *version > numbers);
             reading.migrations.push(baseline);
         }
-        reading.migrations.extend(versioned.into_values().map(|(_, migration)| migration));
+        reading.migrations.extend(versioned.into_values());
         reading.migrations.extend(repeatables.into_values());
         Ok(reading)
     }
