@@ -7,10 +7,11 @@ use pgharness::finding::{Class, Evidence, Finding, Severity};
 use rstest::rstest;
 use sqlx::{AssertSqlSafe, Either, PgConnection, Row};
 
-const CHECKS: [&str; 13] = [
+const CHECKS: [&str; 14] = [
     "tenancy.copies",
     "tenancy.copy",
     "tenancy.definer-function",
+    "tenancy.definer-write",
     "tenancy.error-detail",
     "tenancy.inheritance",
     "tenancy.new-partition",
@@ -104,6 +105,7 @@ async fn what_is_found_is_shown_again_by_its_transcript(
         "tenancy.copies",
         "tenancy.copy",
         "tenancy.definer-function",
+        "tenancy.definer-write",
         "tenancy.error-detail",
         "tenancy.inheritance",
         "tenancy.new-partition",
@@ -169,6 +171,15 @@ const BROKEN: &str = "
     alter table identity.operators no force row level security;
     alter function identity.operator_by_id(uuid) owner to app_owner;
     grant execute on function identity.operator_by_id(uuid) to web_app;
+    create function identity.disable_operator(disabled uuid) returns void
+    language sql security definer set search_path = '' as $$ update identity.operators set disabled_at = now() where id = disabled $$;
+    alter function identity.disable_operator(uuid) owner to app_owner;
+    grant execute on function identity.disable_operator(uuid) to web_app;
+    create function identity.rename_operators(tenant uuid, title text) returns void
+    language sql security definer set search_path = '' as
+    $$ update identity.operators set display_name = title where tenant_id = tenant $$;
+    alter function identity.rename_operators(uuid, text) owner to app_owner;
+    grant execute on function identity.rename_operators(uuid, text) to web_app;
     grant select on all tables in schema audit to auditor;
     create table workflow.trail (what jsonb not null);
     create function workflow.leave_trail() returns trigger language plpgsql security definer set search_path = '' as
@@ -186,6 +197,7 @@ const BROKEN: &str = "
 
 #[rstest]
 #[case("tenancy.definer-function", "error function identity.operator_by_id(wanted uuid)", 1)]
+#[case("tenancy.definer-write", "error function identity.", 2)]
 #[case("tenancy.copies", "error table workflow.trail", 1)]
 #[case("tenancy.partition-child", "error partition audit.audit_events_", 10)]
 #[tokio::test(flavor = "multi_thread")]

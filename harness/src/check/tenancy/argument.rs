@@ -1,10 +1,12 @@
 //! What a function is given so that it shows whose rows it sees.
 
+use super::attack::Attack;
 use super::probe::ROW;
 use super::routine::{Parameter, Routine};
 use super::tables::Relation;
 use super::tenants::Tenants;
 use crate::error::{Attempt, ErrorKind, Result};
+use crate::finding::Evidence;
 use crate::ident::{QualifiedName, quote_literal};
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::collections::BTreeMap;
@@ -20,6 +22,18 @@ pub(super) enum Knows {
     Key,
     /// A text that stands in one of its rows, which may be a secret: a token, a mail address.
     Text,
+}
+
+impl Knows {
+    /// As the end of a sentence on a call.
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            Knows::Nothing => "",
+            Knows::Tenant => ", given the other tenant's id",
+            Knows::Key => ", given the key of one of its rows",
+            Knows::Text => ", given a text of one of its rows",
+        }
+    }
 }
 
 /// The arguments of a call.
@@ -68,6 +82,14 @@ pub(super) fn sample_sql(relation: &Relation, tenants: &Tenants) -> String {
         relation.column,
         quote_literal(&tenants.other)
     )
+}
+
+/// The step that lays the row ready that the arguments speak of, if they do.
+pub(super) fn laid(attack: &Attack, arguments: &Arguments) -> Option<Evidence> {
+    let table = arguments.row.as_ref()?;
+    let relation = attack.relations.iter().find(|known| known.name == *table)?;
+    let whose = format!("a row of tenant {}", quote_literal(&attack.tenants.other));
+    Some(attack.laid(&sample_sql(relation, &attack.tenants), whose))
 }
 
 /// A row of the other tenant of each of `relations`.
@@ -276,6 +298,7 @@ mod tests {
         Routine {
             name: QualifiedName::new("public", "f"),
             signature: String::new(),
+            may_write: false,
             is_procedure: false,
             is_open: false,
             parameters,

@@ -12,7 +12,6 @@ use super::wording::rows;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
-use crate::ident::quote_literal;
 use crate::server::Capability;
 use std::collections::{BTreeSet, HashSet};
 
@@ -248,12 +247,7 @@ fn counted(gave: &Gave) -> String {
 async fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt: Learnt) -> Result<()> {
     let Some(role) = roles.first() else { return Ok(()) };
     let Learnt { severity, knows, has_context, sql, arguments, before, after } = learnt;
-    let with = match knows {
-        Knows::Nothing => "",
-        Knows::Tenant => ", given the other tenant's id",
-        Knows::Key => ", given the key of one of its rows",
-        Knows::Text => ", given a text of one of its rows",
-    };
+    let with = knows.told();
     let context = if has_context { "with a tenant set" } else { "without a tenant" };
     let who = listed(roles);
     let (class, what) = match (severity, knows) {
@@ -264,13 +258,7 @@ async fn report(attack: &mut Attack, routine: &Routine, roles: &[String], learnt
     let mut wanted: BTreeSet<_> = routine.mentions.iter().cloned().collect();
     wanted.extend(arguments.row.clone());
     let mut evidence = attack.steps_for(wanted);
-    if let Some(relation) =
-        arguments.row.as_ref().and_then(|table| attack.relations.iter().find(|known| known.name == *table))
-    {
-        let sample = argument::sample_sql(relation, &attack.tenants);
-        let whose = format!("a row of tenant {}", quote_literal(&attack.tenants.other));
-        evidence.push(attack.laid(&sample, whose));
-    }
+    evidence.extend(argument::laid(attack, &arguments));
     let result = format!("{before}; once the rows of other tenants are gone: {after}");
     let session = attack.session(role, has_context).await?;
     evidence.extend(transcript(&session, vec![Evidence::as_role(role, sql, result)]));

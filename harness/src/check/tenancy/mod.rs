@@ -12,7 +12,9 @@ mod cross_insert;
 mod cross_read;
 mod cross_update;
 mod dead_policy;
+mod deed;
 mod definer_function;
+mod definer_write;
 mod derived;
 mod detect;
 mod direct;
@@ -95,6 +97,7 @@ pub(super) fn checks() -> Vec<Box<dyn Check>> {
         Box::new(cross_update::CrossUpdate),
         Box::new(dead_policy::DeadPolicy),
         Box::new(definer_function::DefinerFunction),
+        Box::new(definer_write::DefinerWrite),
         Box::new(empty_context::EmptyContext),
         Box::new(enabled::Enabled),
         Box::new(error_detail::ErrorDetail),

@@ -13,6 +13,8 @@ pub(super) struct Routine {
     /// Its parameters, as the server writes them.
     pub(super) signature: String,
     pub(super) is_procedure: bool,
+    /// It does not promise to change nothing.
+    pub(super) may_write: bool,
     /// It gives rows whose columns are only known to its caller.
     pub(super) is_open: bool,
     pub(super) parameters: Vec<Parameter>,
@@ -72,6 +74,7 @@ const ROWS_MAX: usize = 2000;
 
 const ROUTINES: &str = "
     select n.nspname::text as schema, p.proname::text as name, p.prokind = 'p' as is_procedure,
+        p.provolatile = 'v' as may_write,
         pg_get_function_identity_arguments(p.oid) as signature,
         p.prorettype = 'record'::regtype and not coalesce('{o,b,t}'::\"char\"[] && p.proargmodes, false) as is_open,
         coalesce(p.prosrc, '') || ' ' || coalesce(pg_get_function_sqlbody(p.oid), '') as body,
@@ -125,6 +128,7 @@ pub(super) async fn read(
             name: QualifiedName::new(row.try_get::<String, _>("schema")?, row.try_get::<String, _>("name")?),
             signature: row.try_get("signature")?,
             is_procedure: row.try_get("is_procedure")?,
+            may_write: row.try_get("may_write")?,
             is_open: row.try_get("is_open")?,
             parameters: parameters.iter().map(parameter).collect(),
             callers,

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgDatabaseError, PgRow};
 use sqlx::{AssertSqlSafe, Either, PgConnection, Row, ValueRef};
 
 /// How long a statement may take: it is not the harness's own, and may do anything.
-const LIMITS: &str = "set local statement_timeout = '10s'; set local lock_timeout = '10s'";
+pub(super) const LIMITS: &str = "set local statement_timeout = '10s'; set local lock_timeout = '10s'";
 
 /// What a statement gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use crate::mutants::sql::plain;
 use pgharness::catalog::Kind;
 use pgharness::ident::quote_literal;
 
+const WRITE: &[&str] = &["tenancy.definer-write"];
+
 pub(in crate::mutants::operator) const OPERATORS: &[Operator] = &[
     Operator::files("view.of-owner", &["tenancy.view-bypass"], MOST, |ground| {
         each(ground, "SELECT", |table| {
@@ -26,10 +28,33 @@ pub(in crate::mutants::operator) const OPERATORS: &[Operator] = &[
         })
     }),
     Operator::files("definer.rows", &["tenancy.definer-function"], MOST, |ground| {
-        each(ground, "SELECT", |table| definer(table, &format!("setof {}", table.sql), "*"))
+        each(ground, "SELECT", |table| {
+            definer(
+                table,
+                "",
+                &format!("setof {}", table.sql),
+                "stable",
+                &format!("select * from {}", table.sql),
+            )
+        })
     }),
     Operator::files("definer.count", &["tenancy.definer-function"], MOST, |ground| {
-        each(ground, "SELECT", |table| definer(table, "bigint", "count(*)"))
+        each(ground, "SELECT", |table| {
+            definer(table, "", "bigint", "stable", &format!("select count(*) from {}", table.sql))
+        })
+    }),
+    Operator::files("definer.update", WRITE, MOST, |ground| {
+        each(ground, "UPDATE", |table| {
+            let Table { sql, column, .. } = table;
+            definer(table, "", "void", "volatile", &format!("update {sql} set {column} = {column}"))
+        })
+    }),
+    Operator::files("definer.tenant", WRITE, MOST, |ground| {
+        each(ground, "UPDATE", |table| {
+            let Table { sql, column, .. } = table;
+            let change = format!("update {sql} set {column} = {column} where {column} = given");
+            definer(table, &format!("given {sql}.{column}%type"), "void", "volatile", &change)
+        })
     }),
     Operator::files("child.open", &["tenancy.inheritance"], MOST, |ground| {
         each(ground, "SELECT", |table| {
@@ -100,14 +125,20 @@ pub(in crate::mutants::operator) const OPERATORS: &[Operator] = &[
 ];
 
 /// A function with its owner's rights, whom the policies do not bind.
-fn definer(table: &Table<'_>, returns: &str, selects: &str) -> Option<String> {
+fn definer(
+    table: &Table<'_>,
+    parameters: &str,
+    returns: &str,
+    volatility: &str,
+    body: &str,
+) -> Option<String> {
     let Table { sql, schema, role, .. } = table;
     Some(format!(
         "alter table {sql} no force row level security;\n\
-         create function {schema}.mutant() returns {returns} language sql stable security definer \
-         set search_path = '' as $$ select {selects} from {sql} $$;\n\
-         revoke execute on function {schema}.mutant() from public;\n\
-         grant execute on function {schema}.mutant() to {role}"
+         create function {schema}.mutant({parameters}) returns {returns} language sql {volatility} security definer \
+         set search_path = '' as $$ {body} $$;\n\
+         revoke execute on function {schema}.mutant from public;\n\
+         grant execute on function {schema}.mutant to {role}"
     ))
 }
 
