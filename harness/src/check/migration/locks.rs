@@ -73,54 +73,59 @@ async fn judge(context: &Context) -> Result<Verdict> {
     // Triggers and foreign keys are not asked for 20,000 rows.
     let may_fill = context.capabilities().await?.has(Capability::Superuser);
     let (db, mut findings) = (context.vacant().await?, Vec::new());
-    let (mut seen, mut unseen, mut queues, mut waits) = (0, 0, Vec::new(), Vec::new());
+    let (mut seen, mut unseen, mut queues, mut bulks) = (0, 0, Vec::new(), Vec::new());
     for step in walk.steps() {
         let observation = observe(&db, &walk.migrator, step.migration).await?;
         seen += observation.statements.len();
         unseen += observation.unseen;
         let age = walk.steps().len() - step.number;
-        let (mut is_first, mut is_first_of_work) = (true, true);
-        for hazard in hazards(&observation) {
-            // One queue is like another: the first table of a migration stands for the others.
-            let is_tried =
-                hazard.what == What::WaitsWithoutEnd && age <= YOUNG_MAX && std::mem::take(&mut is_first);
-            let seen = if is_tried {
-                queue(&db, &walk.migrator, step.migration, hazard.place, &hazard.table).await?
-            } else {
-                None
-            };
-            let is_worked = may_fill && hazard.what != What::WaitsWithoutEnd && age <= LARGE_MAX;
-            let waited = if is_worked && std::mem::take(&mut is_first_of_work) {
+        let hazards = hazards(&observation);
+        // One is like another: the first of a migration stands for the others.
+        let first = |is_wait: bool, age_max: usize| {
+            let mut hazards = hazards.iter();
+            hazards.position(|hazard| (hazard.what == What::WaitsWithoutEnd) == is_wait && age <= age_max)
+        };
+        let (waits, works) = (first(true, YOUNG_MAX), first(false, LARGE_MAX));
+        for (place, hazard) in hazards.iter().enumerate() {
+            let mut finding = finding(context, walk, &step, hazard);
+            if waits == Some(place)
+                && let Some(queue) =
+                    queue(&db, &walk.migrator, step.migration, hazard.place, &hazard.table).await?
+            {
+                finding.evidence.extend(queued(&hazard.table, &queue));
+                queues.push(queue);
+            }
+            if may_fill && works == Some(place) {
                 let (count, large) = (observation.statements.len(), hazard.large());
-                bulk(&db, &walk.migrator, step.migration, count, &hazard.table, &large).await?
-            } else {
-                None
-            };
-            let mut finding = finding(context, walk, &step, &hazard);
-            finding.evidence.extend(seen.iter().flat_map(|queue| queued(&hazard.table, queue)));
-            finding.evidence.extend(waited.iter().map(|waited| kept_out(&hazard, waited)));
+                let bulk = bulk(&db, &walk.migrator, step.migration, count, &hazard.table, &large).await?;
+                finding.evidence.extend(bulk.iter().map(|bulk| kept_out(hazard, bulk)));
+                bulks.extend(bulk);
+            }
             findings.push(finding);
-            queues.extend(seen);
-            waits.extend(waited);
         }
         walk.migrator.first(step.number + 1).apply(&db).await?;
     }
     let count = |what: &str, count: usize| Measurement::count(Locks.id(), what, count);
-    let mut figures =
+    let mut measurements =
         vec![count("statements", seen), count("not seen", unseen), count("queues", queues.len())];
+    measurements.extend(longest(&queues, &bulks));
+    Ok(Verdict::of(findings).with_measurements(measurements))
+}
+
+/// How long others waited at most.
+fn longest(queues: &[Queue], bulks: &[Bulk]) -> impl Iterator<Item = Measurement> {
     let longest = [
         ("waited in a queue", queues.iter().map(|queue| queue.waited).max()),
-        ("readers kept out", waits.iter().map(|waited| waited.reader).max()),
-        ("writers kept out", waits.iter().map(|waited| waited.writer).max()),
+        ("readers kept out", bulks.iter().map(|bulk| bulk.reader).max()),
+        ("writers kept out", bulks.iter().map(|bulk| bulk.writer).max()),
     ];
-    for (what, time) in longest {
-        figures.extend(time.map(|time| Measurement {
+    longest.into_iter().filter_map(|(what, time)| {
+        Some(Measurement {
             name: format!("{}.{what}", Locks.id()),
-            value: time.as_secs_f64() * 1000.0,
+            value: time?.as_secs_f64() * 1000.0,
             unit: "ms".into(),
-        }));
-    }
-    Ok(Verdict::of(findings).with_measurements(figures))
+        })
+    })
 }
 
 /// Something that a statement does to those who use a table.
@@ -252,10 +257,10 @@ fn finding(context: &Context, walk: &Walk, step: &Step<'_>, hazard: &Hazard<'_>)
 }
 
 /// How long others were kept from the table when there were many rows to go through.
-fn kept_out(hazard: &Hazard<'_>, waited: &Bulk) -> Evidence {
-    let rows: Vec<String> = waited.steps.iter().map(|step| format!("{};", step.sql)).collect();
+fn kept_out(hazard: &Hazard<'_>, bulk: &Bulk) -> Evidence {
+    let rows: Vec<String> = bulk.steps.iter().map(|step| format!("{};", step.sql)).collect();
     let who = match hazard.who {
-        KeptOut::Readers => format!("who came to read waited {}, ", about(waited.reader)),
+        KeptOut::Readers => format!("who came to read waited {}, ", about(bulk.reader)),
         KeptOut::Writers => String::new(),
     };
     Evidence::step(
@@ -263,7 +268,7 @@ fn kept_out(hazard: &Hazard<'_>, waited: &Bulk) -> Evidence {
             "the migration, with {ROWS} rows in the table that it goes through, by:\n{}",
             rows.join("\n")
         ),
-        format!("{who}who came to write to `{}` waited {}", hazard.table, about(waited.writer)),
+        format!("{who}who came to write to `{}` waited {}", hazard.table, about(bulk.writer)),
     )
 }
 

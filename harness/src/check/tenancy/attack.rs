@@ -11,12 +11,12 @@ use crate::check::{Context, Tenancy, Verdict};
 use crate::database::TestDb;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity};
-use crate::fixture::rows::Rows;
-use crate::ident::{QualifiedName, quote_ident};
+use crate::fixture::rows::{Like, Rehearsed, Rows, Wish};
+use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use crate::secret::Secret;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The scene of an attack, for one check: what it changes is its own.
 pub(super) struct Attack {
@@ -235,6 +235,36 @@ impl Attack {
     /// Why nothing can be said of reads of its own rows, if so.
     pub(super) fn lacks_own(&self, relation: &Relation) -> Option<String> {
         (self.truth(relation).own == 0).then(|| "it has no row of the tenant that asks".into())
+    }
+
+    /// A row of `tenant` that `relation` takes, like one that is there or else made up, for who may name `columns`. The
+    /// parents that it needs are added.
+    pub(super) async fn plan(
+        &mut self,
+        rows: &mut Rows,
+        relation: &Relation,
+        columns: Option<&BTreeSet<String>>,
+        tenant: &str,
+    ) -> Result<Result<Rehearsed, String>> {
+        let which = format!("r.{} = {}", relation.column, quote_literal(tenant));
+        let mut reasons = Vec::new();
+        for like in [Some(Like::of(&relation.name, which)), None] {
+            let wish = Wish {
+                like,
+                everywhere: Some((self.tenancy.column.clone(), tenant.to_owned())),
+                only: columns.cloned(),
+                settings: vec![self.context_of(&self.tenants.own)],
+                ..Wish::default()
+            };
+            match rows.rehearse(&mut self.control, &relation.name, &wish).await? {
+                Ok(plan) => {
+                    self.seeds.journal.extend(plan.steps.iter().cloned());
+                    return Ok(Ok(plan));
+                }
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        Ok(Err(reasons.into_iter().next().unwrap_or_default()))
     }
 
     /// The value of an SQL expression, as who looks after the server.

@@ -1,10 +1,11 @@
 //! `tenancy.cross-update`: whether one tenant changes another's rows, takes them, or gives its own away.
 
 use super::probe::{ROW, Session};
+use super::single::single;
 use super::tables::Relation;
 use super::tried::{Leak, Reach, Tried};
 use super::wording::rows;
-use super::writing::{Actor, Assault, Writing, assault, single};
+use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::Severity;

@@ -4,7 +4,6 @@ use super::attack::Attack;
 use super::probe::{Probed, ROW, Refusal, Session, Why};
 use super::tables::Relation;
 use super::tried::Reach;
-use super::writing;
 use crate::error::Result;
 use crate::fixture::rows::{Rehearsed, Rows};
 use crate::ident::{QualifiedName, quote_literal};
@@ -66,7 +65,7 @@ impl Insertions {
         let plan = match attack.lacks(relation).filter(|_| relation.is_store()) {
             Some(reason) => Err(reason),
             None => {
-                let plan = writing::plan(attack, &mut self.rows, relation, Some(columns), &other).await?;
+                let plan = attack.plan(&mut self.rows, relation, Some(columns), &other).await?;
                 plan.map_err(|reason| {
                     format!("it took no row of another tenant, not even from a superuser ({reason})")
                 })
@@ -120,7 +119,7 @@ impl Insertions {
         let there = Rehearsed { json: one_of(relation, &own), reads: BTreeSet::new(), ..plan };
         let mut last = put(attack, session, relation, &there).await?;
         if !last.as_ref().is_some_and(|(_, reach)| is_let_in(reach))
-            && let Ok(plan) = writing::plan(attack, &mut self.rows, relation, Some(&columns), &own).await?
+            && let Ok(plan) = attack.plan(&mut self.rows, relation, Some(&columns), &own).await?
         {
             last = put(attack, session, relation, &plan).await?.or(last);
         }

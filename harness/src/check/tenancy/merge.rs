@@ -2,10 +2,11 @@
 
 use super::probe::ROW;
 use super::rights::Rights;
+use super::single::singles;
 use super::tables::Relation;
 use super::tried::{Leak, Reach, Tried};
 use super::wording::rows;
-use super::writing::{Actor, Assault, Writing, assault, singles};
+use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::Class;

@@ -65,6 +65,7 @@ mod search;
 mod sequence;
 mod setters;
 mod setting;
+mod single;
 mod stale_plan;
 mod statistics;
 mod survey;

@@ -1,11 +1,12 @@
 //! `tenancy.returning`: whether a statement that changes rows shows another tenant's.
 
 use super::probe::{ROW, Refusal, Session, Why};
+use super::single::{ROWS_MAX, single, singles};
 use super::tables::Relation;
 use super::transcript::transcript;
 use super::tried::{Leak, Tried};
 use super::wording::rows;
-use super::writing::{Actor, Assault, ROWS_MAX, Writing, assault, single, singles};
+use super::writing::{Actor, Assault, Writing, assault};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Severity};

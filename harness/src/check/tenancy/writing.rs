@@ -4,6 +4,7 @@ use super::attack::Attack;
 use super::probe::{Played, Session, Why};
 use super::rights::{self, AllRights};
 use super::roles::{grouped, listed, subject};
+use super::single::{ROWS_MAX, single, singles};
 use super::tables::Relation;
 use super::transcript::transcript;
 use super::tried::{Dead, Leak, Reach, Tried};
@@ -11,37 +12,9 @@ use super::wording::remedy;
 use crate::check::{Context, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity};
-use crate::fixture::rows::{Like, Rehearsed, Rows, Wish};
+use crate::fixture::rows::{Rehearsed, Rows};
 use crate::ident::{QualifiedName, quote_literal};
 use std::collections::BTreeSet;
-
-/// How many rows are tried one by one when a constraint stops a statement that would change all of them.
-pub(super) const ROWS_MAX: usize = 5;
-
-/// A condition that holds for the row of this number only, and reads no column: then only the policies of the verb
-/// itself are asked. The rows of others count too: what reads no column can leak none, and so the server may ask it
-/// before the policies.
-pub(super) fn single(row: usize) -> String {
-    let count = quote_literal(COUNT);
-    format!("set_config({count}, concat(current_setting({count}, true), 'x'), true) = '{}'", "x".repeat(row))
-}
-
-/// Conditions that hold for one row each of `tenant`, a literal: some of the first, and the youngest, which is likelier to
-/// be in work still.
-pub(super) fn singles(relation: &Relation, tenant: &str) -> Vec<String> {
-    let mut singles: Vec<String> = (1..=ROWS_MAX).map(single).collect();
-    if relation.is_store() {
-        singles.push(format!(
-            "ctid in (select l.ctid from {} l where l.{} = {tenant} order by l.ctid desc limit 1)",
-            relation.name.sql(),
-            relation.column
-        ));
-    }
-    singles
-}
-
-/// The setting in which a statement counts the rows that it comes by.
-const COUNT: &str = "pgharness.count";
 
 /// The scene of attacks by writing.
 pub(super) struct Writing {
@@ -228,7 +201,7 @@ impl Writing {
         columns: Option<&BTreeSet<String>>,
         tenant: &str,
     ) -> Result<Result<Rehearsed, String>> {
-        plan(&mut self.attack, &mut self.rows, relation, columns, tenant).await
+        self.attack.plan(&mut self.rows, relation, columns, tenant).await
     }
 
     /// Adds one more row of the attacker's to `relation`, to which nothing refers yet; whether it took one.
@@ -337,36 +310,6 @@ impl Writing {
     }
 }
 
-/// A row of `tenant` that `relation` takes, like one that is there or else made up, for who may name `columns`. The
-/// parents that it needs are added.
-pub(super) async fn plan(
-    attack: &mut Attack,
-    rows: &mut Rows,
-    relation: &Relation,
-    columns: Option<&BTreeSet<String>>,
-    tenant: &str,
-) -> Result<Result<Rehearsed, String>> {
-    let which = format!("r.{} = {}", relation.column, quote_literal(tenant));
-    let mut reasons = Vec::new();
-    for like in [Some(Like::of(&relation.name, which)), None] {
-        let wish = Wish {
-            like,
-            everywhere: Some((attack.tenancy.column.clone(), tenant.to_owned())),
-            only: columns.cloned(),
-            settings: vec![attack.context_of(&attack.tenants.own)],
-            ..Wish::default()
-        };
-        match rows.rehearse(&mut attack.control, &relation.name, &wish).await? {
-            Ok(plan) => {
-                attack.seeds.journal.extend(plan.steps.iter().cloned());
-                return Ok(Ok(plan));
-            }
-            Err(reason) => reasons.push(reason),
-        }
-    }
-    Ok(Err(reasons.into_iter().next().unwrap_or_default()))
-}
-
 /// A tenant like `known` of whom there is no row.
 fn stranger_to(known: &str) -> String {
     let is_uuid = known.len() == 36 && known.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
@@ -391,13 +334,5 @@ mod tests {
     #[case("acme", "pgharness-stranger")]
     fn a_stranger_has_an_id_of_the_same_type(#[case] known: &str, #[case] expected: &str) {
         assert_eq!(stranger_to(known), expected);
-    }
-
-    #[test]
-    fn a_row_is_singled_out_without_reading_it() {
-        assert_eq!(
-            single(3),
-            "set_config('pgharness.count', concat(current_setting('pgharness.count', true), 'x'), true) = 'xxx'"
-        );
     }
 }
