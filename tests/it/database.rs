@@ -266,11 +266,11 @@ async fn who_edits_what_creates_roles_does_not_wait_for_two_builds() {
         std::fs::remove_file(dir.path().join("builds")).unwrap();
         builds.lines().count()
     };
-    assert_eq!(build("create role stowaway").await, 2, "it is found out");
-    assert_eq!(build("create role stowaway; create table once ()").await, 1, "it is remembered");
+    assert_eq!(build("create role late_stowaway").await, 2, "it is found out");
+    assert_eq!(build("create role late_stowaway; create table once ()").await, 1, "it is remembered");
     assert_eq!(build("create table no_roles ()").await, 1, "it is needless now");
     assert_eq!(build("create table no_roles_either ()").await, 1, "it is on the common server again");
-    assert_eq!(build("create role stowaway; create table again ()").await, 2, "it is found out again");
+    assert_eq!(build("create role late_stowaway; create table again ()").await, 2, "it is found out again");
 }
 
 #[tokio::test]

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// A waiting test is refused when no room came free for so long.
 const ROOM_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Between two looks for room.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Why there is no room.
 pub(super) struct Full {
     why: Error,
@@ -69,16 +72,22 @@ impl Stock {
         is_evicted || work.drop_forgotten(connection).await
     }
 
-    /// Makes room for a clone that cannot wait for others to come back.
+    /// Makes room for a clone that none that comes back stands in for, and waits while drops are on their way or others
+    /// use what there is.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, and nothing that would make some.
     pub(super) async fn make_room(&self, work: &Work, connection: &mut PgConnection) -> Result<()> {
         let order = Order { test: String::new(), is_recycled: false };
+        let started = Instant::now();
         while let Err(full) = self.admit(work, connection).await {
-            if !self.evict(work, connection, &order).await {
+            if self.evict(work, connection, &order).await {
+                continue;
+            }
+            if !full.may_change || started.elapsed() > ROOM_DEADLINE {
                 return Err(full.why);
             }
+            wait::pass(PAUSE).await;
         }
         Ok(())
     }
@@ -108,7 +117,7 @@ impl Stock {
                 }
                 Err(_) => {}
             }
-            wait::pass(Duration::from_millis(5)).await;
+            wait::pass(PAUSE).await;
             if let Some(handed) = self.claim_returned(work, order).await {
                 return Ok(Some(handed));
             }

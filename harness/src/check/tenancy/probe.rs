@@ -190,25 +190,43 @@ impl Session {
     /// Runs a statement that finds the row `json`, where it is given one, in the setting [`ROW`]; gives how many rows it
     /// changed.
     pub(super) async fn write(&mut self, sql: &str, json: Option<&str>) -> Result<Probed<u64>> {
-        self.begin().await?;
-        self.lay(json).await?;
-        let mut done = self.connection.execute(AssertSqlSafe(sql)).await.map(|done| done.rows_affected());
-        if let Ok(1..) = done {
-            // What is judged at the end of a transaction is judged here.
-            done = self.connection.execute(SETTLE).await.and(done);
+        let mut statements = self.opening();
+        statements.extend(json.map(laid));
+        let place = statements.len();
+        // What is judged at the end of a transaction is judged here.
+        statements.extend([sql.to_owned(), SETTLE.to_owned(), "rollback".to_owned()]);
+        // One message: there are thousands of these.
+        let message = statements.join("; ");
+        let mut results = sqlx::raw_sql(AssertSqlSafe(message)).fetch_many(&mut self.connection);
+        let (mut ended, mut changed, mut refused) = (0, 0, None);
+        while let Some(result) = results.next().await {
+            match result {
+                Ok(Either::Left(done)) => {
+                    if ended == place {
+                        changed = done.rows_affected();
+                    }
+                    ended += 1;
+                }
+                Ok(Either::Right(_)) => {}
+                Err(error) => refused = Some(Refusal::of(error)?),
+            }
         }
-        self.rollback().await?;
-        let outcome = match done {
-            Ok(rows) => Ok(rows),
-            Err(error) => Err(Refusal::of(error)?),
+        drop(results);
+        let outcome = match refused {
+            None => Ok(changed),
+            Some(refusal) => {
+                self.rollback().await?;
+                Err(refusal)
+            }
         };
         Ok(Probed { sql: sql.to_owned(), outcome })
     }
 
     /// Runs statements one after the other, up to one that is refused.
     pub(super) async fn play(&mut self, statements: &[String], json: Option<&str>) -> Result<Played> {
-        self.begin().await?;
-        self.lay(json).await?;
+        let mut opening = self.opening();
+        opening.extend(json.map(laid));
+        sqlx::raw_sql(AssertSqlSafe(opening.join("; "))).execute(&mut self.connection).await?;
         let mut played = Played { figures: Vec::new(), refusal: None };
         for statement in statements {
             match figure(&mut self.connection, statement).await {
@@ -226,24 +244,6 @@ impl Session {
         }
         self.rollback().await?;
         Ok(played)
-    }
-
-    /// Lays a row ready for the statements of this transaction.
-    async fn lay(&mut self, json: Option<&str>) -> Result<()> {
-        if let Some(json) = json {
-            sqlx::query("select set_config($1, $2, true)")
-                .bind(ROW)
-                .bind(json)
-                .execute(&mut self.connection)
-                .await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn begin(&mut self) -> Result<()> {
-        let opening = self.opening().join("; ");
-        sqlx::raw_sql(AssertSqlSafe(opening)).execute(&mut self.connection).await?;
-        Ok(())
     }
 
     pub(super) async fn rollback(&mut self) -> Result<()> {
@@ -270,6 +270,11 @@ pub(super) async fn figure(connection: &mut PgConnection, sql: &str) -> Result<i
         }
     }
     Ok(number.unwrap_or(changed))
+}
+
+/// Lays a row ready for the statements of a transaction.
+fn laid(json: &str) -> String {
+    format!("select set_config({}, {}, true)", quote_literal(ROW), quote_literal(json))
 }
 
 /// Judges what was deferred.
