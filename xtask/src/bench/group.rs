@@ -13,6 +13,7 @@ pub(super) enum Group {
     Template1g,
     Build,
     Caps,
+    Battery,
     Explore,
     Wire,
 }
@@ -20,6 +21,7 @@ pub(super) enum Group {
 /// What is measured for one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
+    Checks,
     Databases,
     Explore,
 }
@@ -28,6 +30,7 @@ impl Group {
     /// The command that measures it.
     pub(super) fn subject(self) -> Subject {
         match self {
+            Group::Battery => Subject::Checks,
             Group::Explore | Group::Wire => Subject::Explore,
             _ => Subject::Databases,
         }
@@ -49,6 +52,7 @@ impl Group {
             Group::Template1g => "template1g.",
             Group::Build => "build.",
             Group::Caps => "caps.",
+            Group::Battery => "battery.",
             Group::Explore => "explore.",
             Group::Wire => "wire.",
         }

@@ -42,6 +42,8 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// The battery on a long history and on many tenant tables, and on this repository with one worker beside two.
+    Checks(Options),
     /// Starts, databases and whole suites beside the peers, migrations, builds, and the caps in a long run.
     Databases(Options),
     /// Schedules explored in a second, and what the proxy adds to a round trip.
@@ -85,6 +87,7 @@ struct Document {
 impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
         let (subject, options) = match &self.what {
+            What::Checks(options) => (Subject::Checks, options),
             What::Databases(options) => (Subject::Databases, options),
             What::Explore(options) => (Subject::Explore, options),
         };

@@ -1,5 +1,6 @@
 //! What measures a group of figures: started by the conductor, and starting a process for every sample itself.
 
+mod battery;
 mod build;
 mod caps;
 mod explore;
@@ -52,6 +53,7 @@ impl Measure {
             Group::Template1g => template1g::measure(self)?,
             Group::Build => build::measure(self)?,
             Group::Caps => caps::measure(self)?,
+            Group::Battery => battery::measure(self)?,
             Group::Explore => explore::measure(self)?,
             Group::Wire => wire::measure(self)?,
         };
