@@ -16,14 +16,19 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// One without a file.
+    fn empty() -> Folder {
+        Folder { files: BTreeMap::new(), command: None, bootstrap: None }
+    }
+
     /// All that lies in `dir`.
     pub(super) fn read(dir: &Path) -> Result<Folder> {
-        let mut files = BTreeMap::new();
-        collect(dir, dir, &mut files).map_err(|error| {
+        let mut folder = Folder::empty();
+        collect(dir, dir, &mut folder.files).map_err(|error| {
             Error::new(ErrorKind::Usage, format!("failed to read the folder `{}`", dir.display()))
                 .with_source(error)
         })?;
-        Ok(Folder { files, command: None, bootstrap: None })
+        Ok(folder)
     }
 
     /// Writes all of it below `dir`.
@@ -99,7 +104,11 @@ impl Files {
     /// # Errors
     /// They cannot be read.
     pub(super) fn read(migrations: Migrations) -> Result<Files> {
-        Ok(Files { folder: Folder::read(migrations.dir())?, migrations })
+        let folder = match migrations.format() {
+            Some(_) => Folder::read(migrations.dir())?,
+            None => Folder::empty(),
+        };
+        Ok(Files { folder, migrations })
     }
 
     /// The migrations with their numbers, counted from 1.

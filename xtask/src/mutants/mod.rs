@@ -89,15 +89,13 @@ impl Mutants {
     async fn hunt(&self) -> Result<Tally> {
         let started = Instant::now();
         let operators = self.operators()?;
-        let ids: BTreeSet<&str> = operators.iter().flat_map(|operator| operator.expected).copied().collect();
         let config = trial::load(self.config.as_deref())?;
         tell(&format!("{} operators; first the unbroken project", operators.len()));
-        let stand = Stand::build(config, &ids).await?;
+        let mut stand = Stand::build(config).await?;
         let files = Files::read(stand.migrations()?)?;
         let ground = Ground::new(stand.context().project().clone(), stand.catalog().clone(), files);
 
         let mut tally = Tally::default();
-        tally.false_alarms.clone_from(&stand.false_alarms);
         let mut mutants = Vec::new();
         for operator in operators {
             let sites = (operator.sites)(&ground);
@@ -110,6 +108,10 @@ impl Mutants {
             let chosen = random_of(self.seed, operator.name).choose(sites, most);
             mutants.extend(chosen.into_iter().map(|site| Mutant { operator, site }));
         }
+        let ids: BTreeSet<&str> =
+            mutants.iter().flat_map(|mutant| mutant.operator.expected).copied().collect();
+        stand.look_at_the_unbroken(&ids).await?;
+        tally.false_alarms.clone_from(&stand.false_alarms);
         tell(&format!("{} mutants, after {:.0} s", mutants.len(), started.elapsed().as_secs_f64()));
 
         let total = mutants.len();

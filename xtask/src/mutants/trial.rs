@@ -55,11 +55,11 @@ impl Drop for Written<'_> {
 }
 
 impl Stand {
-    /// Migrates the unbroken project, and runs the checks `ids` on it.
+    /// Migrates the unbroken project.
     ///
     /// # Errors
     /// It cannot be migrated, or there is no server.
-    pub(super) async fn build(mut config: Config, ids: &BTreeSet<&str>) -> Result<Stand> {
+    pub(super) async fn build(mut config: Config) -> Result<Stand> {
         let place = tempfile::tempdir().map_err(environment)?;
         let is_committed = config.snapshot.file.as_ref().is_some_and(|file| file.exists());
         if !is_committed {
@@ -72,7 +72,7 @@ impl Stand {
         }
         let catalog = read(&context.database().await?).await?;
         let program = std::env::current_exe().ok();
-        let mut stand = Stand {
+        Ok(Stand {
             config,
             context,
             registry: Registry::standard(),
@@ -82,12 +82,14 @@ impl Stand {
             false_alarms: Vec::new(),
             place,
             vacant: Mutex::default(),
-        };
-        stand.look_at_the_unbroken(ids).await?;
-        Ok(stand)
+        })
     }
 
-    async fn look_at_the_unbroken(&mut self, ids: &BTreeSet<&str>) -> Result<()> {
+    /// Runs the checks `ids` on the unbroken project: what they say of it is not said of a mutant.
+    ///
+    /// # Errors
+    /// The server is lost, or the configuration names something that is not there.
+    pub(super) async fn look_at_the_unbroken(&mut self, ids: &BTreeSet<&str>) -> Result<()> {
         let only: Vec<String> = ids.iter().filter(|id| **id != LIVE).map(|id| (*id).to_owned()).collect();
         let mut findings = Vec::new();
         if !only.is_empty() {
@@ -108,20 +110,16 @@ impl Stand {
         Ok(())
     }
 
-    /// The project's migrations.
+    /// The project's migrations; none of a command, which knows its own, so that only the database can be broken.
     ///
     /// # Errors
-    /// They cannot be read, or only a command knows them.
+    /// They cannot be read.
     pub(super) fn migrations(&self) -> Result<Migrations> {
         let declared = &self.config.migrations;
-        if declared.command.is_some() {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                "only files can be broken, and a command applies its own",
-            )
-            .with_help("name a folder of migrations in `migrations.dir`, without `migrations.command`"));
+        match &declared.command {
+            Some(command) => Ok(Migrations::command(command, self.config.dir())),
+            None => Migrations::load(&declared.dir, declared.format.unwrap_or_default()),
         }
-        Migrations::load(&declared.dir, declared.format.unwrap_or_default())
     }
 
     pub(super) fn context(&self) -> &Context {
