@@ -19,7 +19,7 @@ pub(super) const IMMUTABLE: &[Example] = crate::examples!(
 );
 
 pub(super) const MATRIX: &[Example] = crate::examples!(
-    "access.matrix": "bad.sql", "bad_column.sql", "bad_function.sql", "bad_missing.sql", "bad_partition.sql", "bad_public.sql", "good.sql", "good_partition.sql", "good_routines.sql", "pgharness.toml"
+    "access.matrix": "bad.sql", "bad_column.sql", "bad_function.sql", "bad_missing.sql", "bad_partition.sql", "bad_public.sql", "good.sql", "good_partition.sql", "good_policy.sql", "good_routines.sql", "pgharness.toml"
 );
 
 pub(super) const OWNER_LOGIN: &[Example] = crate::examples!(
@@ -27,7 +27,7 @@ pub(super) const OWNER_LOGIN: &[Example] = crate::examples!(
 );
 
 pub(super) const PUBLIC_GRANTS: &[Example] = crate::examples!(
-    "access.public-grants": "bad.sql", "bad_closed.sql", "bad_definer.sql", "bad_schema.sql", "good.sql", "pgharness.toml"
+    "access.public-grants": "bad.sql", "bad_closed.sql", "bad_definer.sql", "bad_schema.sql", "good.sql", "good_policy.sql", "pgharness.toml"
 );
 
 pub(super) const ROLE_ATTRIBUTES: &[Example] = crate::examples!(

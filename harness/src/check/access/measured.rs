@@ -1,11 +1,11 @@
 //! Who may do what, as attempts show it.
 
-use super::objects::{self, Object, PROBE, Sort};
+use super::objects::{self, Object, PROBE, Sort, Trial};
 use super::roles::{self, Role, named};
 use crate::check::attempt::{Answer, SCRATCH, attempt, prepare, transcript};
 use crate::check::spelling::{key, quoted};
 use crate::check::{Context, Privilege, matches};
-use crate::error::Result;
+use crate::error::{Attempt as _, ErrorKind, Result};
 use crate::finding::Evidence;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,8 +72,16 @@ pub(super) async fn measure(connection: &mut PgConnection, objects: &[Object]) -
     let answers = attempt(connection, &attempts).await?;
     connection.execute(AssertSqlSafe(format!("drop table {PROBE}"))).await?;
     let mut measured = Measured { attempts: attempts.len(), ..Measured::default() };
+    let undecided = |(object, trial): &(&Object, &Trial), answer: &Answer| {
+        object.oid.filter(|_| trial.is_undecided(answer)).map(|oid| (oid, trial.privilege))
+    };
+    let asked = trials.iter().zip(&answers).filter_map(|(trial, answer)| undecided(trial, answer));
+    let granted = granted(connection, asked.collect()).await?;
     for ((object, trial), answer) in trials.into_iter().zip(answers) {
-        let is_held = trial.is_held(&answer);
+        let is_held = match undecided(&(object, trial), &answer) {
+            Some(asked) => Some(granted.contains(&asked)),
+            None => trial.is_held(&answer),
+        };
         let tried = Tried { sql: trial.sql.clone(), answer, is_held };
         let of_object = measured.by_object.entry(object.name.clone()).or_default();
         // One column that may be written is enough.
@@ -83,6 +91,34 @@ pub(super) async fn measure(connection: &mut PgConnection, objects: &[Object]) -
         }
     }
     Ok(measured)
+}
+
+/// Which of these privileges, each of a relation by its object id, whoever `connection` is was granted.
+///
+/// # Errors
+/// The server is lost.
+async fn granted(
+    connection: &mut PgConnection,
+    asked: BTreeSet<(i64, Privilege)>,
+) -> Result<BTreeSet<(i64, Privilege)>> {
+    if asked.is_empty() {
+        return Ok(asked);
+    }
+    let (oids, words): (Vec<i64>, Vec<String>) =
+        asked.iter().map(|(oid, privilege)| (*oid, privilege.to_string())).unzip();
+    let held: Vec<bool> = sqlx::query_scalar(
+        "select has_schema_privilege(c.relnamespace, 'usage')
+            and case a.word when 'delete' then has_table_privilege(c.oid, a.word) else has_any_column_privilege(c.oid, a.word) end
+         from unnest($1::int8[], $2::text[]) with ordinality a (oid, word, place)
+         join pg_catalog.pg_class c on c.oid = a.oid::oid
+         order by a.place",
+    )
+    .bind(oids)
+    .bind(words)
+    .fetch_all(connection)
+    .await
+    .attempt(ErrorKind::Database, || "failed to read what a role was granted".into())?;
+    Ok(asked.into_iter().zip(held).filter(|(_, held)| *held).map(|(asked, _)| asked).collect())
 }
 
 /// What roles may do.

@@ -30,7 +30,8 @@ impl Check for RoleAttributes {
                      SUPERUSER, BYPASSRLS, CREATEROLE, CREATEDB or REPLICATION, or may read, write or run what it likes \
                      by a role of the server's own (`pg_read_all_data`, `pg_write_server_files`, …); and none can become \
                      such a role by SET ROLE, over however many memberships. What can be shown within a transaction is: \
-                     the role logs in and does it. Where no role is declared, the check is skipped.",
+                     the role logs in and does it. BYPASSRLS is an error for the roles of `tenancy.roles`, and else a warning: \
+                     some are meant to work for all tenants. Where no role is declared, the check is skipped.",
             matters: "Grants and policies bind ordinary roles. A hole in a service is worth what its role is worth: with \
                       `pg_execute_server_program` that is the machine, with CREATEROLE before Postgres 16 nearly every \
                       other role.",
@@ -141,7 +142,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     if services.is_empty() {
         return Ok(Verdict::skipped("needs `[roles]` or `tenancy.roles`: which roles services connect as"));
     }
-    let is_rls = project.tenancy.as_ref().is_some_and(|tenancy| tenancy.model == TenancyModel::Rls);
+    let tenancy = project.tenancy.as_ref().filter(|tenancy| tenancy.model == TenancyModel::Rls);
     let db = context.database().await?;
     let mut control = db.connection().await?;
     let known = roles::known(&mut control).await?;
@@ -150,7 +151,13 @@ async fn run(context: &Context) -> Result<Verdict> {
     for role in roles::named(&known, services)? {
         for (power, via) in powers(&mut control, &role).await? {
             let shown = show(&db, &role, power, &via).await?;
-            let severity = if power.name == "BYPASSRLS" && is_rls { Severity::Error } else { power.severity };
+            // Who is meant to work for all tenants may be meant to be bound by no policy.
+            let is_of_tenants = tenancy.is_some_and(|tenancy| match tenancy.roles.as_slice() {
+                [] => via == role.name,
+                roles => roles.contains(&role.name),
+            });
+            let severity =
+                if power.name == "BYPASSRLS" && is_of_tenants { Severity::Error } else { power.severity };
             findings.push(finding(&role, power, &via, severity, shown));
         }
     }

@@ -120,9 +120,11 @@ async fn out(
 ) -> Result<bool> {
     let sql = format!("copy (select {} from {}) to stdout", relation.column, relation.name.sql());
     session.open(&[]).await?;
-    let lines = lines(session, &sql).await?;
+    let Ok(lines) = lines(session, &sql).await? else {
+        *session = attack.session(&session.role, true).await?;
+        return Ok(false);
+    };
     session.rollback().await?;
-    let Ok(lines) = lines else { return Ok(false) };
     // COPY writes null as \N: rows of nobody are `tenancy.cross-read`'s.
     let others = lines
         .iter()
@@ -136,7 +138,7 @@ async fn out(
     Ok(lines.contains(&attack.tenants.own))
 }
 
-/// The lines that COPY TO gives.
+/// The lines that COPY TO gives. Refused, it leaves the session of no use: the driver does not read to the end of the answer.
 async fn lines(session: &mut Session, sql: &str) -> Result<Result<Vec<String>, Refusal>> {
     let mut data = Vec::new();
     let copying = session.connection.copy_out_raw(sql).await;
@@ -189,12 +191,20 @@ async fn into(
     }
     let sql = format!("copy {} ({names}) from stdin", relation.name.sql());
     session.open(&[]).await?;
-    let done = match session.connection.copy_in_raw(&sql).await {
-        Ok(mut copy) => match copy.send(data).await {
+    let begun = match session.connection.copy_in_raw(&sql).await {
+        Ok(mut copy) => Ok(match copy.send(data).await {
             Ok(_) => copy.finish().await,
             Err(error) => Err(error),
-        },
+        }),
         Err(error) => Err(error),
+    };
+    let done = match begun {
+        Ok(done) => done,
+        Err(error) => {
+            // As with what is copied out.
+            *session = attack.session(&session.role, true).await?;
+            return Ok(Refusal::of(error)?.why != Why::Circumstances);
+        }
     };
     session.rollback().await?;
     match done {

@@ -40,6 +40,7 @@ impl Ear {
         .attempt(ErrorKind::Database, || "failed to look for the channels of notifications".into())?;
         channels.extend(attack.relations.iter().map(|relation| relation.name.name.clone()));
         channels.push(END.to_owned());
+        let role = attack.login_of(role);
         let mut listener = PgListener::connect_with(&attack.db.pool_as(role).await?).await?;
         listener.listen_all(channels.iter().map(String::as_str)).await?;
         Ok(Ear { role: role.to_owned(), listener })

@@ -15,14 +15,15 @@ impl Check for EmptyContext {
     }
 
     fn summary(&self) -> &'static str {
-        "a session whose tenant is the empty string sees no row"
+        "a session whose tenant is the empty string sees no tenant's row"
     }
 
     fn explain(&self) -> Explanation {
         Explanation {
             proves: "Every role of `tenancy.roles` logs in, sets the tenant to the empty string, and reads each table \
-                     with row-level security. It sees no row, or the server refuses; with a tenant it does see that \
-                     tenant's rows. What can be read with no tenant at all is left to `tenancy.no-context`.",
+                     with row-level security. It sees no tenant's row, or the server refuses; with a tenant it does see \
+                     that tenant's rows. What can be read with no tenant at all is left to `tenancy.no-context`, and rows \
+                     of nobody to `tenancy.null-tenant`.",
             matters: "A setting that was set with SET LOCAL is not unset when the transaction ends: it is `''`. So \
                       every session of a pool that served somebody before is in this state, and not in the one \
                       that a fresh session of a test is in. A policy that asks for null lets it pass.",

@@ -3,11 +3,11 @@
 use crate::check::Example;
 
 pub(super) const COPIES: &[Example] = crate::examples!(
-    "tenancy.copies": "bad.sql", "bad_deleted.sql", "bad_exempt.sql", "bad_matview.sql", "bad_nobodys.sql", "bad_notify.sql", "bad_view.sql", "good.sql", "good_closed.sql", "good_notify_key.sql", "pgharness.toml"
+    "tenancy.copies": "bad.sql", "bad_deleted.sql", "bad_exempt.sql", "bad_matview.sql", "bad_nobodys.sql", "bad_notify.sql", "bad_view.sql", "good.sql", "good_closed.sql", "good_no_login.sql", "good_notify_key.sql", "pgharness.toml"
 );
 
 pub(super) const COPY: &[Example] = crate::examples!(
-    "tenancy.copy": "bad.sql", "bad_quoted.sql", "bad_view.sql", "good.sql", "good_columns.sql", "pgharness.toml"
+    "tenancy.copy": "bad.sql", "bad_quoted.sql", "bad_view.sql", "good.sql", "good_columns.sql", "good_raises.sql", "pgharness.toml"
 );
 
 pub(super) const CROSS_INSERT: &[Example] = crate::examples!(
@@ -15,7 +15,7 @@ pub(super) const CROSS_INSERT: &[Example] = crate::examples!(
 );
 
 pub(super) const CROSS_READ: &[Example] = crate::examples!(
-    "tenancy.cross-read": "bad.sql", "bad_child.sql", "bad_dead.sql", "bad_matview.sql", "bad_no_policy.sql", "bad_null_row.sql", "bad_other_column.sql", "bad_partition.sql", "bad_permissive.sql", "bad_view.sql", "bad_wrong_role.sql", "good.sql", "good_no_privilege.sql", "good_other_column.sql", "good_partitioned.sql", "good_restrictive.sql", "good_text.sql", "good_view.sql", "pgharness.toml"
+    "tenancy.cross-read": "bad.sql", "bad_child.sql", "bad_dead.sql", "bad_matview.sql", "bad_no_policy.sql", "bad_null_row.sql", "bad_other_column.sql", "bad_partition.sql", "bad_permissive.sql", "bad_view.sql", "bad_wrong_role.sql", "good.sql", "good_no_privilege.sql", "good_other_column.sql", "good_partitioned.sql", "good_restrictive.sql", "good_teammates.sql", "good_text.sql", "good_view.sql", "pgharness.toml"
 );
 
 pub(super) const DEAD_POLICY: &[Example] = crate::examples!(
@@ -27,7 +27,7 @@ pub(super) const DEFINER_FUNCTION: &[Example] = crate::examples!(
 );
 
 pub(super) const EMPTY_CONTEXT: &[Example] = crate::examples!(
-    "tenancy.empty-context": "bad.sql", "bad_function.sql", "bad_text.sql", "good.sql", "good_raises.sql", "pgharness.toml"
+    "tenancy.empty-context": "bad.sql", "bad_function.sql", "good.sql", "good_raises.sql", "good_text.sql", "pgharness.toml"
 );
 
 pub(super) const ENABLED: &[Example] = crate::examples!(

@@ -1,5 +1,6 @@
 //! Checks of tenant isolation: a live database is attacked as the roles that services connect as.
 
+mod apart;
 mod argument;
 mod attack;
 

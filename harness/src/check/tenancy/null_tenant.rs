@@ -25,7 +25,8 @@ impl Check for NullTenant {
             proves: "Tables whose tenant's column admits null, or the empty string, get rows without a tenant. Every \
                      role of `tenancy.roles` logs in and counts those that it sees: never having set a tenant, with \
                      the setting empty, as a pooled session is left, and with a tenant. Without a tenant it sees \
-                     none. That a tenant sees them is a warning: they may be shared on purpose.",
+                     none. That a session with an empty setting sees them, or a tenant, is a warning: they are no \
+                     tenant's, and may be shared on purpose.",
             matters: "`is not distinct from` takes null for null: a session that forgot its tenant gets the rows that \
                       a half-finished import, a deleted tenant or an operator left without one, and can often add \
                       more. So does `''` where the column is text.",
@@ -73,7 +74,7 @@ async fn run(context: &Context) -> Result<Verdict> {
             (
                 attack.session_in(role, Some(attack.context_of(""))).await?,
                 "with an empty tenant",
-                Severity::Error,
+                Severity::Warning,
             ),
             (attack.session(role, true).await?, "with a tenant set", Severity::Warning),
         ]);

@@ -120,9 +120,10 @@ impl Pooled {
     }
 }
 
-/// The statement that counts what is seen of `relation`.
+/// The statement that counts what is seen of `relation`: not the rows of the tenant '', which is nobody.
 pub(super) fn count(relation: &Relation) -> String {
-    format!("select count(*) from {}", relation.name.sql())
+    let all = format!("select count(*) from {}", relation.name.sql());
+    if relation.is_text() { format!("{all} where {} is distinct from ''", relation.column) } else { all }
 }
 
 /// The relations of which more is seen than before, with how much.

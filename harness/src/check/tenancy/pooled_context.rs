@@ -52,7 +52,7 @@ impl Check for PooledContext {
     fn examples(&self) -> &'static [Example] {
         crate::examples!("tenancy.pooled-context":
             "bad.sql", "bad_definer.sql", "bad_empty_string.sql", "bad_procedure.sql", "bad_role_setting.sql",
-            "bad_session_table.sql", "good.sql", "good_plain.sql", "good_stamped.sql", "pgharness.toml")
+            "bad_session_table.sql", "good.sql", "good_plain.sql", "good_stamped.sql", "good_text.sql", "pgharness.toml")
     }
 
     fn story(&self) -> Option<Story> {

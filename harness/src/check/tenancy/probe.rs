@@ -78,6 +78,13 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether a constraint refused the row, and not a trigger with a code like theirs. Most have a name.
+    pub(super) fn is_of_a_constraint(&self) -> bool {
+        self.code == "23502" || (self.code.starts_with("23") && self.constraint.is_some())
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let why = match self.why {

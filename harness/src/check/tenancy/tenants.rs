@@ -1,5 +1,6 @@
 //! Two tenants with rows everywhere, so that one can be asked for the other's.
 
+use super::apart::keep_apart;
 use super::setting::Setting;
 use super::tables::Relation;
 use crate::check::Tenancy;
@@ -140,9 +141,15 @@ pub(super) async fn seed(
         if relation.is_text() && !relation.is_reference && !present.blank {
             wishes.push(("the tenant ''".into(), false, of_nobody(tenancy, "''")));
         }
-        for (whose, is_needed, wish) in wishes {
+        for (whose, is_needed, mut wish) in wishes {
+            let parents = keep_apart(connection, &mut rows, &mut seeds, relation, &mut wish).await?;
             match add(connection, &mut rows, relation, wish, is_needed).await? {
-                Ok(steps) => seeds.journal.extend(steps),
+                Ok(mut steps) => {
+                    for step in steps.iter_mut().filter(|step| step.table == relation.name) {
+                        step.reads.extend(parents.iter().cloned());
+                    }
+                    seeds.journal.extend(steps);
+                }
                 Err(reason) if is_needed => {
                     let reason = format!("it took no row for {whose} ({reason})");
                     seeds.lacking.insert(relation.name.clone(), reason);

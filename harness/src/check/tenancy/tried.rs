@@ -67,7 +67,7 @@ impl Reach {
             Ok(0) => Reach::Nothing,
             Ok(rows) => Reach::Rows(rows),
             Err(refusal) if refusal.why == Why::Circumstances => Reach::Unknown(refusal),
-            Err(refusal) if refusal.code.starts_with("23") => Reach::Stopped(refusal),
+            Err(refusal) if refusal.is_of_a_constraint() => Reach::Stopped(refusal),
             Err(refusal) => Reach::Refused(refusal),
         }
     }
@@ -93,14 +93,17 @@ mod tests {
     use rstest::rstest;
 
     fn refusal(code: &str, why: Why) -> Result<u64, Refusal> {
-        Err(Refusal { code: code.into(), why, constraint: None })
+        let constraint = (code == "23503").then(|| "orders_customer_fkey".to_owned());
+        Err(Refusal { code: code.into(), why, constraint })
     }
 
     #[rstest]
     #[case::changed(Ok(2), true, false)]
     #[case::nothing(Ok(0), false, false)]
     #[case::a_key_stops_it(refusal("23503", Why::Other), true, true)]
+    #[case::a_column_may_not_be_null(refusal("23502", Why::Other), true, true)]
     #[case::a_trigger_raises(refusal("P0001", Why::Other), false, true)]
+    #[case::a_trigger_raises_like_a_constraint(refusal("23514", Why::Other), false, true)]
     #[case::a_policy_refuses(refusal("42501", Why::Policy), false, false)]
     #[case::it_took_too_long(refusal("57014", Why::Circumstances), false, false)]
     fn a_row_is_reached_where_a_policy_let_it_pass(

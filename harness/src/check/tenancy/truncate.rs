@@ -95,9 +95,15 @@ async fn truncate(writing: &mut Writing, actor: &mut Actor, relation: &Relation)
         let mut evidence = writing.attack.seeding(relation);
         let step = Evidence::as_role(&actor.role, sql, "no row of any tenant is left");
         evidence.extend(transcript(&actor.own, vec![step]));
+        // Who stands between a request and a role without a login may take no TRUNCATE.
+        let is_door = writing.attack.login_of(&actor.role) != actor.role;
+        let (class, severity) = match is_door {
+            true => (Class::TrustBoundary, Severity::Warning),
+            false => (Class::Mistake, Severity::Error),
+        };
         return Ok(Some(Leak {
-            class: Class::Mistake,
-            severity: Severity::Error,
+            class,
+            severity,
             does: format!("truncates `{}`: the rows of all tenants are gone", relation.name),
             help: format!("`revoke truncate on {table} from` those roles: no policy binds it"),
             evidence,

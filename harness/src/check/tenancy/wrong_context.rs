@@ -49,7 +49,8 @@ pub(super) async fn read_with(mut attack: Attack, values: &[String], help: &str)
                 wrong.context = Some((attack.setting.clone(), value.clone()));
                 let probed = wrong.count(relation, &attack.tenants).await?;
                 match probed.outcome {
-                    Ok(counts) if counts.visible > 0 => leaks.push((value, probed.sql, counts)),
+                    // Who sees rows of nobody alone is told of by `tenancy.null-tenant`.
+                    Ok(counts) if counts.visible > counts.nobody => leaks.push((value, probed.sql, counts)),
                     Err(refusal) if refusal.why == Why::Circumstances => {
                         seen.push((role.clone(), Seen::Unknown(format!("the statement failed ({refusal})"))));
                     }
