@@ -4,7 +4,7 @@ use super::folder::{Files, Folder};
 use super::site::Site;
 use super::sql::{parent, plain, sql};
 use pgharness::catalog::{Catalog, Facts, Kind};
-use pgharness::check::{Project, matches};
+use pgharness::check::{Project, Tenancy, matches};
 use pgharness::ident::{QualifiedName, quote_ident};
 use pgharness::migration::Runner;
 
@@ -55,6 +55,14 @@ impl Ground {
     /// Tables that are no partitions: what is done to those is done to their parents.
     pub(super) fn tables(&self) -> impl Iterator<Item = (&str, &Facts)> {
         self.catalog.of_kind(Kind::Table).filter(|(_, facts)| !facts.contains_key("partition of"))
+    }
+
+    /// Those of [`tables`](Ground::tables) that have the tenant's column and row-level security.
+    pub(super) fn guarded<'a>(&'a self, tenancy: &'a Tenancy) -> impl Iterator<Item = (&'a str, &'a Facts)> {
+        self.tables().filter(|(table, facts)| {
+            let column = format!("{table}.{}", tenancy.column);
+            facts.contains_key("row security") && self.catalog.get(Kind::Column, &column).is_some()
+        })
     }
 
     /// The columns of [`tables`](Ground::tables), each with its table.

@@ -1,13 +1,16 @@
 //! `access.default-privileges`: who may use what the next migration creates.
 
+use super::defaults::{Creator, Declared, Defaults};
+use super::next_object::NEXT;
 use super::nobody::Nobody;
 use crate::check::attempt::{Answer, Attempt, attempt, prepare, transcript};
+use crate::check::migrator::Migrator;
 use crate::check::tenancy::listed;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::database::TestDb;
-use crate::error::{Attempt as _, ErrorKind, Result};
-use crate::finding::{Class, Finding, Measurement, Severity, Subject};
-use crate::ident::{QualifiedName, quote_ident};
+use crate::error::Result;
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
+use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use crate::server::Capability;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use std::collections::BTreeMap;
@@ -17,28 +20,32 @@ pub(in crate::check) struct DefaultPrivileges;
 
 const ID: &str = "access.default-privileges";
 
-/// The table that the next migration creates.
-const NEXT: &str = "pgharness_next";
-
 impl Check for DefaultPrivileges {
     fn id(&self) -> &'static str {
         ID
     }
 
     fn summary(&self) -> &'static str {
-        "default privileges reach whom they name on the next table, and not PUBLIC"
+        "default privileges reach whom they name on what is created next, and not PUBLIC"
     }
 
     fn explain(&self) -> Explanation {
         Explanation {
-            proves: "In every schema, as every role that owns tables there, a table is created, as the next migration \
-                     would, and undone afterwards. A role that may use the schema, and has no other grant, can do nothing with it. Those whom the schema's \
-                     default privileges name can do what these say. What a project grants table by table is its own \
-                     affair, and nothing is said of it.",
+            proves: "In every schema, as every role that owns tables, sequences or functions there, one more is created, \
+                     as the next migration would, and undone afterwards; and one more schema, as every role that owns \
+                     one. A role that may use the schema, and has no other grant, can do nothing with it, except call \
+                     a function where nobody took that from PUBLIC; where default privileges take it, they are those \
+                     of a role that creates functions or tables. Those whom default privileges name, and who may use \
+                     the schema, can do what these say; where their role creates such objects too, they are perhaps \
+                     meant for these, and are left alone. What a project grants object by object is its own affair, and \
+                     nothing is said of it, nor of types.",
             matters: "Default privileges are those of the role that created them, for what that very role creates: given \
-                      by a superuser, they are without effect for tables that the migrator makes. It shows with the next \
-                      table, in production. Given to PUBLIC, they open every table to come.",
-            remedy: "`alter default privileges for role …`, naming the role that creates the tables; and never to PUBLIC.",
+                      by a superuser, they are without effect for tables that the migrator makes, and taken by a \
+                      superuser, the migrator's functions are everybody's. It shows with the next one, in production. \
+                      Given to PUBLIC, they open every table to come.",
+            remedy: "`alter default privileges for role …`, naming the role that creates the objects; and never to PUBLIC. \
+                     Take EXECUTE from PUBLIC without `in schema`: what is said of a schema only adds to what holds \
+                     everywhere.",
         }
     }
 
@@ -65,216 +72,218 @@ impl Check for DefaultPrivileges {
     }
 }
 
-/// Who creates tables in which schema.
-const CREATORS: &str = "
-    select distinct n.nspname::text as schema, o.rolname::text as creator
-    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    join pg_catalog.pg_roles o on o.oid = c.relowner
-    where c.relkind in ('r', 'p') and c.oid >= 16384 and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-        and not exists (select from pg_catalog.pg_depend d
-            where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
-    order by 1, 2";
-
-/// What default privileges say of tables: whose they are, where, for whom.
-const DECLARED: &str = "
-    select o.rolname::text as whose, n.nspname::text as schema, g.rolname::text as grantee,
-        array_agg(lower(a.privilege_type)::text order by a.privilege_type) as privileges
-    from pg_catalog.pg_default_acl d
-    join pg_catalog.pg_roles o on o.oid = d.defaclrole
-    left join pg_catalog.pg_namespace n on n.oid = d.defaclnamespace
-    cross join lateral pg_catalog.aclexplode(d.defaclacl) a
-    join pg_catalog.pg_roles g on g.oid = a.grantee
-    where d.defaclobjtype = 'r' and a.grantee <> d.defaclrole
-        and a.privilege_type in ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
-    group by 1, 2, 3 order by 1, 2, 3";
-
-/// What default privileges say of tables.
-#[derive(Clone, Debug)]
-struct Declared {
-    of: String,
-    schema: Option<String>,
-    grantee: String,
-    privileges: Vec<String>,
-}
-
 async fn run(context: &Context) -> Result<Verdict> {
     let db = context.database().await?;
     let mut control = db.connection().await?;
-    let failed = || "failed to read default privileges".to_owned();
-    let creators: Vec<(String, String)> =
-        sqlx::query_as(CREATORS).fetch_all(&mut control).await.attempt(ErrorKind::Database, failed)?;
-    let declared: Vec<(String, Option<String>, String, Vec<String>)> =
-        sqlx::query_as(DECLARED).fetch_all(&mut control).await.attempt(ErrorKind::Database, failed)?;
-    let declared: Vec<Declared> = declared
-        .into_iter()
-        .map(|(of, schema, grantee, privileges)| Declared { of, schema, grantee, privileges })
-        .collect();
-    if creators.is_empty() {
-        return Ok(Verdict::skipped("there are no tables, and so nobody who creates some"));
-    }
+    let migrator = Migrator::of(context.project()).ok();
+    let is_history =
+        |table: &QualifiedName| migrator.as_ref().is_some_and(|migrator| migrator.is_history(table));
+    let defaults = Defaults::read(&mut control, is_history).await?;
     prepare(&mut control).await?;
+    let admin = db.server().endpoint().role();
     let mut findings = Vec::new();
-    let mut missed: BTreeMap<(String, String, String), Vec<(String, String)>> = BTreeMap::new();
-    for (schema, creator) in &creators {
-        findings.extend(open_to_all(&mut control, &db, schema, creator).await?);
-        for one in &declared {
-            if one.schema.as_ref().is_some_and(|only| only != schema) {
-                continue;
-            }
-            // Where their role creates tables too, they are not without effect, and perhaps meant for those only.
-            let is_used = creators.iter().any(|(other, creator)| other == schema && *creator == one.of);
-            if is_used || *creator == one.grantee {
-                continue;
-            }
-            if let Some(sql) = refused(&mut control, schema, creator, one).await? {
-                let key = (schema.clone(), creator.clone(), one.of.clone());
-                missed.entry(key).or_default().push((one.grantee.clone(), sql));
+    let mut probes = 0;
+    let mut missed: Vec<Finding> = Vec::new();
+    for creator in &defaults.creators {
+        let Some(opening) = open(&mut control, &db, creator).await? else { continue };
+        probes += opening.tried;
+        findings.extend(open_to_all(admin, &defaults, creator, &opening));
+        let mut idle: BTreeMap<(&str, Option<&str>), Vec<Refused>> = BTreeMap::new();
+        for (declared, grantee) in defaults.without_effect(creator) {
+            probes += declared.privileges.len();
+            if let Some(sql) = refused(&mut control, creator, declared, grantee).await? {
+                let whose = (declared.of.as_str(), declared.schema.as_deref());
+                idle.entry(whose).or_default().push(Refused {
+                    grantee: grantee.to_owned(),
+                    privileges: declared.privileges.join(", "),
+                    sql,
+                });
             }
         }
+        let idle = idle.into_iter();
+        missed
+            .extend(idle.map(|((of, schema), refused)| without_effect(admin, creator, of, schema, &refused)));
     }
-    let probes = creators.len() * (1 + declared.len());
-    let admin = db.server().endpoint().role();
-    findings.extend(
-        missed.into_iter().map(|((schema, creator, of), grantees)| {
-            without_effect(admin, &schema, &creator, &of, &grantees)
-        }),
-    );
+    if probes == 0 {
+        return Ok(Verdict::skipped("nobody owns anything in a schema and may create more there"));
+    }
+    findings.extend(missed);
     Ok(Verdict::of(findings).with_measurements([Measurement::count(ID, "probes", probes)]))
 }
 
-/// The steps that create the next table.
-fn creation(schema: &str, creator: &str) -> [String; 2] {
-    let table = QualifiedName::new(schema, NEXT).sql();
-    [format!("set local role {}", quote_ident(creator)), format!("create table {table} (id integer)")]
+/// What somebody without a grant can do with the next object.
+struct Opening {
+    tried: usize,
+    /// Privileges, each with what came of its use.
+    held: Vec<(&'static str, String)>,
+    /// Who that somebody stands for.
+    who: &'static str,
+    /// The steps that make them.
+    evidence: Vec<Evidence>,
 }
 
-/// The statement that needs a privilege.
-fn use_of(schema: &str, privilege: &str) -> String {
-    let table = QualifiedName::new(schema, NEXT).sql();
-    match privilege {
-        "insert" => format!("insert into {table} values (1)"),
-        "update" => format!("update {table} set id = default"),
-        "delete" => format!("delete from {table}"),
-        _ => format!("select count(*) from {table}"),
+/// Whom default privileges name, with which privileges, and the statement that they are refused.
+struct Refused {
+    grantee: String,
+    privileges: String,
+    sql: String,
+}
+
+/// Creates the next object in a transaction that is open already; whether `creator` may.
+async fn create(control: &mut PgConnection, creator: &Creator) -> Result<bool> {
+    let steps = creator.steps().join("; ");
+    match sqlx::raw_sql(AssertSqlSafe(steps)).execute(&mut *control).await {
+        Ok(_) => Ok(true),
+        Err(sqlx::Error::Database(_)) => Ok(false),
+        Err(lost) => Err(lost.into()),
     }
 }
 
-/// Whether anybody may use the next table.
-async fn open_to_all(
-    control: &mut PgConnection,
-    db: &TestDb,
-    schema: &str,
-    creator: &str,
-) -> Result<Option<Finding>> {
-    let admin = db.server().endpoint().role();
+/// Tries what anybody may do with the next object; `None` where `creator` may create none.
+async fn open(control: &mut PgConnection, db: &TestDb, creator: &Creator) -> Result<Option<Opening>> {
     let nobody = Nobody::create(control, db).await?;
-    let steps = creation(schema, creator);
-    let made = sqlx::raw_sql(AssertSqlSafe(format!("{}; reset role", steps.join("; "))))
-        .execute(&mut *control)
-        .await;
-    // Whoever may create nothing here any more will not.
-    if let Err(error) = made {
+    if !create(control, creator).await? {
         nobody.vanish(control).await?;
-        return match error {
-            sqlx::Error::Database(_) => Ok(None),
-            lost => Err(lost.into()),
-        };
+        return Ok(None);
     }
     control.execute(AssertSqlSafe(nobody.authorization())).await?;
-    let verbs = ["select", "insert", "update", "delete"];
-    let attempts: Vec<Attempt> =
-        verbs.iter().map(|verb| Attempt { sql: use_of(schema, verb), watched: None }).collect();
-    let answers = attempt(control, &attempts).await?;
-    let mut evidence = nobody.steps(admin, schema, NEXT);
-    let who = if nobody.is_admitted(schema) { "who may use the schema" } else { "who may connect" };
-    nobody.vanish(control).await?;
-    let held: Vec<(&str, String)> = verbs
-        .into_iter()
-        .zip(answers)
-        .filter(|(_, answer)| !answer.is_denied())
-        .map(|(verb, answer)| (verb, answer.to_string()))
+    let privileges = creator.object.privileges();
+    let attempts: Vec<Attempt> = privileges
+        .iter()
+        .map(|privilege| Attempt { sql: creator.use_of(privilege), watched: None })
         .collect();
-    let Some((first, result)) = held.first().cloned() else { return Ok(None) };
-    let words: Vec<&str> = held.iter().map(|(verb, _)| *verb).collect();
-    let words = words.join(", ");
-    let mut before: Vec<String> = steps.to_vec();
-    before.extend(["reset role".to_owned(), "set local role nobody".to_owned()]);
-    evidence.extend(transcript(admin, before, &use_of(schema, first), result));
-    Ok(Some(Finding {
-        check: ID.into(),
-        class: Class::Mistake,
-        severity: Severity::Warning,
-        subject: Subject::new("schema", schema),
-        message: format!("the next table of `{creator}` in `{schema}` is open to anybody {who}: {words}"),
-        help: format!(
-            "`alter default privileges for role {} in schema {} revoke {words} on tables from public`",
-            quote_ident(creator),
-            quote_ident(schema)
-        ),
-        evidence,
+    let answers = attempt(control, &attempts).await?;
+    nobody.vanish(control).await?;
+    let schema = creator.schema.as_deref().unwrap_or(NEXT);
+    let held = privileges.iter().copied().zip(&answers).filter(|(_, answer)| !answer.is_denied());
+    Ok(Some(Opening {
+        tried: attempts.len(),
+        held: held.map(|(privilege, answer)| (privilege, answer.to_string())).collect(),
+        who: if nobody.is_admitted(schema) {
+            "anybody who may use the schema"
+        } else {
+            "anybody who may connect"
+        },
+        evidence: nobody.steps(db.server().endpoint().role(), schema, NEXT),
     }))
 }
 
-/// The statement that the next table refuses, though default privileges name who sends it.
+/// What is said of the next object where anybody may use it, and should not.
+fn open_to_all(admin: &str, defaults: &Defaults, creator: &Creator, opening: &Opening) -> Option<Finding> {
+    let (first, result) = opening.held.first()?;
+    let words: Vec<&str> = opening.held.iter().map(|(privilege, _)| *privilege).collect();
+    let message = format!("{} is open to {}: {}", creator.next(), opening.who, words.join(", "));
+    let class = creator.object.class();
+    let mut evidence = opening.evidence.clone();
+    let mut before = creator.steps();
+    before.push("set local role nobody".into());
+    evidence.extend(transcript(admin, before, &creator.use_of(first), result.clone()));
+    if defaults.is_built_in(creator) {
+        let takers = defaults.idle_takers();
+        if takers.is_empty() {
+            return None;
+        }
+        let message = format!(
+            "{message}; default privileges take that only from functions of {}, of which there are none",
+            listed(takers)
+        );
+        let help = format!(
+            "`{} revoke execute on {class} from public`: they hold for what that very role creates",
+            creator.altered(None)
+        );
+        return Some(finding(creator, message, help, evidence));
+    }
+    let revokes: Vec<String> = defaults
+        .to_public(creator)
+        .map(|declared| {
+            let privileges = declared.privileges.join(", ");
+            let altered = creator.altered(declared.schema.as_deref());
+            format!("`{altered} revoke {privileges} on {class} from public`")
+        })
+        .collect();
+    let help = match revokes.is_empty() {
+        true => "no default privileges say so: look for an event trigger that grants it to PUBLIC".to_owned(),
+        false => revokes.join(", "),
+    };
+    Some(finding(creator, message, help, evidence))
+}
+
+/// The first statement that the next object refuses, though default privileges name who sends it; nothing where who
+/// sends it may not use the schema, which is another matter.
 async fn refused(
     control: &mut PgConnection,
-    schema: &str,
-    creator: &str,
+    creator: &Creator,
     declared: &Declared,
+    grantee: &str,
 ) -> Result<Option<String>> {
-    let Some(privilege) =
-        declared.privileges.iter().find(|name| *name == "select").or(declared.privileges.first())
-    else {
-        return Ok(None);
-    };
-    let sql = use_of(schema, privilege);
-    let steps = creation(schema, creator);
-    let opening = format!("begin; {}; reset role", steps.join("; "));
-    let made = sqlx::raw_sql(AssertSqlSafe(opening)).execute(&mut *control).await;
-    let answer = match made {
-        Ok(_) => {
-            let become_it = format!("set local session authorization {}", quote_ident(&declared.grantee));
-            control.execute(AssertSqlSafe(become_it)).await?;
-            attempt(control, &[Attempt { sql: sql.clone(), watched: None }]).await?.pop()
-        }
-        Err(sqlx::Error::Database(_)) => None,
-        Err(lost) => return Err(lost.into()),
-    };
+    let uses = declared.privileges.iter().map(|privilege| creator.use_of(privilege));
+    let look = creator.schema.as_ref().map(|schema| {
+        format!("select {}::regclass", quote_literal(&QualifiedName::new(schema, "pgharness_absent").sql()))
+    });
+    let attempts: Vec<Attempt> =
+        look.iter().cloned().chain(uses).map(|sql| Attempt { sql, watched: None }).collect();
+    control.execute("begin").await?;
+    let mut answers = Vec::new();
+    if create(control, creator).await? {
+        let become_it = format!("set local session authorization {}", quote_ident(grantee));
+        control.execute(AssertSqlSafe(become_it)).await?;
+        answers = attempt(control, &attempts).await?;
+    }
     control.execute("rollback").await?;
-    Ok(answer.filter(Answer::is_denied).map(|_| sql))
+    if look.is_some() && answers.first().is_some_and(Answer::is_denied) {
+        return Ok(None);
+    }
+    let denied = attempts.into_iter().zip(answers).find(|(_, answer)| answer.is_denied());
+    Ok(denied.map(|(attempt, _)| attempt.sql))
 }
 
 fn without_effect(
     admin: &str,
-    schema: &str,
-    creator: &str,
+    creator: &Creator,
     of: &str,
-    grantees: &[(String, String)],
+    schema: Option<&str>,
+    refused: &[Refused],
 ) -> Finding {
-    let names: Vec<String> = grantees.iter().map(|(grantee, _)| grantee.clone()).collect();
+    let names: Vec<String> = refused.iter().map(|one| one.grantee.clone()).collect();
     let mut evidence = Vec::new();
-    if let Some((grantee, sql)) = grantees.first() {
-        let mut before: Vec<String> = creation(schema, creator).to_vec();
-        before.push("reset role".into());
+    if let Some(Refused { grantee, sql, .. }) = refused.first() {
+        let mut before = creator.steps();
         before.push(format!("set local role {}", quote_ident(grantee)));
         // Only a superuser may become one after the other.
         evidence = transcript(admin, before, sql, "SQLSTATE 42501: permission denied".into());
     }
+    let there = if schema.is_some() { " there" } else { "" };
+    let message = format!(
+        "{} is closed to {}: the default privileges are those of `{of}`, who creates none{there}",
+        creator.next(),
+        listed(&names)
+    );
+    let mut given: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for one in refused {
+        given.entry(&one.privileges).or_default().push(quote_ident(&one.grantee));
+    }
+    let (altered, class) = (creator.altered(schema), creator.object.class());
+    let grants: Vec<String> = given
+        .into_iter()
+        .map(|(privileges, grantees)| {
+            format!("`{altered} grant {privileges} on {class} to {}`", grantees.join(", "))
+        })
+        .collect();
+    let help = format!("{}: they hold for what that very role creates", grants.join(", "));
+    finding(creator, message, help, evidence)
+}
+
+fn finding(creator: &Creator, message: String, help: String, evidence: Vec<Evidence>) -> Finding {
     Finding {
         check: ID.into(),
         class: Class::Mistake,
         severity: Severity::Warning,
-        subject: Subject::new("schema", schema),
-        message: format!(
-            "the next table of `{creator}` in `{schema}` is closed to {}: the default privileges are those of `{of}`, who \
-             creates none there",
-            listed(&names)
-        ),
-        help: format!(
-            "`alter default privileges for role {} in schema {} grant …`: they hold for what that very role creates",
-            quote_ident(creator),
-            quote_ident(schema)
-        ),
+        subject: match &creator.schema {
+            Some(schema) => Subject::new("schema", schema),
+            None => Subject::new("role", &creator.role),
+        },
+        message,
+        help,
         evidence,
     }
 }

@@ -7,7 +7,7 @@ pub(super) const APPEND_ONLY: &[Example] = crate::examples!(
 );
 
 pub(super) const DEFAULT_PRIVILEGES: &[Example] = crate::examples!(
-    "access.default-privileges": "bad.sql", "bad_closed.sql", "bad_public.sql", "good.sql", "good_none.sql", "pgharness.toml"
+    "access.default-privileges": "bad.sql", "bad_closed.sql", "bad_function.sql", "bad_function_closed.sql", "bad_function_public.sql", "bad_history.sql", "bad_public.sql", "bad_schema.sql", "bad_schema_public.sql", "bad_sequence.sql", "bad_sequence_public.sql", "good.sql", "good_function.sql", "good_function_public.sql", "good_none.sql", "good_schema.sql", "good_sequence.sql", "good_two_owners.sql", "pgharness.toml"
 );
 
 pub(super) const DEFINER_SEARCH_PATH: &[Example] = crate::examples!(

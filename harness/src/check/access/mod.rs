@@ -3,12 +3,14 @@
 mod append_only;
 mod deed;
 mod default_privileges;
+mod defaults;
 mod definer_search_path;
 mod examples;
 mod final_rows;
 mod immutable;
 mod matrix;
 mod measured;
+mod next_object;
 mod nobody;
 mod objects;
 mod owner_login;

@@ -46,6 +46,11 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
+    /// The row that they speak of, where there is one.
+    pub(super) fn row_in<'a>(&self, samples: &'a Samples) -> Option<&'a str> {
+        Some(&samples.get(self.row.as_ref()?)?.json)
+    }
+
     /// All values that the caller brings along, some of them taken from `row`.
     pub(super) fn sent(&self, row: Option<&str>) -> String {
         let mut sent = self.values.join(" ");
@@ -65,7 +70,7 @@ impl Arguments {
 /// A row of the other tenant, and what is known of its table.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
-    pub(super) json: String,
+    json: String,
     /// Each column with the name of its type.
     columns: BTreeMap<String, String>,
     keys: Vec<String>,
@@ -127,8 +132,14 @@ pub(super) async fn samples(
 /// How many tables a function is asked for rows of.
 const TABLES_MAX: usize = 4;
 
-/// The ways to call `routine`, those that need to know least first. `column` is the tenants', of the type `base`.
-pub(super) fn choose(
+/// The ways to call `routine`, those that need to know least first.
+pub(super) fn ways(attack: &Attack, routine: &Routine, samples: &Samples) -> Vec<Arguments> {
+    let base = attack.relations.first().map(|relation| relation.type_name.as_str()).unwrap_or_default();
+    choose(routine, samples, &attack.tenants, &attack.tenancy.column, base)
+}
+
+/// As [`ways`]; `column` is the tenants', of the type `base`.
+fn choose(
     routine: &Routine,
     samples: &Samples,
     tenants: &Tenants,

@@ -176,18 +176,15 @@ async fn first_calls(
     samples: &Samples,
     has_context: bool,
 ) -> Result<Vec<Called>> {
-    let base = attack.relations.first().map(|relation| relation.type_name.as_str()).unwrap_or_default();
-    let column = &attack.tenancy.column;
     let mut calls = Vec::new();
-    for arguments in argument::choose(routine, samples, &attack.tenants, column, base) {
+    for arguments in argument::ways(attack, routine, samples) {
         // Without a tenant it is the policies that may fail open: what the arguments say adds little.
         if !has_context && arguments.knows != Knows::Nothing {
             continue;
         }
-        let row =
-            arguments.row.as_ref().and_then(|table| samples.get(table)).map(|sample| sample.json.clone());
+        let row = arguments.row_in(samples);
         let sql = routine.call(&arguments.values);
-        let settings = row_of(row.as_deref());
+        let settings = row_of(row);
         let first = session.try_out(&settings, sql.clone()).await?.outcome;
         let second = session.try_out(&settings, sql.clone()).await?.outcome;
         calls.push(Called {
@@ -196,7 +193,7 @@ async fn first_calls(
             has_context,
             arguments,
             sql,
-            row,
+            row: row.map(str::to_owned),
             gave: [first, second],
         });
     }

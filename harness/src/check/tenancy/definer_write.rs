@@ -93,15 +93,14 @@ async fn run(context: &Context) -> Result<Verdict> {
         let mut has_run = false;
         for role in &routine.callers {
             let mut worst: Option<Abuse> = None;
-            for arguments in calls(&attack, routine, &samples) {
+            for arguments in argument::ways(&attack, routine, &samples) {
                 if worst.as_ref().is_some_and(|worst| worst.arguments.knows <= arguments.knows) {
                     continue;
                 }
                 let sql = routine.call(&arguments.values);
-                let row = arguments.row.as_ref().and_then(|table| samples.get(table));
+                let row = arguments.row_in(&samples);
                 probes += 1;
-                let called =
-                    witness.call(&attack, role, row.map(|sample| sample.json.as_str()), &sql).await?;
+                let called = witness.call(&attack, role, row, &sql).await?;
                 has_run |= called.is_ok();
                 if let Ok(deeds) = called
                     && !deeds.is_empty()
@@ -119,12 +118,6 @@ async fn run(context: &Context) -> Result<Verdict> {
     attack.count_probes(probes);
     attack.count_controls(ran);
     Ok(attack.verdict())
-}
-
-/// The ways to call `routine`.
-fn calls(attack: &Attack, routine: &Routine, samples: &Samples) -> Vec<Arguments> {
-    let base = attack.relations.first().map(|relation| relation.type_name.as_str()).unwrap_or_default();
-    argument::choose(routine, samples, &attack.tenants, &attack.tenancy.column, base)
 }
 
 async fn report(attack: &mut Attack, routine: &Routine, roles: &[String], abuse: Abuse) -> Result<()> {

@@ -234,23 +234,20 @@ async fn functions(attack: &mut Attack, secrets: &HashSet<String>, refused: &mut
         return Ok(0);
     }
     let samples: Samples = argument::samples(&mut attack.control, &attack.tenants, &attack.relations).await?;
-    let base = attack.relations.first().map(|relation| relation.type_name.clone()).unwrap_or_default();
-    let column = attack.tenancy.column.clone();
     let mut probes = 0;
     for routine in &routines {
         let mut told: BTreeMap<String, Told> = BTreeMap::new();
         let mut reads: BTreeSet<QualifiedName> = routine.mentions.iter().cloned().collect();
         for role in &routine.callers {
             let mut session = attack.session(role, true).await?;
-            for arguments in argument::choose(routine, &samples, &attack.tenants, &column, &base) {
-                let sample = arguments.row.as_ref().and_then(|table| samples.get(table));
-                let settings: Vec<(&str, &str)> =
-                    sample.map(|sample| (ROW, sample.json.as_str())).into_iter().collect();
+            for arguments in argument::ways(attack, routine, &samples) {
+                let of_other = arguments.row_in(&samples);
+                let settings: Vec<(&str, &str)> = of_other.map(|row| (ROW, row)).into_iter().collect();
                 let sql = routine.call(&arguments.values);
                 probes += 1;
                 let Some(complaint) = session.complaint(&settings, &sql).await? else { continue };
                 *refused += 1;
-                let sent = arguments.sent(sample.map(|sample| sample.json.as_str()));
+                let sent = arguments.sent(of_other);
                 if !told.contains_key(role) && tells(&complaint.text, &sent, secrets) {
                     let relation = arguments
                         .row

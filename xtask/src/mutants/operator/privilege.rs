@@ -59,6 +59,11 @@ pub(super) const OPERATORS: &[Operator] = &[
             format!("alter default privileges in schema {schema} grant select on tables to public")
         })
     }),
+    Operator::files("default.sequences", &["access.default-privileges"], MOST, |ground| {
+        schemas(ground, |schema| {
+            format!("alter default privileges in schema {schema} grant usage on sequences to public")
+        })
+    }),
     Operator::files("append-only.update", &["access.append-only"], MOST, |ground| {
         let patterns = &ground.project.access.append_only;
         unguarded(ground, patterns, "update")

@@ -2,7 +2,6 @@
 
 use super::{Ground, Operator, Site};
 use crate::mutants::sql::{parent, sql};
-use pgharness::catalog::Kind;
 use pgharness::ident::quote_ident;
 use std::collections::BTreeSet;
 
@@ -79,11 +78,7 @@ fn owned(ground: &Ground, change: &str) -> Vec<Site> {
     let Some(tenancy) = &ground.project.tenancy else { return Vec::new() };
     let Some(service) = tenancy.roles.first() else { return Vec::new() };
     let service = quote_ident(service);
-    let tables = ground.tables().filter(|(table, facts)| {
-        facts.contains_key("row security")
-            && ground.catalog.get(Kind::Column, &format!("{table}.{}", tenancy.column)).is_some()
-    });
-    let sites = tables.filter_map(|(table, facts)| {
+    let sites = ground.guarded(tenancy).filter_map(|(table, facts)| {
         let owner = quote_ident(facts.get("owner")?);
         let name = sql(table);
         let first = if change.is_empty() { String::new() } else { format!("alter table {name} {change};\n") };

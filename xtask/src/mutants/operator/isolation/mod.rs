@@ -52,10 +52,8 @@ fn tables<'a>(ground: &'a Ground, privilege: &str) -> Vec<Table<'a>> {
             })
         })
     };
-    let tables = ground.tables().filter_map(|(name, facts)| {
-        ground.catalog.get(Kind::Column, &format!("{name}.{}", tenancy.column))?;
-        let is_exempt = tenancy.exempt.iter().any(|pattern| matches(pattern, name));
-        (!is_exempt && facts.contains_key("row security")).then_some(())?;
+    let is_exempt = |table: &str| tenancy.exempt.iter().any(|pattern| matches(pattern, table));
+    let tables = ground.guarded(tenancy).filter(|(name, _)| !is_exempt(name)).filter_map(|(name, facts)| {
         Some(Table {
             name,
             facts,
