@@ -6,7 +6,7 @@ use crate::check::tenancy::listed;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::database::TestDb;
 use crate::error::{Attempt as _, ErrorKind, Result};
-use crate::finding::{Class, Finding, Measurement, Severity, Subject};
+use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
 use crate::ident::{QualifiedName, quote_ident};
 use crate::server::Capability;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
@@ -185,7 +185,6 @@ async fn open_to_all(
     let attempts: Vec<Attempt> =
         verbs.iter().map(|verb| Attempt { sql: use_of(schema, verb), watched: None }).collect();
     let answers = attempt(control, &attempts).await?;
-    let mut evidence = nobody.steps(admin, schema, NEXT);
     let who = if nobody.is_admitted(schema) { "who may use the schema" } else { "who may connect" };
     nobody.vanish(control).await?;
     let held: Vec<(&str, String)> = verbs
@@ -197,9 +196,9 @@ async fn open_to_all(
     let Some((first, result)) = held.first().cloned() else { return Ok(None) };
     let words: Vec<&str> = held.iter().map(|(verb, _)| *verb).collect();
     let words = words.join(", ");
-    let mut before: Vec<String> = steps.to_vec();
-    before.extend(["reset role".to_owned(), "set local role nobody".to_owned()]);
-    evidence.extend(transcript(admin, before, &use_of(schema, first), result));
+    let [_, create] = steps;
+    let before = vec![Evidence::as_role(creator, create, "")];
+    let evidence = nobody.transcript((admin, schema, NEXT), before, &[&use_of(schema, first)], result);
     Ok(Some(Finding {
         check: ID.into(),
         class: Class::Mistake,
