@@ -13,7 +13,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// How many examples are looked at together: each check of migrations has two servers of its own.
-const AT_ONCE: usize = 3;
+pub(crate) const AT_ONCE: usize = 3;
 
 /// A folder for projects. It lies within the workspace, so that they share its servers.
 pub(crate) fn projects() -> TempDir {
@@ -47,7 +47,7 @@ pub(crate) fn project(dir: &Path, check: &dyn Check, example: &Example) -> Confi
 }
 
 /// The live database that an example stands for, where it has a `live.sql`; as superuser.
-async fn live(dir: &Path) -> Option<TestDb> {
+pub(crate) async fn live(dir: &Path) -> Option<TestDb> {
     if !dir.join("live.sql").exists() {
         return None;
     }
@@ -58,9 +58,14 @@ async fn live(dir: &Path) -> Option<TestDb> {
 /// Runs one check on one project.
 pub(crate) async fn run(config: &Config, id: &str) -> Report {
     let live = live(config.dir()).await;
+    run_against(config, id, live.as_ref()).await
+}
+
+/// Runs one check on one project, with this live database.
+pub(crate) async fn run_against(config: &Config, id: &str, live: Option<&TestDb>) -> Report {
     Suite::new(config)
         .with_only(&[id.to_owned()])
-        .with_live(live.as_ref().map(|db| Secret::new(db.url())))
+        .with_live(live.map(|db| Secret::new(db.url())))
         .with_live_probes(true)
         .with_program(Some(env!("CARGO_BIN_EXE_door").into()))
         .run()
@@ -113,7 +118,7 @@ async fn bad_examples_are_found_and_good_ones_are_not(#[case] family: &str) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-fn of_family<'a>(registry: &'a Registry, family: &'a str) -> impl Iterator<Item = &'a dyn Check> {
+pub(crate) fn of_family<'a>(registry: &'a Registry, family: &'a str) -> impl Iterator<Item = &'a dyn Check> {
     registry.iter().filter(move |check| check.id().split('.').next() == Some(family))
 }
 

@@ -44,4 +44,5 @@ mod support;
 mod surroundings;
 mod tenancy;
 mod tenancy_writes;
+mod transcripts;
 mod wire;

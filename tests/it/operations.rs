@@ -82,7 +82,7 @@ async fn a_fault_of_the_server_is_the_servers() {
     let found: Vec<&str> = report.findings.iter().map(|finding| finding.subject.name.as_str()).collect();
     assert_eq!(found, ["CVE-2023-39418", "CVE-2024-10976", "CVE-2026-120154"]);
     assert!(report.findings.iter().all(|finding| finding.class == Class::ServerBug), "{report:#?}");
-    assert_eq!(report.findings[0].evidence[1].result, "public.notes");
+    assert!(report.findings[0].evidence.iter().any(|step| step.result == "public.notes"), "{report:#?}");
 }
 
 fn repository() -> PathBuf {

@@ -1,13 +1,11 @@
-//! Tenants attacked by writing, by keys and behind poolers: transcripts that can be pasted, and the reference schema.
+//! Tenants attacked by writing, by keys and behind poolers, and the reference schema.
 
-use crate::checks::{project, projects};
+use crate::checks::projects;
 use crate::tenancy::{broken_reference, reference};
-use futures_util::{StreamExt, stream};
-use pgharness::check::{Check, Context, Example, Kind, Registry, Verdict};
+use pgharness::check::{Context, Registry, Verdict};
 use pgharness::finding::{Class, Finding};
 use pgharness::server::PgBouncer;
 use pgharness::suite::Config;
-use sqlx::{AssertSqlSafe, Either, Executor, PgConnection, Row};
 use std::fs;
 use std::path::Path;
 
@@ -48,88 +46,6 @@ fn project_of(root: &Path, sql: &str) -> Context {
     let toml = include_str!("../../fixtures/checks/tenancy.cross-update/pgharness.toml");
     fs::write(dir.join("pgharness.toml"), toml).unwrap();
     Context::new(Config::load(&dir.join("pgharness.toml")).unwrap().project().unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn transcripts_show_their_findings_again() {
-    let root = projects();
-    let registry = Registry::standard();
-    let examples: Vec<(&dyn Check, &Example)> = CHECKS
-        .into_iter()
-        .flat_map(|id| {
-            let check = registry.find(id).unwrap();
-            check.examples().iter().map(move |example| (check, example))
-        })
-        .filter(|(_, example)| example.kind() == Kind::Bad)
-        .collect();
-    assert!(examples.len() >= 40, "{}", examples.len());
-    let wrong: Vec<String> = stream::iter(examples)
-        .map(async |(check, example)| {
-            let dir = root.path().join(format!("{}.{}", check.id(), example.file));
-            fs::create_dir(&dir).unwrap();
-            let context = Context::new(project(&dir, check, example).project().unwrap());
-            for finding in findings(&context, check.id()).await {
-                if let Err(step) = replay(&context, &finding).await {
-                    return Some(format!("{}/{}: {step}\n{finding:#?}", check.id(), example.file));
-                }
-            }
-            None
-        })
-        .buffer_unordered(3)
-        .filter_map(async |wrong| wrong)
-        .collect()
-        .await;
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// Runs the transcript of a finding in a database that has nothing but the schema, the way psql would; the step that
-/// gives something else than it says, or that none says anything.
-async fn replay(context: &Context, finding: &Finding) -> Result<(), String> {
-    let db = context.database().await.unwrap();
-    let mut session = db.connection().await.unwrap();
-    let mut told = 0;
-    for step in &finding.evidence {
-        let Some(role) = &step.role else { continue };
-        if step.sql != "rollback" {
-            // An aborted transaction takes nothing else.
-            let _ = session.execute(AssertSqlSafe(format!("set role \"{role}\""))).await;
-        }
-        let came = figure(&mut session, &step.sql).await;
-        let number = step.result.split_once(" row").and_then(|(number, _)| number.parse::<i64>().ok());
-        let code = step.result.strip_prefix("SQLSTATE ").and_then(|rest| rest.get(..5));
-        let is_as_told = match (came, number, code) {
-            (Ok(figure), Some(number), _) => {
-                told += 1;
-                figure == number
-            }
-            (Err(error), _, Some(code)) => {
-                told += 1;
-                error.as_database_error().and_then(|error| error.code()).as_deref() == Some(code)
-            }
-            (Ok(_), None, None) => {
-                told += usize::from(!step.result.is_empty() && step.result != "done");
-                true
-            }
-            _ => false,
-        };
-        if !is_as_told {
-            return Err(format!("`{}` does not give `{}`", step.sql, step.result));
-        }
-    }
-    if told == 0 { Err("nothing is told".into()) } else { Ok(()) }
-}
-
-/// The number that a statement gives, or else how many rows it changed.
-async fn figure(session: &mut PgConnection, sql: &str) -> Result<i64, sqlx::Error> {
-    let (mut number, mut changed) = (None, 0);
-    let mut results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(session);
-    while let Some(result) = results.next().await {
-        match result? {
-            Either::Left(done) => changed = i64::try_from(done.rows_affected()).unwrap(),
-            Either::Right(row) => number = number.or_else(|| row.try_get::<i64, _>(0).ok()),
-        }
-    }
-    Ok(number.unwrap_or(changed))
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use super::context::Context;
 use super::live;
 use crate::database::TestDb;
 use crate::error::{Attempt, ErrorKind, Result};
+use crate::finding::Evidence;
 use crate::secret::Secret;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection};
@@ -100,6 +101,17 @@ impl Place {
     /// The way there for whoever was asked to try what writes.
     pub(super) fn writable(&self) -> PgConnectOptions {
         self.options.clone()
+    }
+
+    /// The steps that ask `sql` as this place does, without a search path, so that names come with their schemas.
+    pub(super) fn asked(&self, sql: impl Into<String>, result: impl Into<String>) -> Vec<Evidence> {
+        let steps = [
+            ("begin".to_owned(), String::new()),
+            ("set local search_path = ''".to_owned(), String::new()),
+            (sql.into(), result.into()),
+            ("rollback".to_owned(), String::new()),
+        ];
+        steps.map(|(sql, result)| Evidence::as_role(&self.role, sql, result)).into()
     }
 
     /// Ends the session.

@@ -27,7 +27,7 @@ pub(super) fn judged(done: Vec<(Verb, String)>, severity: Severity) -> Vec<Deed>
 }
 
 /// How the result begins of a statement that nobody carried out and nobody refused.
-const SWALLOWED: &str = "done, and no row changed";
+const SWALLOWED: &str = "no row: done, and nothing changed";
 
 /// What an attempt did, where it did something.
 pub(super) fn outcome(table: &Settled, verb: &Verb, answer: &Answer) -> Option<String> {

@@ -87,7 +87,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     for creator in &defaults.creators {
         let Some(opening) = open(&mut control, &db, creator).await? else { continue };
         probes += opening.tried;
-        findings.extend(open_to_all(admin, &defaults, creator, &opening));
+        findings.extend(open_to_all(&defaults, creator, &opening));
         let mut idle: BTreeMap<(&str, Option<&str>), Vec<Refused>> = BTreeMap::new();
         for (declared, grantee) in defaults.without_effect(creator) {
             probes += declared.privileges.len();
@@ -118,7 +118,7 @@ struct Opening {
     held: Vec<(&'static str, String)>,
     /// Who that somebody stands for.
     who: &'static str,
-    /// The steps that make them.
+    /// The steps that show the first of these.
     evidence: Vec<Evidence>,
 }
 
@@ -155,29 +155,37 @@ async fn open(control: &mut PgConnection, db: &TestDb, creator: &Creator) -> Res
     let answers = attempt(control, &attempts).await?;
     nobody.vanish(control).await?;
     let schema = creator.schema.as_deref().unwrap_or(NEXT);
-    let held = privileges.iter().copied().zip(&answers).filter(|(_, answer)| !answer.is_denied());
+    let held: Vec<(&str, String)> = privileges
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| !answer.is_denied())
+        .map(|(privilege, answer)| (*privilege, answer.to_string()))
+        .collect();
+    let created = creator.object.creation(creator.schema.as_deref()).into_iter();
+    let created = created.map(|sql| Evidence::as_role(&creator.role, sql, "")).collect();
+    let place = (db.server().endpoint().role(), schema, NEXT);
+    let evidence = held.first().map_or_else(Vec::new, |(first, result)| {
+        nobody.transcript(place, created, &[&creator.use_of(first)], result.clone())
+    });
     Ok(Some(Opening {
         tried: attempts.len(),
-        held: held.map(|(privilege, answer)| (privilege, answer.to_string())).collect(),
+        held,
         who: if nobody.is_admitted(schema) {
             "anybody who may use the schema"
         } else {
             "anybody who may connect"
         },
-        evidence: nobody.steps(db.server().endpoint().role(), schema, NEXT),
+        evidence,
     }))
 }
 
 /// What is said of the next object where anybody may use it, and should not.
-fn open_to_all(admin: &str, defaults: &Defaults, creator: &Creator, opening: &Opening) -> Option<Finding> {
-    let (first, result) = opening.held.first()?;
+fn open_to_all(defaults: &Defaults, creator: &Creator, opening: &Opening) -> Option<Finding> {
+    opening.held.first()?;
     let words: Vec<&str> = opening.held.iter().map(|(privilege, _)| *privilege).collect();
     let message = format!("{} is open to {}: {}", creator.next(), opening.who, words.join(", "));
     let class = creator.object.class();
-    let mut evidence = opening.evidence.clone();
-    let mut before = creator.steps();
-    before.push("set local role nobody".into());
-    evidence.extend(transcript(admin, before, &creator.use_of(first), result.clone()));
+    let evidence = opening.evidence.clone();
     if defaults.is_built_in(creator) {
         let takers = defaults.idle_takers();
         if takers.is_empty() {

@@ -202,14 +202,15 @@ fn finding(
         None if target.is_pinned => return None,
         None => {
             let sql = format!(
-                "select proconfig from pg_proc where oid = {}::regprocedure",
+                "select setting from pg_proc, unnest(proconfig) as setting \
+                 where pg_proc.oid = {}::regprocedure and setting like 'search_path=%'",
                 quote_literal(&format!("{}({})", target.name.sql(), target.types.join(", ")))
             );
             let message = format!(
                 "`{shown}` runs with the rights of `{}` and looks names up in its caller's path",
                 target.owner
             );
-            (message, vec![Evidence::as_role(&target.owner, sql, "no `search_path`")])
+            (message, vec![Evidence::as_role(&target.owner, sql, "no row: no `search_path`")])
         }
     };
     Some(Finding {

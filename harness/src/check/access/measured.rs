@@ -39,20 +39,26 @@ impl Measured {
 impl Tried {
     /// The steps that show it again as `role`; `admin` prepares what they need.
     pub(super) fn steps(&self, admin: &str, role: &str) -> Vec<Evidence> {
-        let mut steps = Vec::new();
-        let mut before = Vec::new();
-        if self.sql.contains(SCRATCH) {
+        let mut steps: Vec<Evidence> = self.place(admin).into_iter().collect();
+        let before = self.own().into_iter().collect();
+        steps.extend(transcript(role, before, &self.sql, self.answer.to_string()));
+        steps
+    }
+
+    /// The step that makes the place that it needs, if any.
+    pub(super) fn place(&self, admin: &str) -> Option<Evidence> {
+        self.sql.contains(SCRATCH).then(|| {
             let place = format!(
                 "create schema if not exists {SCRATCH}; grant usage, create on schema {SCRATCH} to public; \
                  create or replace function {SCRATCH}.nothing() returns trigger language plpgsql as 'begin return null; end'"
             );
-            steps.push(Evidence::as_role(admin, place, ""));
-        }
-        if self.sql.contains(PROBE) {
-            before.push(creation());
-        }
-        steps.extend(transcript(role, before, &self.sql, self.answer.to_string()));
-        steps
+            Evidence::as_role(admin, place, "")
+        })
+    }
+
+    /// The statement that makes the table of its own that it needs, if any.
+    pub(super) fn own(&self) -> Option<String> {
+        self.sql.contains(PROBE).then(creation)
     }
 }
 

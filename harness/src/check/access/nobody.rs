@@ -73,9 +73,19 @@ impl Nobody {
         self.asked.iter().any(|(_, asked)| asked == function)
     }
 
-    /// The steps that make it, for `object`, which is in `schema`.
-    pub(super) fn steps(&self, admin: &str, schema: &str, object: &str) -> Vec<Evidence> {
-        let mut steps = vec![Evidence::as_role(admin, "create role nobody", "a role without a grant")];
+    /// The steps of a transaction in which it exists, and of which nothing stays: what makes it, for `object`, which is in
+    /// `schema`, what others do `before`, and `sql`, which is its own.
+    pub(super) fn transcript(
+        &self,
+        (admin, schema, object): (&str, &str, &str),
+        before: Vec<Evidence>,
+        sql: &[&str],
+        result: String,
+    ) -> Vec<Evidence> {
+        let mut steps = vec![
+            Evidence::as_role(admin, "begin", ""),
+            Evidence::as_role(admin, "create role nobody", "a role without a grant"),
+        ];
         steps.extend(self.admitted.get(schema).map(|role| {
             Evidence::as_role(admin, admission(schema, "nobody"), format!("as `{role}` has it"))
         }));
@@ -86,6 +96,12 @@ impl Nobody {
                 "as those have it whom its policy lets through",
             )
         }));
+        steps.extend(before);
+        steps.extend(sql.iter().map(|sql| Evidence::as_role("nobody", *sql, "")));
+        if let Some(last) = steps.last_mut() {
+            last.result = result;
+        }
+        steps.push(Evidence::as_role("nobody", "rollback", ""));
         steps
     }
 

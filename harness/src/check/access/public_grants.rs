@@ -103,9 +103,12 @@ fn finding(admin: &str, nobody: &Nobody, object: &Object, held: &[(Privilege, &T
     let schema = name.split('.').next().unwrap_or(name);
     let who =
         if nobody.is_admitted(schema) { "anybody who may use its schema" } else { "anybody who may connect" };
-    let mut evidence = nobody.steps(admin, schema, name);
+    let mut evidence = Vec::new();
     for (_, tried) in held {
-        evidence.extend(tried.steps(admin, "nobody"));
+        let before = tried.place(admin).into_iter().collect();
+        let own = tried.own();
+        let sql: Vec<&str> = own.as_deref().into_iter().chain([tried.sql.as_str()]).collect();
+        evidence.extend(nobody.transcript((admin, schema, name), before, &sql, tried.answer.to_string()));
     }
     Finding {
         check: ID.into(),

@@ -87,11 +87,16 @@ async fn look(context: &Context) -> Result<Verdict> {
         )));
     }
     let mut findings = Vec::new();
+    // What was onboarded in another database is not to be seen in the project's.
+    let role = db.server().endpoint().role();
+    let role = tenancy.onboard.is_none().then_some(role);
     for (place, tenants) in &places {
+        let role = role.filter(|_| place.is_none());
         let Some((norm, meant)) = most_common(tenants) else { continue };
         for (schema, tenant) in tenants {
             let changes = diff(meant, tenant);
-            findings.extend(changes.iter().map(|change| finding(change, norm, schema, place.as_deref())));
+            findings
+                .extend(changes.iter().map(|change| finding(change, norm, schema, (role, place.as_deref()))));
         }
     }
     Ok(Verdict::of(findings))
@@ -186,8 +191,13 @@ fn replaced(text: &str, name: &str) -> String {
     shown + rest
 }
 
-/// `place` is where the schemas lie, if that is not the check's own database.
-fn finding(change: &Change, norm: &str, schema: &str, place: Option<&str>) -> Finding {
+/// The schemas lie in the project's database, where `role` sees them, or else in `place` or in one of the check's own.
+fn finding(
+    change: &Change,
+    norm: &str,
+    schema: &str,
+    (role, place): (Option<&str>, Option<&str>),
+) -> Finding {
     let named = |name: &str| change.name.replace(TENANT, &unquoted(name));
     let own = Change { name: named(schema), ..change.clone() };
     let object = evidence::object(&own);
@@ -206,7 +216,10 @@ fn finding(change: &Change, norm: &str, schema: &str, place: Option<&str>) -> Fi
     };
     let [there, here] = seen;
     let place = place.map(|place| format!("{place}, ")).unwrap_or_default();
-    let step = |name: String, result| Evidence::step(format!("{place}{} {name}", change.kind), result);
+    let step = |name: String, result| match role {
+        Some(role) => Evidence::as_role(role, evidence::look(change.kind, &name), result),
+        None => Evidence::step(format!("{place}{} {name}", change.kind), result),
+    };
     let evidence = vec![step(named(norm), there), step(own.name.clone(), here)];
     let help =
         "change the procedure that creates tenants together with the migration that visits those that exist";

@@ -89,16 +89,17 @@ async fn look(context: &Context) -> Result<Verdict> {
         if declared.is_empty() {
             continue;
         }
+        let set = limits::in_catalog(&mut place.connection, name).await?;
         let seen = match place.session_of(name, role.password.as_ref()).await {
             Ok(Some(mut session)) => limits::in_session(&mut session).await?,
-            Ok(None) => limits::in_catalog(&mut place.connection, name).await?,
+            Ok(None) => set.clone(),
             Err(error) => {
                 unread.push(format!("`{name}`, which cannot log in ({error})"));
                 continue;
             }
         };
         for (limit, wanted) in declared {
-            findings.extend(judge(name, limit, wanted, &seen));
+            findings.extend(judge(&place.role, name, (limit, wanted), &seen, &set));
         }
     }
     let wanted = u32::try_from(roles.values().filter_map(|role| role.pool_max).map(u64::from).sum::<u64>());
@@ -174,14 +175,15 @@ fn pools(place: &Place, roles: &BTreeMap<String, Role>, room: &Room) -> Option<F
         vec![Evidence::step("`pool_max` of `[roles]`", format!("{} = {sum}", summands.join(" + ")))];
     evidence.push(Evidence::as_role(
         &place.role,
-        "select current_setting('max_connections'), current_setting('superuser_reserved_connections'), \
-         current_setting('reserved_connections', true), \
+        "select current_setting('max_connections'), current_setting('superuser_reserved_connections')::int + \
+         coalesce(current_setting('reserved_connections', true)::int, 0), \
          (select datconnlimit from pg_database where datname = current_database())",
         format!(
-            "{} in all, {} of them kept, {} for one database",
+            "{}, {}, {}: in all, of them kept, and for one database{}",
             room.all,
             room.kept,
-            if room.database < 0 { "as many".into() } else { room.database.to_string() }
+            room.database,
+            if room.database < 0 { ", which is as many" } else { "" }
         ),
     ));
     let (severity, whose) = if place.is_live {
@@ -230,8 +232,14 @@ fn own_limit(place: &Place, name: &str, role: &Role, most: i32) -> Option<Findin
     })
 }
 
-/// The finding that a limit is not what is declared.
-fn judge(name: &str, limit: Limit, wanted: Duration, seen: &limits::Seen) -> Option<Finding> {
+/// The finding that a limit is not what is declared; `set` is what the catalog says, which `who` can ask.
+fn judge(
+    who: &str,
+    name: &str,
+    (limit, wanted): (Limit, Duration),
+    seen: &limits::Seen,
+    set: &limits::Seen,
+) -> Option<Finding> {
     let found = seen.get(limit);
     if found == Some(wanted) {
         return None;
@@ -241,16 +249,13 @@ fn judge(name: &str, limit: Limit, wanted: Duration, seen: &limits::Seen) -> Opt
         Some(Duration::ZERO) => "none".to_owned(),
         Some(found) => format!("{found:?}"),
     };
-    let evidence = match seen.source {
-        limits::Source::Session => Evidence::as_role(name, format!("show {limit}"), shown.clone()),
-        limits::Source::Catalog => Evidence::step(
-            format!(
-                "select setrole::regrole, setconfig from pg_db_role_setting where setrole in (0, {}::regrole)",
-                quote_literal(&quote_ident(name))
-            ),
-            shown.clone(),
-        ),
-    };
+    let mut evidence = vec![
+        Evidence::step(format!("`{limit}` of `roles.{name}`"), format!("{wanted:?}")),
+        Evidence::as_role(who, limits::question(name, &[limit]), set.told(&[limit])),
+    ];
+    if seen.source == limits::Source::Session {
+        evidence.push(Evidence::step(format!("a session of `{name}`, show {limit}"), shown.clone()));
+    }
     Some(Finding {
         check: Capacity.id().into(),
         class: Class::Mistake,
@@ -259,10 +264,7 @@ fn judge(name: &str, limit: Limit, wanted: Duration, seen: &limits::Seen) -> Opt
         subject: Subject::new("role", name),
         message: format!("`{limit}` of `{name}` is declared as {wanted:?}, and is {shown}"),
         help: format!("`alter role {} set {limit} = '{}ms'`", quote_ident(name), wanted.as_millis()),
-        evidence: vec![
-            Evidence::step(format!("`{limit}` of `roles.{name}`"), format!("{wanted:?}")),
-            evidence,
-        ],
+        evidence,
     })
 }
 

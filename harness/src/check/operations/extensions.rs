@@ -119,7 +119,7 @@ fn judge(place: &Place, name: &str, had: &Had) -> Option<Finding> {
             if place.is_live { Severity::Warning } else { Severity::Error },
             format!("the extension `{name}` is not there in {shown}"),
             format!("`create extension {}`", quote_ident(name)),
-            format!("{available} is available, none is there"),
+            format!("{available}, null: available, and there"),
         ),
         (Some(available), Some(created)) if available != created => (
             Severity::Warning,
@@ -127,7 +127,7 @@ fn judge(place: &Place, name: &str, had: &Had) -> Option<Finding> {
                 "the extension `{name}` has version {created} in {shown}, and its files have {available}"
             ),
             format!("`alter extension {} update`", quote_ident(name)),
-            format!("{available} is available, {created} is there"),
+            format!("{available}, {created}: available, and there"),
         ),
         _ => return None,
     };

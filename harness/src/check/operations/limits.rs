@@ -2,7 +2,8 @@
 
 use crate::check::Role;
 use crate::error::{Attempt, ErrorKind, Result};
-use sqlx::PgConnection;
+use crate::ident::quote_literal;
+use sqlx::{AssertSqlSafe, PgConnection};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -71,6 +72,15 @@ impl Seen {
     pub(super) fn get(&self, limit: Limit) -> Option<Duration> {
         self.found.get(&limit.to_string()).copied()
     }
+
+    /// What the [`question`] for these gives, where this was seen in the catalog.
+    pub(super) fn told(&self, limits: &[Limit]) -> String {
+        let rows: Vec<String> = limits
+            .iter()
+            .filter_map(|limit| Some(format!("{limit}, {}", self.get(*limit)?.as_millis())))
+            .collect();
+        if rows.is_empty() { "no row".into() } else { rows.join("\n") }
+    }
 }
 
 /// Those that a session began with: what is set within it, is ours.
@@ -95,24 +105,30 @@ pub(super) async fn in_session(session: &mut PgConnection) -> Result<Seen> {
 /// # Errors
 /// The server is lost.
 pub(super) async fn in_catalog(connection: &mut PgConnection, role: &str) -> Result<Seen> {
-    let rows = sqlx::query_as(
-        "select distinct on (name) name, millis
-         from pg_catalog.pg_db_role_setting s
-         join pg_catalog.pg_roles r on r.rolname = $1
-         join pg_catalog.pg_database d on d.datname = current_database()
-         cross join unnest(s.setconfig) entry
-         cross join lateral (select split_part(entry, '=', 1) as name, split_part(entry, '=', 2) as value) pair
-         cross join lateral (
-             select case when value ~ '^[0-9]+$' then value::bigint
-                         else (extract(epoch from value::interval) * 1000)::bigint end as millis) figure
-         where s.setrole in (0, r.oid) and s.setdatabase in (0, d.oid) and name = any($2)
-         order by name, s.setrole <> 0 and s.setdatabase <> 0 desc, s.setrole <> 0 desc, s.setdatabase <> 0 desc",
-    )
-    .bind(role)
-    .bind(Limit::names())
-    .persistent(false)
-    .fetch_all(connection)
-    .await
-    .attempt(ErrorKind::Database, || format!("failed to read what is set for `{role}`"))?;
+    let rows = sqlx::query_as(AssertSqlSafe(question(role, &Limit::ALL)))
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .attempt(ErrorKind::Database, || format!("failed to read what is set for `{role}`"))?;
     Ok(Seen::of(Source::Catalog, rows))
+}
+
+/// What asks the catalog for these limits of a role. A session that becomes the role by SET ROLE does not have them.
+pub(super) fn question(role: &str, limits: &[Limit]) -> String {
+    let names: Vec<String> = limits.iter().map(|limit| quote_literal(&limit.to_string())).collect();
+    format!(
+        "select distinct on (name) name, millis
+from pg_catalog.pg_db_role_setting s
+join pg_catalog.pg_roles r on r.rolname = {}
+join pg_catalog.pg_database d on d.datname = current_database()
+cross join unnest(s.setconfig) entry
+cross join lateral (select split_part(entry, '=', 1) as name, split_part(entry, '=', 2) as value) pair
+cross join lateral (
+    select case when value ~ '^[0-9]+$' then value::bigint
+                else (extract(epoch from value::interval) * 1000)::bigint end as millis) figure
+where s.setrole in (0, r.oid) and s.setdatabase in (0, d.oid) and name in ({})
+order by name, s.setrole <> 0 and s.setdatabase <> 0 desc, s.setrole <> 0 desc, s.setdatabase <> 0 desc",
+        quote_literal(role),
+        names.join(", ")
+    )
 }

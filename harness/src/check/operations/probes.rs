@@ -1,5 +1,6 @@
 //! `operations.probes`: whether each service can read and write what it is declared to.
 
+use super::limits::{self, Limit};
 use super::target::{Target, Verb, targets};
 use crate::check::live;
 use crate::check::migrator::Migrator;
@@ -12,6 +13,7 @@ use crate::fixture::rows::{Rows, Wish};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use std::time::Duration;
 
 /// Statements of each role, on each table of its own, go through.
 pub(in crate::check) struct Probes;
@@ -108,7 +110,9 @@ async fn look(context: &Context) -> Result<Verdict> {
                 continue;
             }
         };
-        let mut prober = Prober { role, tenant: tenant.as_ref(), session: open(&place, &options).await? };
+        let mut session = open(&place, &options).await?;
+        let timeout = limits::in_session(&mut session).await?.get(Limit::Statement);
+        let mut prober = Prober { role, tenant: tenant.as_ref(), timeout, session };
         for target in targets.iter().filter(|target| !is_history(&target.table)) {
             let (sql, row) = match &mut maker {
                 Some(maker) if target.verb == Verb::Insert => match maker.row(target, tenant.as_ref()).await?
@@ -122,10 +126,13 @@ async fn look(context: &Context) -> Result<Verdict> {
                 _ => (target.sql(place.is_live), None),
             };
             probes += 1;
-            match prober.attempt(&sql, row.as_deref()).await? {
+            match prober.attempt(&sql, row.as_ref()).await? {
                 Seen::Done => {}
                 Seen::Unknown => unknown += 1,
-                Seen::Refused(why) => findings.push(prober.finding(target, sql, &why)),
+                Seen::Refused(why) => {
+                    let laid = row.map(|row| Evidence::as_role(&place.role, row.laying(), "true: a row"));
+                    findings.push(prober.finding(target, laid, sql, &why));
+                }
             }
         }
     }
@@ -196,8 +203,8 @@ impl Maker {
         Ok(Maker { control, rows })
     }
 
-    /// The statement that adds a row, and the row as jsonb; nothing where the table takes none.
-    async fn row(&mut self, target: &Target, tenant: Option<&Tenant>) -> Result<Option<(String, String)>> {
+    /// The statement that adds a row, and the row; nothing where the table takes none.
+    async fn row(&mut self, target: &Target, tenant: Option<&Tenant>) -> Result<Option<(String, Made)>> {
         let wish = Wish {
             only: Some(target.columns.iter().cloned().collect()),
             everywhere: tenant.map(|tenant| (tenant.column.clone(), tenant.value.clone())),
@@ -215,7 +222,21 @@ impl Maker {
             .await
             .attempt(ErrorKind::Database, || "failed to put together a row".into())?;
         let sql = plan.insert(&target.table, &format!("current_setting({})::jsonb", quote_literal(ROW)));
-        Ok(json.map(|json| (sql, json)))
+        Ok(json.map(|json| (sql, Made { json, made: plan.json })))
+    }
+}
+
+/// A row that was made up.
+struct Made {
+    json: String,
+    /// The expression that it is the value of.
+    made: String,
+}
+
+impl Made {
+    /// The statement that lays it ready.
+    fn laying(&self) -> String {
+        format!("select set_config({}, ({})::text, false) is not null", quote_literal(ROW), self.made)
     }
 }
 
@@ -226,12 +247,17 @@ const ROW: &str = "pgharness.row";
 struct Prober<'a> {
     role: &'a str,
     tenant: Option<&'a Tenant>,
+    /// When its statements end: who becomes it by SET ROLE does not have its settings.
+    timeout: Option<Duration>,
     session: PgConnection,
 }
 
 impl Prober<'_> {
     fn opening(&self) -> String {
         let mut opening = format!("begin; set local lock_timeout = {}", live::LOCK_TIMEOUT.as_millis());
+        if let Some(timeout) = self.timeout.filter(|timeout| !timeout.is_zero()) {
+            opening.push_str(&format!("; set local statement_timeout = {}", timeout.as_millis()));
+        }
         if let Some(tenant) = self.tenant {
             opening.push_str(&format!(
                 "; select set_config({}, {}, true)",
@@ -242,12 +268,12 @@ impl Prober<'_> {
         opening
     }
 
-    async fn attempt(&mut self, sql: &str, row: Option<&str>) -> Result<Seen> {
+    async fn attempt(&mut self, sql: &str, row: Option<&Made>) -> Result<Seen> {
         sqlx::raw_sql(AssertSqlSafe(self.opening())).execute(&mut self.session).await?;
         if let Some(row) = row {
             sqlx::query("select set_config($1, $2, true)")
                 .bind(ROW)
-                .bind(row)
+                .bind(&row.json)
                 .execute(&mut self.session)
                 .await?;
         }
@@ -259,7 +285,7 @@ impl Prober<'_> {
         }
     }
 
-    fn finding(&self, target: &Target, sql: String, why: &str) -> Finding {
+    fn finding(&self, target: &Target, laid: Option<Evidence>, sql: String, why: &str) -> Finding {
         let name = target.table.to_string();
         Finding {
             check: Probes.id().into(),
@@ -274,11 +300,14 @@ impl Prober<'_> {
                 quote_ident(self.role),
                 self.role
             ),
-            evidence: vec![
-                Evidence::as_role(self.role, self.opening(), ""),
-                Evidence::as_role(self.role, sql, why),
-                Evidence::as_role(self.role, "rollback", ""),
-            ],
+            evidence: laid
+                .into_iter()
+                .chain([
+                    Evidence::as_role(self.role, self.opening(), ""),
+                    Evidence::as_role(self.role, sql, why),
+                    Evidence::as_role(self.role, "rollback", ""),
+                ])
+                .collect(),
         }
     }
 }

@@ -158,7 +158,8 @@ async fn door(place: &mut Place, name: &str, role: &Role, is_migrator: bool) -> 
                 Severity::Error,
                 format!("`{name}` cannot log in"),
                 "is the password of `[roles]` the right one, and does pg_hba.conf let it in?".into(),
-                Evidence::as_role(name, "connect", error.report_without_help()),
+                // It is no statement, and another session's.
+                Evidence::step(format!("logging in as `{name}`"), error.report_without_help()),
             ));
         }
     };
@@ -166,8 +167,8 @@ async fn door(place: &mut Place, name: &str, role: &Role, is_migrator: bool) -> 
     Ok(if ends(limits::Limit::Statement) || ends(limits::Limit::IdleInTransaction) {
         None
     } else {
-        let sql = "select name, setting from pg_settings \
-                   where name in ('statement_timeout', 'idle_in_transaction_session_timeout')";
+        let limits = [limits::Limit::IdleInTransaction, limits::Limit::Statement];
+        let set = limits::in_catalog(&mut place.connection, name).await?.told(&limits);
         tell(
             Severity::Warning,
             format!("nothing ends a transaction that `{name}` forgets: no time-out is set for it"),
@@ -175,7 +176,11 @@ async fn door(place: &mut Place, name: &str, role: &Role, is_migrator: bool) -> 
                 "`alter role {quoted} set idle_in_transaction_session_timeout = '60s'`, and a `statement_timeout` that \
                  fits its work"
             ),
-            Evidence::as_role(name, sql, "0 and 0"),
+            Evidence::as_role(
+                who,
+                limits::question(name, &limits),
+                format!("{set}: a session of `{name}` has neither"),
+            ),
         )
     })
 }
@@ -195,7 +200,14 @@ async fn gated(place: &mut Place, gate: &Gate) -> Result<Vec<Finding>> {
             subject: Subject::new(gate.kind, name.clone()),
             message: gate.message.replace("{name}", &name).replace("{seen}", &seen),
             help: gate.help.replace("{name}", &name),
-            evidence: vec![Evidence::as_role(&place.role, gate.sql, format!("{name}: {seen}"))],
+            evidence: place.asked(
+                format!(
+                    "select * from ({}) as seen (name, what) where name = {}",
+                    gate.sql,
+                    quote_literal(&name)
+                ),
+                format!("{name}, {seen}"),
+            ),
         })
         .collect())
 }

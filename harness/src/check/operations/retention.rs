@@ -147,6 +147,8 @@ impl<'a> Trial<'a> {
         if !self.rows.iter().any(|row| row.age == Age::TooOld) {
             return Ok(vec![self.uncovered(&format!("it takes no row that is too old ({reason})"))]);
         }
+        let before = digests(&mut self.control, self.table).await?;
+        self.steps.push(self.counted(&before));
         if let Err(refusal) = self.run().await? {
             let mut evidence = self.steps.clone();
             evidence.push(self.called(refusal));
@@ -163,8 +165,10 @@ impl<'a> Trial<'a> {
             let second = digests(&mut self.control, self.table).await?;
             let more = count(&first).saturating_sub(count(&second));
             if more > 0 {
-                let evidence =
-                    vec![self.called("done".into()), self.called(format!("{more} more rows are gone"))];
+                let mut evidence = self.steps.clone();
+                for left in [&first, &second] {
+                    evidence.extend([self.called("done".into()), self.counted(left)]);
+                }
                 findings.push(self.found(
                     Severity::Warning,
                     format!(
@@ -203,7 +207,7 @@ impl<'a> Trial<'a> {
         let of = |age: Age| self.rows.iter().filter(move |row| row.age == age);
         let (all_old, old) = (of(Age::TooOld).count(), of(Age::TooOld).filter(is_there).count());
         let mut evidence = self.steps.clone();
-        evidence.push(self.called("done".into()));
+        evidence.extend([self.called("done".into()), self.counted(left)]);
         // Some may be kept for a reason of their own.
         if old == all_old {
             let mut evidence = evidence.clone();
@@ -238,6 +242,12 @@ impl<'a> Trial<'a> {
     /// The step that calls the procedure.
     fn called(&self, result: String) -> Evidence {
         Evidence::as_role(self.retention.role.as_deref().unwrap_or(&self.admin), self.procedure, result)
+    }
+
+    /// The step that counts the rows, as whoever sees them all.
+    fn counted(&self, rows: &BTreeMap<String, i64>) -> Evidence {
+        let sql = format!("select count(*) from {}", self.table.sql());
+        Evidence::as_role(&self.admin, sql, count(rows).to_string())
     }
 
     fn found(&self, severity: Severity, message: String, help: &str, evidence: Vec<Evidence>) -> Finding {

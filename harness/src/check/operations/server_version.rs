@@ -88,14 +88,19 @@ async fn look(context: &Context) -> Result<Verdict> {
         });
     }
     let asked = match declared {
-        None => Evidence::as_role(&place.role, "show server_version", version.clone()),
+        None => Evidence::as_role(
+            &place.role,
+            "select split_part(current_setting('server_version'), ' ', 1)",
+            version.clone(),
+        ),
         Some(_) => Evidence::step("`postgres.deployed`, or an exact `postgres.version`", version.clone()),
     };
     let findings = found
         .into_iter()
         .map(|(bug, query, objects)| {
-            let seen = Evidence::as_role(&place.role, query, shown(&objects));
-            finding(bug, number.0, &version, vec![asked.clone(), seen])
+            let mut evidence = vec![asked.clone()];
+            evidence.extend(place.asked(format!("{query} limit {OBJECTS_MAX}"), shown(&objects)));
+            finding(bug, number.0, &version, evidence)
         })
         .collect();
     place.close().await;
@@ -128,8 +133,8 @@ fn finding(bug: &Bug, major: u32, version: &str, evidence: Vec<Evidence>) -> Fin
 /// Some of the names, and how many more there are.
 fn shown(objects: &[String]) -> String {
     let more = objects.len().saturating_sub(OBJECTS_MAX);
-    let some = objects.iter().take(OBJECTS_MAX).cloned().collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{some} and {more} more") } else { some }
+    let some = objects.iter().take(OBJECTS_MAX).cloned().collect::<Vec<_>>().join("\n");
+    if more > 0 { format!("{some}\nand {more} more") } else { some }
 }
 
 /// `16.4` as numbers; nothing of a version that is no release.

@@ -63,7 +63,7 @@ async fn look(context: &Context) -> Result<Verdict> {
         .await
         .attempt(ErrorKind::Database, || "failed to ask how slow statements are found".into())?;
     let seen = format!(
-        "loaded {is_loaded}, created {is_created}, tracks {tracks}; logs slow statements {logs}, or their plans {explains}"
+        "{is_loaded}, {is_created}, {tracks}, {logs}, {explains}: loaded, created, tracks; logs slow statements, or their plans"
     );
     let evidence = vec![Evidence::as_role(&place.role, SQL, seen)];
     let shown = place.shown();

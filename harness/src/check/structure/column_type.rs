@@ -4,6 +4,7 @@ use super::tables::{self, Column};
 use crate::check::{Check, Context, Example, Explanation, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
+use crate::ident::quote_literal;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 /// No column has a type that surprises.
@@ -117,23 +118,25 @@ async fn run(context: &Context) -> Result<Verdict> {
     let mut findings = Vec::new();
     for column in tables::columns(context, &mut control).await? {
         let Some(hazard) = hazard(&column) else { continue };
-        findings.push(finding(&mut control, &column, &hazard).await?);
+        findings.push(finding(&mut control, db.server().endpoint().role(), &column, &hazard).await?);
     }
     Ok(Verdict::of(findings))
 }
 
-async fn finding(control: &mut PgConnection, column: &Column, hazard: &Hazard) -> Result<Finding> {
+async fn finding(
+    control: &mut PgConnection,
+    admin: &str,
+    column: &Column,
+    hazard: &Hazard,
+) -> Result<Finding> {
     let (table, name) = (&column.table, &column.name);
     // What is wrong with a serial shows in the table itself.
-    let evidence = if hazard.shows.is_empty() {
-        Evidence::step(
-            format!("\\d {}", table.sql()),
-            format!("{name} default {}", column.default.as_deref().unwrap_or("")),
-        )
+    let sql = if hazard.shows.is_empty() {
+        format!("select pg_get_serial_sequence({}, {})", quote_literal(&table.sql()), quote_literal(name))
     } else {
-        let shown: String = sqlx::query_scalar(AssertSqlSafe(hazard.shows)).fetch_one(control).await?;
-        Evidence::step(hazard.shows, shown)
+        hazard.shows.to_owned()
     };
+    let shown: String = sqlx::query_scalar(AssertSqlSafe(sql.as_str())).fetch_one(control).await?;
     Ok(Finding {
         check: ID.into(),
         class: Class::Mistake,
@@ -141,6 +144,6 @@ async fn finding(control: &mut PgConnection, column: &Column, hazard: &Hazard) -
         subject: Subject::new("column", format!("{table}.{name}")),
         message: format!("`{table}.{name}`, of type {}, {}", column.type_name, hazard.what),
         help: format!("use {}", hazard.instead),
-        evidence: vec![evidence],
+        evidence: vec![Evidence::as_role(admin, sql, shown)],
     })
 }

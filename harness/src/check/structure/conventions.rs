@@ -1,6 +1,6 @@
 //! `structure.conventions`: names, times and defaults as a project has agreed on them.
 
-use super::tables::{self, Column};
+use super::tables::{self, Column, Table};
 use crate::check::{Check, Context, Example, Explanation, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
@@ -62,6 +62,7 @@ impl Check for Conventions {
 async fn run(context: &Context) -> Result<Verdict> {
     let db = context.database().await?;
     let mut control = db.connection().await?;
+    let admin = db.server().endpoint().role();
     let tables = tables::read(context, &mut control).await?;
     let columns = tables::columns(context, &mut control).await?;
     let prefixes = &context.project().structure.prefixes;
@@ -80,8 +81,7 @@ async fn run(context: &Context) -> Result<Verdict> {
                 Subject::new("table", name.to_string()),
                 format!("`{name}` begins with no domain, in a schema that several share"),
                 "rename it, or add its prefix to `structure.prefixes`".into(),
-                format!("select {}::regclass", quote_literal(&name.sql())),
-                format!("`structure.prefixes` are {}, and `{LOOKUP}` for lookups", prefixes.join(", ")),
+                Evidence::as_role(admin, begins_with_one(table, prefixes), "false"),
             ));
         }
         if is_lookup && !table.is_foreign && !table.has_primary_key {
@@ -89,16 +89,34 @@ async fn run(context: &Context) -> Result<Verdict> {
                 Subject::new("table", name.to_string()),
                 format!("the lookup `{name}` has no primary key"),
                 "make its code the primary key: others refer to it".into(),
-                format!("select {}::regclass", quote_literal(&name.sql())),
-                "no primary key".into(),
+                Evidence::as_role(
+                    admin,
+                    format!(
+                        "select indexrelid::regclass from pg_index where indrelid = {}::regclass and indisprimary",
+                        quote_literal(&name.sql())
+                    ),
+                    "no row",
+                ),
             ));
         }
     }
-    findings.extend(columns.iter().filter_map(of_column));
+    findings.extend(columns.iter().filter_map(|column| of_column(admin, column)));
     Ok(Verdict::of(findings))
 }
 
-fn of_column(column: &Column) -> Option<Finding> {
+/// The question whether a table begins with one of `prefixes`, or is called like a lookup.
+fn begins_with_one(table: &Table, prefixes: &[String]) -> String {
+    let prefixes: Vec<String> =
+        prefixes.iter().map(String::as_str).chain([LOOKUP]).map(quote_literal).collect();
+    format!(
+        "select bool_or(starts_with(relname, prefix)) from pg_class, unnest(array[{}]) as prefix \
+         where pg_class.oid = {}::regclass",
+        prefixes.join(", "),
+        quote_literal(&table.name.sql())
+    )
+}
+
+fn of_column(admin: &str, column: &Column) -> Option<Finding> {
     let (table, name) = (&column.table, &column.name);
     let message;
     let help;
@@ -120,16 +138,23 @@ fn of_column(column: &Column) -> Option<Finding> {
     let default =
         column.default.as_deref().map_or("no default".to_owned(), |default| format!("default {default}"));
     let null = if column.is_nullable { "null" } else { "not null" };
+    let sql = format!(
+        "select format_type(atttypid, atttypmod), case when attnotnull then 'not null' else 'null' end, \
+         coalesce('default ' || pg_get_expr(adbin, adrelid), 'no default') \
+         from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum \
+         where attrelid = {}::regclass and attname = {}",
+        quote_literal(&table.sql()),
+        quote_literal(name)
+    );
     Some(finding(
         Subject::new("column", format!("{table}.{name}")),
         message,
         help,
-        format!("\\d {}", table.sql()),
-        format!("{name} {} {null}, {default}", column.type_name),
+        Evidence::as_role(admin, sql, format!("{}, {null}, {default}", column.type_name)),
     ))
 }
 
-fn finding(subject: Subject, message: String, help: String, sql: String, result: String) -> Finding {
+fn finding(subject: Subject, message: String, help: String, evidence: Evidence) -> Finding {
     Finding {
         check: ID.into(),
         class: Class::Mistake,
@@ -137,6 +162,6 @@ fn finding(subject: Subject, message: String, help: String, sql: String, result:
         subject,
         message,
         help,
-        evidence: vec![Evidence::step(sql, result)],
+        evidence: vec![evidence],
     }
 }

@@ -57,6 +57,7 @@ impl Check for ExpectedTables {
 async fn run(context: &Context) -> Result<Verdict> {
     let db = context.database().await?;
     let mut control = db.connection().await?;
+    let admin = db.server().endpoint().role();
     let there: Vec<String> =
         tables::read(context, &mut control).await?.iter().map(|table| table.name.to_string()).collect();
     let expected = &context.project().structure.expected_tables;
@@ -76,9 +77,13 @@ async fn run(context: &Context) -> Result<Verdict> {
             subject: Subject::new("table", name.to_string()),
             message: format!("there is no table `{name}`, which `structure.expected_tables` names"),
             help: format!("create it, or take it off the list{meant}"),
-            evidence: vec![Evidence::step(
-                format!("select to_regclass({})", quote_literal(&name.sql())),
-                "null, or no table",
+            evidence: vec![Evidence::as_role(
+                admin,
+                format!(
+                    "select relkind from pg_class where oid = to_regclass({}) and relkind in ('r', 'p', 'f')",
+                    quote_literal(&name.sql())
+                ),
+                "no row",
             )],
         }
     });

@@ -104,7 +104,7 @@ async fn run(context: &Context) -> Result<Verdict> {
     }
     let mut findings = Vec::new();
     for ((name, kind), places) in wanted {
-        findings.push(finding(&mut control, &kind, &name, &places).await?);
+        findings.push(finding(&mut control, db.server().endpoint().role(), &kind, &name, &places).await?);
     }
     Ok(Verdict::of(findings))
 }
@@ -147,6 +147,7 @@ fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
 
 async fn finding(
     control: &mut PgConnection,
+    admin: &str,
     kind: &str,
     name: &str,
     places: &BTreeSet<(String, String)>,
@@ -157,7 +158,7 @@ async fn finding(
         let kept: String =
             sqlx::query_scalar("select ($1::text)::name::text").bind(long).fetch_one(&mut *control).await?;
         evidence.push(Evidence::step(file.clone(), format!("names {long}")));
-        evidence.push(Evidence::step(format!("select '{long}'::name"), kept));
+        evidence.push(Evidence::as_role(admin, format!("select '{long}'::name"), kept));
     }
     let several = longs.len() > 1;
     Ok(Finding {

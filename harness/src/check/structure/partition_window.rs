@@ -89,10 +89,15 @@ async fn run(context: &Context) -> Result<Verdict> {
             Ok(table) => exam.pass(&mut control, &table).await?,
             Err(reason) => {
                 let sql = format!(
-                    "select relkind from pg_class where oid = to_regclass({})",
+                    "select relkind::text from pg_class where oid = to_regclass({})",
                     quote_literal(&exam.name.sql())
                 );
-                let step = vec![Evidence::as_role(&exam.admin, sql, reason)];
+                let kind: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql.as_str()))
+                    .fetch_optional(&mut control)
+                    .await
+                    .attempt(ErrorKind::Database, || format!("failed to look at `{}`", exam.name))?;
+                let shown = kind.unwrap_or_else(|| "no row".into());
+                let step = vec![Evidence::as_role(&exam.admin, sql, format!("{shown}: {reason}"))];
                 let message = format!("`{}` has no window of partitions: {reason}", exam.name);
                 exam.find(Severity::Error, message, "partition it, or do not declare a window".into(), step);
             }
@@ -148,18 +153,14 @@ impl Exam<'_> {
             }
             missing.push(period.begins.clone());
             if missing.len() == 1 {
-                let list = format!(
-                    "select inhrelid::regclass, pg_get_expr(relpartbound, inhrelid) from pg_inherits \
-                     join pg_class on pg_class.oid = inhrelid where inhparent = {}::regclass",
-                    quote_literal(&self.name.sql())
-                );
-                let result = match holder {
+                let (list, shown) = self.listed(control).await?;
+                let why = match holder {
                     Some(partition) => {
                         format!("rows of {} go to the default partition {}", period.begins, partition.name)
                     }
                     None => format!("none holds {}", period.middle),
                 };
-                evidence.push(Evidence::as_role(&self.admin, list, result));
+                evidence.push(Evidence::as_role(&self.admin, list, format!("{shown}; {why}")));
             }
         }
         let Some(first) = missing.first().cloned() else { return Ok(false) };
@@ -181,6 +182,21 @@ impl Exam<'_> {
             evidence,
         );
         Ok(true)
+    }
+
+    /// The statement that lists the partitions, and what it gives.
+    async fn listed(&self, control: &mut PgConnection) -> Result<(String, String)> {
+        let sql = format!(
+            "select inhrelid::regclass::text, pg_get_expr(relpartbound, inhrelid) from pg_inherits \
+             join pg_class on pg_class.oid = inhrelid where inhparent = {}::regclass order by 1",
+            quote_literal(&self.name.sql())
+        );
+        let rows: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(sql.as_str()))
+            .fetch_all(control)
+            .await
+            .attempt(ErrorKind::Database, || format!("failed to list the partitions of `{}`", self.name))?;
+        let rows: Vec<String> = rows.into_iter().map(|(name, bound)| format!("{name}, {bound}")).collect();
+        Ok((sql, if rows.is_empty() { "no row".into() } else { rows.join("\n") }))
     }
 
     /// Lets time pass: what lay ahead is not there yet.
@@ -283,7 +299,9 @@ impl Exam<'_> {
         Ok(match added {
             Ok(steps) => steps
                 .into_iter()
-                .map(|step| Evidence::as_role(&self.admin, step.sql, format!("it goes to {}", default.name)))
+                .map(|step| {
+                    Evidence::as_role(&self.admin, step.sql, format!("done: it goes to {}", default.name))
+                })
                 .collect(),
             Err(_) => Vec::new(),
         })

@@ -11,9 +11,10 @@ use super::wording::rows;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
-use crate::ident::{quote_ident, quote_literal};
+use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use crate::server::Capability;
 use futures_util::StreamExt;
+use std::collections::BTreeSet;
 
 /// COPY gives a tenant its own rows and takes none for another.
 pub(in crate::check) struct Copy;
@@ -67,7 +68,12 @@ impl Check for Copy {
 struct Copied {
     steps: Vec<(String, String)>,
     verbs: Vec<&'static str>,
+    /// What writes the row that goes in to a file, and the tables that it reads.
+    laid: Option<(String, BTreeSet<QualifiedName>)>,
 }
+
+/// The file in which a row goes from one session of psql's to another, as COPY writes it.
+const FILE: &str = "pgharness.copied";
 
 async fn run(context: &Context) -> Result<Verdict> {
     let mut attack = match Attack::prepare(context, "tenancy.copy").await? {
@@ -118,24 +124,34 @@ async fn out(
     relation: &Relation,
     copied: &mut Copied,
 ) -> Result<bool> {
-    let sql = format!("copy (select {} from {}) to stdout", relation.column, relation.name.sql());
+    let (column, name) = (&relation.column, relation.name.sql());
+    let own = quote_literal(&attack.tenants.own);
+    let all = format!("copy (select {column} from {name}) to stdout");
+    // Rows of nobody are `tenancy.cross-read`'s.
+    let others =
+        format!("copy (select {column} from {name} where {column}::text not in ({own}, '')) to stdout");
     session.open(&[]).await?;
-    let Ok(lines) = lines(session, &sql).await? else {
+    let Ok(all) = lines(session, &all).await? else {
         *session = attack.session(&session.role, true).await?;
         return Ok(false);
     };
     session.rollback().await?;
-    // COPY writes null as \N: rows of nobody are `tenancy.cross-read`'s.
-    let others = lines
-        .iter()
-        .filter(|line| **line != attack.tenants.own && *line != "\\N" && !line.is_empty())
-        .count();
-    if others > 0 {
-        let count = i64::try_from(others).unwrap_or(i64::MAX);
-        copied.steps.push((sql, format!("{} of other tenants", rows(count))));
+    session.open(&[]).await?;
+    let leaked = match lines(session, &others).await? {
+        Ok(lines) => {
+            session.rollback().await?;
+            i64::try_from(lines.len()).unwrap_or(i64::MAX)
+        }
+        Err(_) => {
+            *session = attack.session(&session.role, true).await?;
+            0
+        }
+    };
+    if leaked > 0 {
+        copied.steps.push((others, format!("{} of other tenants", rows(leaked))));
         copied.verbs.push("out of");
     }
-    Ok(lines.contains(&attack.tenants.own))
+    Ok(all.contains(&attack.tenants.own))
 }
 
 /// The lines that COPY TO gives. Refused, it leaves the session of no use: the driver does not read to the end of the answer.
@@ -209,9 +225,17 @@ async fn into(
     session.rollback().await?;
     match done {
         Ok(count) if count > 0 => {
-            copied
-                .steps
-                .push((sql, format!("a row of tenant {} went in", quote_literal(&attack.tenants.other))));
+            // psql would take what follows FROM STDIN for rows; what it copies itself, it sends the same way.
+            let json = plan.json.replace('\n', " ");
+            let row = format!(
+                "select {names} from jsonb_populate_record(null::{}, ({json})::jsonb)",
+                relation.name.sql()
+            );
+            copied.laid = Some((format!("\\copy ({row}) to '{FILE}'"), plan.reads));
+            copied.steps.push((
+                format!("\\copy {} ({names}) from '{FILE}'", relation.name.sql()),
+                format!("1 row of tenant {} went in", quote_literal(&attack.tenants.other)),
+            ));
             copied.verbs.push("into");
         }
         Ok(_) => {}
@@ -226,7 +250,11 @@ async fn into(
 async fn report(attack: &mut Attack, relation: &Relation, roles: &[String], copied: Copied) -> Result<()> {
     let Some(role) = roles.first() else { return Ok(()) };
     let session = attack.session(role, true).await?;
-    let mut evidence = attack.seeding(relation);
+    let mut wanted: BTreeSet<QualifiedName> = [relation.name.clone()].into();
+    wanted.extend(relation.shows.iter().cloned());
+    wanted.extend(copied.laid.iter().flat_map(|(_, reads)| reads.iter().cloned()));
+    let mut evidence = attack.steps_for(wanted);
+    evidence.extend(copied.laid.map(|(sql, _)| Evidence::as_role(&attack.admin, sql, "done")));
     let steps = copied.steps.into_iter().map(|(sql, result)| Evidence::as_role(role, sql, result)).collect();
     evidence.extend(transcript(&session, steps));
     attack.findings.push(Finding {

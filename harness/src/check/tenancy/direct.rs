@@ -6,7 +6,7 @@ use super::probe::{Session, Why};
 use super::roles::{grouped, listed, subject};
 use super::tables::Relation;
 use super::transcript::transcript;
-use super::wording::{remedy, rows};
+use super::wording::{remedy, rows, sight};
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
@@ -224,6 +224,8 @@ async fn report(
         let mut reads: BTreeSet<QualifiedName> =
             outcome.done.iter().flat_map(|done| done.reads.iter().cloned()).collect();
         reads.insert(relation.name.clone());
+        // The parent shows the rows of its other children too.
+        reads.extend(relation.ancestors.last().cloned());
         let mut evidence = attack.steps_for(reads);
         if let Some(step) = parent_step(attack, relation, role).await? {
             evidence.extend(transcript(&session, vec![step]));
@@ -266,8 +268,10 @@ async fn parent_step(attack: &Attack, relation: &Relation, role: &str) -> Result
     };
     let seen = attack.session(role, true).await?.count(parent, &attack.tenants).await?;
     let result = match seen.outcome {
-        Ok(counts) if counts.others == 0 => "none of another tenant".to_owned(),
-        Ok(counts) => format!("{} of other tenants", counts.others),
+        Ok(counts) if counts.others == 0 => {
+            format!("{} visible, none of another tenant", rows(counts.visible))
+        }
+        Ok(counts) => sight(&counts, counts.others),
         Err(refusal) => refusal.to_string(),
     };
     Ok(Some(Evidence::as_role(role, seen.sql, result)))

@@ -147,7 +147,7 @@ fn beyond(login: &str, first: &Relation, count: usize) -> Finding {
                 "select relforcerowsecurity, pg_has_role(relowner, 'member') from pg_class where oid = {}::regclass",
                 crate::ident::quote_literal(&first.name.sql())
             ),
-            "not forced, and the owner",
+            "false, true: not forced, and the owner",
         )],
     }
 }

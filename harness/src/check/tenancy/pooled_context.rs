@@ -215,7 +215,10 @@ fn unproven(attack: &mut Attack, role: &str) {
         ),
         help: "a context that is more than a setting is bound to its transaction already; else see `tenancy.cross-read`"
             .into(),
-        evidence: vec![Evidence::as_role(role, sql, "no row of any relation is seen")],
+        evidence: vec![
+            Evidence::as_role(role, sql, ""),
+            Evidence::step("looking at every relation", "no row of any is seen"),
+        ],
     });
 }
 

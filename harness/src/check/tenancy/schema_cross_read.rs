@@ -261,8 +261,10 @@ async fn elsewhere(
     tried: &mut Tried,
 ) -> Result<()> {
     let mut planted: BTreeMap<usize, (&Table, Vec<Step>)> = BTreeMap::new();
+    let tenant_number = place.tenants.iter().position(|one| one.schema == tenant.schema).unwrap_or_default();
     for (place_in_schema, table) in tenant.tables.iter().filter(|table| table.kind == "table").enumerate() {
-        let number = 20_000 + place_in_schema;
+        // What the tenants before wrote is still there.
+        let number = 20_000 + 1_000 * tenant_number + place_in_schema;
         let values = canary::places(&mut place.control, &table.name, "", number).await?;
         let wish = Wish::default();
         let planting =
@@ -288,7 +290,10 @@ async fn elsewhere(
                 let planting = planting
                     .map(|step| Evidence::as_role(&place.admin, step.sql.clone(), "done"))
                     .collect::<Vec<_>>();
-                let step = Evidence::as_role(&login, found.sql.clone(), "what was written there");
+                let own = found.canaries.iter().filter(|(number, _)| planted.contains_key(number));
+                let count: i64 = own.map(|(_, count)| count).sum();
+                let result = format!("{} with what was written there", rows(count));
+                let step = Evidence::as_role(&login, found.sql.clone(), result);
                 let mut evidence = place.transcript(role, vec![step]);
                 evidence.splice(place.onboarding.len()..place.onboarding.len(), planting);
                 findings.push(Finding {

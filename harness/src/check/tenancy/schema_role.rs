@@ -182,7 +182,7 @@ async fn pooled(place: &Place, login: &str) -> Result<(Option<Finding>, bool)> {
     let step = |sql: String, result: String| Evidence::as_role(login, sql, result);
     let steps = vec![
         Evidence::step("the first client hands the session back without RESET ROLE", ""),
-        step(who.into(), format!("`{}`: the second client is the first one's tenant", first.name)),
+        step(who.into(), format!("{}: the second client is the first one's tenant", first.name)),
         step(
             format!("set role {}", quote_ident(&second.name)),
             format!("not refused: it is now `{}`", second.name),

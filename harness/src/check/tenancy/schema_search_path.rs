@@ -233,8 +233,7 @@ async fn unset(place: &Place, tenant: &Tenant, findings: &mut Vec<Finding>, trie
                 table.name.name, table.name.name, role.name
             ),
             help: "give tables that tenants share other names than those that each tenant has".into(),
-            evidence: place
-                .transcript(role, vec![Evidence::as_role(&login, probed.sql, format!("`{schema}`"))]),
+            evidence: place.transcript(role, vec![Evidence::as_role(&login, probed.sql, schema.clone())]),
         });
     }
     Ok(())

@@ -43,7 +43,7 @@ impl Attack {
     /// The step that lays a row ready, given as an SQL expression of type jsonb, for statements that find it in a setting.
     pub(super) fn laid(&self, json: &str, whose: impl Into<String>) -> Evidence {
         let sql = format!("select set_config({}, ({json})::text, false) is not null", quote_literal(ROW));
-        Evidence::as_role(&self.admin, sql, whose)
+        Evidence::as_role(&self.admin, sql, format!("true: {}", whose.into()))
     }
 
     /// The steps that the rows of these tables go back to.
