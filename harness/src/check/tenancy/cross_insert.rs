@@ -29,7 +29,8 @@ impl Check for CrossInsert {
         Explanation {
             proves: "Every role of `tenancy.roles` logs in, sets a tenant, and inserts a row of another tenant into every \
                      table, partition, child and view with the tenant's column that it may insert into. The row is one \
-                     that the table does take: whoever is free of policies inserts it first. The server refuses; a row of \
+                     that the table does take: whoever is free of policies inserts it first. The server refuses, also \
+                     where the row has a value that a policy names (`actor = 'system'`, a column that is true); a row of \
                      the tenant's own it takes, as far as its key, or nothing is proven. There is no RETURNING, which \
                      would need the row to be visible and so hide the hole.",
             matters: "A row in another tenant's name is read as that tenant's own: an order, an operator, an audit \

@@ -11,7 +11,7 @@ pub(super) const COPY: &[Example] = crate::examples!(
 );
 
 pub(super) const CROSS_INSERT: &[Example] = crate::examples!(
-    "tenancy.cross-insert": "bad.sql", "bad_check_true.sql", "bad_child.sql", "bad_demanding_table.sql", "bad_insert_policy.sql", "bad_no_policy.sql", "bad_other_column.sql", "bad_partition.sql", "bad_permissive.sql", "bad_view.sql", "good.sql", "good_no_privilege.sql", "good_other_column.sql", "good_partitioned.sql", "good_per_verb.sql", "good_restrictive.sql", "good_text.sql", "good_trigger.sql", "pgharness.toml"
+    "tenancy.cross-insert": "bad.sql", "bad_check_true.sql", "bad_child.sql", "bad_demanding_table.sql", "bad_insert_policy.sql", "bad_literal.sql", "bad_no_policy.sql", "bad_other_column.sql", "bad_partition.sql", "bad_permissive.sql", "bad_view.sql", "good.sql", "good_no_privilege.sql", "good_other_column.sql", "good_partitioned.sql", "good_per_verb.sql", "good_restrictive.sql", "good_text.sql", "good_trigger.sql", "pgharness.toml"
 );
 
 pub(super) const CROSS_READ: &[Example] = crate::examples!(

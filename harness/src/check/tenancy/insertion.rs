@@ -1,6 +1,7 @@
 //! Rows put into relations, in the other tenant's name and in the attacker's own.
 
 use super::attack::Attack;
+use super::literal::{self, Literal};
 use super::probe::{Probed, ROW, Refusal, Session, Why};
 use super::tables::Relation;
 use super::tried::Reach;
@@ -97,6 +98,11 @@ impl Insertions {
         let Some((put, reach)) = put(attack, session, relation, &plan).await? else {
             return Ok(Some(Tried::Unknown("the row to copy is gone".into())));
         };
+        if matches!(&reach, Reach::Refused(refusal) if refusal.why == Why::Policy)
+            && let Some(put) = self.put_as_named(attack, session, relation, &plan).await?
+        {
+            return Ok(Some(Tried::Leak(put)));
+        }
         Ok(Some(match reach {
             Reach::Rows(_) => Tried::Leak(put),
             Reach::Unknown(refusal) => Tried::Unknown(format!("the statement failed ({refusal})")),
@@ -104,6 +110,34 @@ impl Insertions {
                 self.control(attack, session, relation, plan).await?
             }
         }))
+    }
+
+    /// Puts the planned row into `relation` with values that its policies name; the first that goes in.
+    async fn put_as_named(
+        &mut self,
+        attack: &mut Attack,
+        session: &mut Session,
+        relation: &Relation,
+        plan: &Rehearsed,
+    ) -> Result<Option<Put>> {
+        let may_be_named = relation.writers.get(&session.role);
+        for literal in literal::of_new_rows(&mut attack.control, relation).await? {
+            let Literal { column, value } = literal;
+            if !may_be_named.is_some_and(|columns| columns.contains(&column)) {
+                continue;
+            }
+            let (name, value) = (quote_literal(&column), quote_literal(&value));
+            let mut other = plan.clone();
+            other.json = format!("({}) || jsonb_build_object({name}, {value})", plan.json);
+            if !other.columns.contains(&column) {
+                other.columns.push(column);
+            }
+            self.probes += 1;
+            if let Some((put, Reach::Rows(_))) = put(attack, session, relation, &other).await? {
+                return Ok(Some(put));
+            }
+        }
+        Ok(None)
     }
 
     /// Puts a row of the tenant's own into `relation`: one that is there, which gets as far as its key; or else another.

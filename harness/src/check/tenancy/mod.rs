@@ -31,6 +31,7 @@ mod inheritance;
 mod insertion;
 mod key_oracle;
 mod keys;
+mod literal;
 mod malformed_context;
 mod matview;
 mod merge;
