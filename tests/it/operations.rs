@@ -428,6 +428,46 @@ fn init_writes_what_it_can_where_the_migrations_fail() {
 }
 
 #[test]
+fn init_takes_what_policies_compare() {
+    let root = folder(&[
+        ("db/roles.sql", "create role shop login;\n"),
+        (
+            "migrations/0001_shop.sql",
+            "create schema auth;
+             create function auth.jwt() returns jsonb language sql stable as
+                 $$ select coalesce(nullif(current_setting('request.jwt.claim', true), ''),
+                                    nullif(current_setting('request.jwt.claims', true), ''))::jsonb $$;
+             create function current_tenant_id() returns uuid language sql stable as
+                 $$ select nullif(auth.jwt() ->> 'tenant_id', '')::uuid $$;
+             create table tenants (id uuid primary key);
+             create table items (id int primary key, \"tenantId\" uuid not null);
+             create table orders (id int primary key, \"tenantId\" uuid not null);
+             alter table tenants enable row level security;
+             alter table items enable row level security;
+             alter table orders enable row level security;
+             create policy own on tenants using (id = current_tenant_id());
+             create policy own on items using (\"tenantId\" = current_tenant_id());
+             create policy own on orders using (\"tenantId\" = current_tenant_id());
+             create policy pass_by on tenants using (current_setting('app.pass_by', true) = 'on');
+             create policy pass_by on items using (current_setting('app.pass_by', true) = 'on');
+             create policy pass_by on orders using (current_setting('app.pass_by', true) = 'on');
+             grant select on all tables in schema public to shop;
+             grant usage on schema auth to shop;",
+        ),
+    ]);
+    let (code, text) = said(root.path(), &["init"]);
+    assert_eq!(code, 0, "{text}");
+    let config = Config::load(&root.path().join("pgharness.toml")).unwrap();
+    let tenancy = config.tenancy.as_ref().unwrap();
+    assert_eq!(
+        (tenancy.column.as_str(), tenancy.setting.as_deref()),
+        ("tenantId", Some("request.jwt.claims ->> tenant_id"))
+    );
+    let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
+    assert!(written.contains("# The policies of 2 tables look at it.\ncolumn = "), "{written}");
+}
+
+#[test]
 fn init_makes_up_roles_that_nobody_creates() {
     let root = folder(&[(
         "supabase/migrations/20240101000000_notes.sql",
@@ -447,7 +487,7 @@ fn init_makes_up_roles_that_nobody_creates() {
     for line in [
         "bootstrap = [\"pgharness.roles.sql\"]",
         "# column = \"user_id\"",
-        "# setting = \"request.jwt.claims\"",
+        "# setting = \"request.jwt.claims ->> sub\"",
     ] {
         assert!(written.contains(line), "`{line}` is missing in\n{written}");
     }

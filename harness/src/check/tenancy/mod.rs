@@ -23,6 +23,7 @@ mod empty_context;
 mod enabled;
 mod error_detail;
 mod examples;
+mod expression;
 mod fk_cascade;
 mod fk_reference;
 mod forced;
@@ -83,6 +84,8 @@ mod writing;
 mod wrong_context;
 
 use super::Check;
+#[cfg(feature = "cli")]
+pub(crate) use detect::{Detected, detected};
 pub(super) use roles::{grouped, listed};
 pub(super) use scene::Scene;
 

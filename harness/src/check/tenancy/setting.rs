@@ -2,6 +2,26 @@
 
 use serde_json::{Map, Value};
 
+/// A setting, and the way to what is wanted within it if it is a document.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reading {
+    pub(super) name: String,
+    pub(super) claims: Vec<String>,
+}
+
+impl Reading {
+    /// As `tenancy.setting` has it.
+    pub(super) fn spelled(&self) -> String {
+        let mut text = self.name.clone();
+        for (place, claim) in self.claims.iter().enumerate() {
+            let is_last = place + 1 == self.claims.len();
+            text.push_str(if is_last { " ->> " } else { " -> " });
+            text.push_str(claim);
+        }
+        text
+    }
+}
+
 /// The setting that says whose session it is: the tenant itself (`app.tenant_id`), or a document with the tenant in
 /// it, as `tenancy.setting` spells it: `request.jwt.claims ->> sub`, `request.jwt.claims -> app_metadata ->> tenant`.
 #[derive(Clone, Debug, PartialEq, Eq)]

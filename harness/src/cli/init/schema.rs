@@ -1,5 +1,6 @@
 //! What a migrated database shows of how it is meant.
 
+use crate::check::{Detected, detected};
 use crate::error::{Attempt, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
@@ -43,7 +44,7 @@ pub(super) struct Schema {
     pub(super) logins: Vec<Login>,
     /// How many tables have row-level security.
     pub(super) secured: i64,
-    /// Of those: the column that most of their policies look at, and the setting.
+    /// Of those: the column that most of their policies compare, and the setting.
     pub(super) policy_column: Option<Common>,
     pub(super) policy_setting: Option<String>,
     /// A column that says whose a row is by its name, in most tables that have any such.
@@ -73,7 +74,8 @@ impl Schema {
     /// # Errors
     /// The server is lost.
     pub(super) async fn read(connection: &mut PgConnection) -> Result<Schema> {
-        let mut schema = read(connection)
+        let detected = detected(connection, None).await?;
+        let mut schema = read(connection, detected)
             .await
             .attempt(ErrorKind::Database, || "failed to look at what the migrations made".into())?;
         schema.append_only.truncate(SHOWN_MAX);
@@ -84,7 +86,7 @@ impl Schema {
 /// How many tables one line names.
 const SHOWN_MAX: usize = 20;
 
-async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
+async fn read(connection: &mut PgConnection, detected: Option<Detected>) -> sqlx::Result<Schema> {
     let own = format!(
         "from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p') and {OWN}"
     );
@@ -97,13 +99,13 @@ async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
         sqlx::query_scalar("select extname::text from pg_extension where extname <> 'plpgsql' order by 1")
             .fetch_all(&mut *connection)
             .await?;
-    let policy_column = common(
+    let looked_at = common(
         connection,
         "select a.attname::text, count(distinct c.oid) from pg_policy p join pg_class c on c.oid = p.polrelid
          join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid
              and d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid and d.refobjsubid > 0
          join pg_attribute a on a.attrelid = c.oid and a.attnum = d.refobjsubid
-         where c.relrowsecurity group by 1 order by 2 desc, 1 limit 1",
+         where c.relrowsecurity group by 1 order by a.attname::text = 'id', 2 desc, 1 limit 1",
     )
     .await?;
     let named_column = common(
@@ -116,20 +118,6 @@ async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
         ),
     )
     .await?;
-    // What a policy compares with stands in it, or in a function that it calls.
-    let policy_setting = sqlx::query_scalar(
-        "select found[1] from (
-             select coalesce(pg_get_expr(polqual, polrelid), '') || ' ' || coalesce(pg_get_expr(polwithcheck, polrelid), '')
-                 as text from pg_policy
-             union all
-             select pg_get_functiondef(f.oid) from pg_policy p
-             join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_proc'::regclass
-             join pg_proc f on f.oid = d.refobjid and f.prokind = 'f'
-         ) said, regexp_matches(text, 'current_setting\\(\\s*''([^'']+)''', 'g') found
-         group by 1 order by count(*) desc, 1 limit 1",
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
     let append_only = sqlx::query_scalar(AssertSqlSafe(format!(
         "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p') and not c.relispartition and {OWN}
@@ -140,12 +128,18 @@ async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
     )))
     .fetch_all(&mut *connection)
     .await?;
+    let (policy_setting, compared) = match detected {
+        Some(Detected { setting, column, tables }) => {
+            (Some(setting), column.map(|name| Common { name, tables: tables as i64 }))
+        }
+        None => (None, None),
+    };
     Ok(Schema {
         tables,
         extensions,
         logins: logins(connection).await?,
         secured,
-        policy_column,
+        policy_column: compared.or(looked_at),
         policy_setting,
         named_column,
         append_only,
