@@ -418,7 +418,8 @@ fn init_writes_what_it_can_where_the_migrations_fail() {
     ]);
     let (code, text) = said(root.path(), &["init"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("- the schema: the migrations could not be applied"), "{text}");
+    let told = text.lines().find(|line| line.starts_with("- the schema: the migrations could not be applied")).unwrap();
+    assert!(told.contains("`0002_b.sql`: relation \"b\" does not exist"), "{text}");
     let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
     assert!(written.contains("relation \"b\" does not exist"), "{written}");
     assert!(written.contains("\ndir = \"db/migrations\"\n"), "{written}");
@@ -465,6 +466,22 @@ fn init_takes_what_policies_compare() {
     );
     let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
     assert!(written.contains("# The policies of 2 tables look at it.\ncolumn = "), "{written}");
+}
+
+#[test]
+fn init_says_what_is_asked_for_in_a_schema_that_nobody_makes() {
+    let root = folder(&[(
+        "supabase/migrations/20240101000000_notes.sql",
+        "create table notes (id bigint primary key, user_id uuid references auth.users (id));
+         alter table notes enable row level security;
+         create policy own on notes using (user_id = auth.uid());",
+    )]);
+    let (code, text) = said(root.path(), &["init"]);
+    assert_eq!(code, 0, "{text}");
+    let told = "who makes the schema `auth`, of which the migrations ask for `auth.uid()`, `auth.users`: ";
+    assert!(text.contains("schema \"auth\" does not exist") && text.contains(told), "{text}");
+    let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
+    assert!(written.contains("# Not found: who makes the schema `auth`"), "{written}");
 }
 
 #[test]

@@ -59,6 +59,9 @@ impl File {
                 roles.join(", ")
             ));
         }
+        if let Some(lacking) = growth.and_then(|growth| growth.lacking.as_ref()) {
+            self.comment(&format!("Not found: {}.", lacking.told()));
+        }
         let from = "SQL that is run once as superuser, before any migration";
         if bootstrap.is_empty() {
             self.idea(&format!("{from}: roles and the like."), "bootstrap", "[\"db/roles.sql\"]");
