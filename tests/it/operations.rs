@@ -381,7 +381,7 @@ fn init_finds_the_command_of_a_tool() {
     assert!(text.contains("+ Postgres 15 (`docker-compose.yml`)"), "{text}");
     assert!(
         text.contains(
-            "- how tenants are kept apart: 1 of 1 tables have `org_id`, and none has row-level security"
+            "- how tenants are kept apart: 1 of 1 table has `org_id`, and none has row-level security"
         ),
         "{text}"
     );
@@ -418,7 +418,10 @@ fn init_writes_what_it_can_where_the_migrations_fail() {
     ]);
     let (code, text) = said(root.path(), &["init"]);
     assert_eq!(code, 0, "{text}");
-    let told = text.lines().find(|line| line.starts_with("- the schema: the migrations could not be applied")).unwrap();
+    let told = text
+        .lines()
+        .find(|line| line.starts_with("- the schema: the migrations could not be applied"))
+        .unwrap();
     assert!(told.contains("`0002_b.sql`: relation \"b\" does not exist"), "{text}");
     let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
     assert!(written.contains("relation \"b\" does not exist"), "{written}");
@@ -505,6 +508,7 @@ fn init_makes_up_roles_that_nobody_creates() {
         "bootstrap = [\"pgharness.roles.sql\"]",
         "# column = \"user_id\"",
         "# setting = \"request.jwt.claims ->> sub\"",
+        "# roles = [\"anon\", \"authenticated\"]",
     ] {
         assert!(written.contains(line), "`{line}` is missing in\n{written}");
     }
@@ -512,6 +516,44 @@ fn init_makes_up_roles_that_nobody_creates() {
     let (code, report) = said(root.path(), &["check", "--only", "operations.*,migration.clean-apply"]);
     assert_eq!(code, 0, "{report}");
     assert!(report.contains("✓ clean-apply"), "{report}");
+}
+
+#[test]
+fn init_finds_roles_that_are_taken_by_set_role() {
+    let root = folder(&[
+        (
+            "db/roles.sql",
+            "create role reader nologin; create role lonely nologin; create role door login noinherit;
+             create role member login; create role everybody nologin;
+             grant reader to door; grant everybody to member;",
+        ),
+        (
+            "migrations/0001_notes.sql",
+            "create table notes (id bigint primary key, tenant_id text not null);
+             alter table notes enable row level security;
+             create policy own on notes using (tenant_id = current_setting('app.tenant_id', true));
+             grant select on notes to reader, lonely, everybody;",
+        ),
+    ]);
+    let (code, text) = said(root.path(), &["init"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("+ tenants: row-level security on 1 table, by `tenant_id`"), "{text}");
+    let config = Config::load(&root.path().join("pgharness.toml")).unwrap();
+    // Whose privileges a member has anyhow is tried as the member, and nobody can be `lonely`.
+    assert_eq!(config.tenancy.as_ref().unwrap().roles, ["member", "reader"]);
+    assert_eq!(config.roles.keys().collect::<Vec<_>>(), ["door", "member"]);
+    let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
+    let written = written.replace("\n# ", " ");
+    for part in [
+        "`reader` cannot log in, and is taken by SET ROLE (`door`).",
+        "`lonely` cannot log in: nobody who logs in may take it by SET ROLE.",
+        "It takes `reader` by SET ROLE.",
+    ] {
+        assert!(written.contains(part), "`{part}` is missing in\n{written}");
+    }
+    // They are attacked as it says.
+    let (_, report) = said(root.path(), &["check", "--only", "tenancy.cross-read"]);
+    assert!(report.contains("✓ cross-read"), "{report}");
 }
 
 #[test]

@@ -4,10 +4,13 @@ use crate::check::{Detected, detected};
 use crate::error::{Attempt, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
-/// A role that can log in and may do something with the tables.
+/// A role that may do something with the tables: it logs in, or is taken by one that does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Login {
     pub(super) name: String,
+    pub(super) logs_in: bool,
+    /// Where it does not: those that log in and may become it by SET ROLE.
+    pub(super) through: Vec<String>,
     /// In milliseconds, as far as they are set for it.
     pub(super) statement_timeout: Option<i64>,
     pub(super) idle_timeout: Option<i64>,
@@ -58,8 +61,21 @@ pub(super) struct Schema {
 const OWN: &str = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not exists (
     select from pg_depend e where e.classid = 'pg_class'::regclass and e.objid = c.oid and e.deptype = 'e')";
 
-/// Roles that services may connect as.
-const LOGIN: &str = "r.rolcanlogin and not r.rolsuper and r.rolname !~ '^pg_'";
+/// Roles that services may connect as, or take once they are connected: those that cannot log in count where they have
+/// grants of their own, or policies, and nobody who logs in has their privileges anyhow.
+const LOGIN: &str = "not r.rolsuper and r.rolname !~ '^pg_' and (r.rolcanlogin or exists (
+        select from pg_shdepend s join pg_database b on b.oid = s.dbid and b.datname = current_database()
+        where s.refclassid = 'pg_authid'::regclass and s.refobjid = r.oid and s.deptype in ('a', 'r')
+            and s.classid in ('pg_class'::regclass, 'pg_policy'::regclass)
+    ) and not exists (
+        select from pg_roles l where l.rolcanlogin and not l.rolsuper and pg_has_role(l.oid, r.oid, 'usage')
+    ))";
+
+/// Those who log in and may become the role `r`.
+const THROUGH: &str = "array(
+    select l.rolname::text from pg_roles l where l.rolcanlogin and not l.rolsuper and l.oid <> r.oid
+        and pg_has_role(l.oid, r.oid, case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end)
+    order by 1)";
 
 /// Those of them that do not look after the table `c`.
 const SERVICE: &str = "r.rolcanlogin and not r.rolsuper and r.rolname !~ '^pg_' and not pg_has_role(r.oid, c.relowner, 'member')";
@@ -168,7 +184,8 @@ async fn logins(connection: &mut PgConnection) -> sqlx::Result<Vec<Login>> {
              exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
                  where c.relkind in ('r', 'p') and {OWN} and not (select rolsuper from pg_roles o where o.oid = c.relowner)
                      and pg_has_role(r.oid, c.relowner, 'member')),
-             exists (select from pg_class c where c.relrowsecurity and ({any}))
+             exists (select from pg_class c where c.relrowsecurity and ({any})),
+             r.rolcanlogin, case when r.rolcanlogin then '{{}}' else {THROUGH} end
          from pg_roles r
          where {LOGIN} and exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
              where c.relkind in ('r', 'p', 'v', 'm') and {OWN}
@@ -189,6 +206,8 @@ async fn logins(connection: &mut PgConnection) -> sqlx::Result<Vec<Login>> {
                 is_free: row.try_get(3)?,
                 may_own: row.try_get(4)?,
                 meets_policies: row.try_get(5)?,
+                logs_in: row.try_get(6)?,
+                through: row.try_get(7)?,
             })
         })
         .collect()

@@ -122,7 +122,7 @@ impl File {
         }
         let owner = growth
             .and_then(|growth| growth.schema.as_ref())
-            .and_then(|schema| schema.logins.iter().find(|login| login.may_own));
+            .and_then(|schema| schema.logins.iter().find(|login| login.may_own && login.logs_in));
         match owner {
             Some(login) => self.idea(
                 &format!("`{}` may become the owner of tables: is it the role that migrates?", login.name),
