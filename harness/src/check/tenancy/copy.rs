@@ -230,7 +230,7 @@ async fn report(attack: &mut Attack, relation: &Relation, roles: &[String], copi
             joined(&copied.verbs),
             relation.name
         ),
-        help: super::wording::remedy(relation, &attack.setting),
+        help: super::wording::remedy(relation, &attack.spelling),
         evidence,
     });
     Ok(())

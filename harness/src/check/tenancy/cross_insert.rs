@@ -106,7 +106,7 @@ fn report(attack: &mut Attack, relation: &Relation, tried: Vec<(String, Tried)>,
                     "with a tenant set {} inserts rows of another tenant into `{name}`",
                     listed(&roles)
                 );
-                let help = remedy(relation, &attack.setting);
+                let help = remedy(relation, &attack.spelling);
                 attack.accuse(Severity::Error, relation, message, help, evidence);
             }
         }

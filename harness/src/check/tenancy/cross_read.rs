@@ -166,7 +166,7 @@ fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) {
                 evidence.extend(transcript_in(&first, Some(&context), steps.collect()));
                 let message =
                     format!("with a tenant set {who} reads {} of other tenants in `{name}`", rows(others));
-                let help = remedy(relation, &attack.setting);
+                let help = remedy(relation, &attack.spelling);
                 attack.accuse(Severity::Error, relation, message, help, evidence);
             }
             Seen::Shared { sql, visible, nobody } => {

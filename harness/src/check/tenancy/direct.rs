@@ -250,7 +250,7 @@ async fn report(
                 joined(&verbs),
                 relation.name
             ),
-            help: remedy(relation, &attack.setting),
+            help: remedy(relation, &attack.spelling),
             evidence,
         });
     }

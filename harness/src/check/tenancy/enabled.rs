@@ -93,7 +93,7 @@ async fn run(context: &Context) -> Result<Verdict> {
                 listed(&roles),
                 rows(others)
             );
-            attack.accuse(Severity::Error, &relation, message, remedy(&relation, &attack.setting), evidence);
+            attack.accuse(Severity::Error, &relation, message, remedy(&relation, &attack.spelling), evidence);
         }
     }
     Ok(attack.verdict())

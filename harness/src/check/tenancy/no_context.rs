@@ -193,7 +193,7 @@ fn leak(
         severity: if is_shared { Severity::Warning } else { Severity::Error },
         subject: subject(relation.kind, &relation.name),
         message: format!("without a tenant {who} reads {} of `{name}`{whose}", rows(counts.visible)),
-        help: if is_shared { shared_rows(relation) } else { remedy(relation, &attack.setting) },
+        help: if is_shared { shared_rows(relation) } else { remedy(relation, &attack.spelling) },
         evidence,
     }
 }

@@ -205,7 +205,7 @@ async fn report(
             listed(roles),
             relation.name
         ),
-        help: remedy(relation, &attack.setting),
+        help: remedy(relation, &attack.spelling),
         evidence,
     });
     Ok(())

@@ -293,10 +293,7 @@ fn finding(attack: &Attack, roles: &[String], seen: &Seen, through: bool) -> Fin
                 "once another client's SET LOCAL has ended, {who} reads rows of {where_} without a tenant: the setting \
                  is the empty string then"
             ),
-            format!(
-                "let policies make it null: `nullif(current_setting({}, true), '')`",
-                quote_literal(&attack.setting)
-            ),
+            format!("let policies make it null: `{}`", attack.spelling.expression()),
         ),
     };
     Finding {

@@ -1,5 +1,6 @@
 //! The setting that says whose session it is.
 
+use crate::ident::quote_literal;
 use serde_json::{Map, Value};
 
 /// A setting, and the way to what is wanted within it if it is a document.
@@ -38,6 +39,20 @@ impl Setting {
         Setting { name, claims: parts.map(str::to_owned).collect() }
     }
 
+    /// What policies are to compare the tenant with: null, where it is not set or empty.
+    pub(super) fn expression(&self) -> String {
+        let mut text = format!("nullif(current_setting({}, true), '')", quote_literal(&self.name));
+        if !self.claims.is_empty() {
+            text.push_str("::jsonb");
+        }
+        for (place, claim) in self.claims.iter().enumerate() {
+            let is_last = place + 1 == self.claims.len();
+            text.push_str(if is_last { " ->> " } else { " -> " });
+            text.push_str(&quote_literal(claim));
+        }
+        text
+    }
+
     /// Its value in a session of `tenant`.
     pub(super) fn value(&self, tenant: &str) -> String {
         if self.claims.is_empty() {
@@ -57,6 +72,17 @@ impl Setting {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case("app.tenant_id", "nullif(current_setting('app.tenant_id', true), '')")]
+    #[case(
+        "request.jwt.claims ->> sub",
+        "nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'"
+    )]
+    #[case("a.b -> c ->> d", "nullif(current_setting('a.b', true), '')::jsonb -> 'c' ->> 'd'")]
+    fn policies_take_the_way_into_a_document(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(Setting::parse(text).expression(), expected);
+    }
 
     #[rstest]
     #[case("app.tenant_id", "app.tenant_id", "a'b")]

@@ -229,7 +229,7 @@ impl Writing {
             class: Class::Mistake,
             severity: Severity::Error,
             does,
-            help: remedy(relation, &self.attack.setting),
+            help: remedy(relation, &self.attack.spelling),
             evidence,
         }
     }
