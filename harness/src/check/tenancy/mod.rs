@@ -86,7 +86,7 @@ mod wrong_context;
 use super::Check;
 #[cfg(feature = "cli")]
 pub(crate) use detect::{Detected, detected};
-pub(super) use roles::{grouped, listed};
+pub(super) use roles::{done_by, grouped, listed};
 pub(super) use scene::Scene;
 
 /// The checks of this family.
