@@ -381,7 +381,7 @@ fn init_finds_the_command_of_a_tool() {
     assert!(text.contains("+ Postgres 15 (`docker-compose.yml`)"), "{text}");
     assert!(
         text.contains(
-            "- how tenants are kept apart: 1 of 1 tables have `org_id`, and none has row-level security"
+            "- how tenants are kept apart: 1 of 1 table has `org_id`, and none has row-level security"
         ),
         "{text}"
     );
@@ -418,13 +418,73 @@ fn init_writes_what_it_can_where_the_migrations_fail() {
     ]);
     let (code, text) = said(root.path(), &["init"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("- the schema: the migrations could not be applied"), "{text}");
+    let told = text
+        .lines()
+        .find(|line| line.starts_with("- the schema: the migrations could not be applied"))
+        .unwrap();
+    assert!(told.contains("`0002_b.sql`: relation \"b\" does not exist"), "{text}");
     let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
     assert!(written.contains("relation \"b\" does not exist"), "{written}");
     assert!(written.contains("\ndir = \"db/migrations\"\n"), "{written}");
     assert!(written.contains("\nfiles = [\"seeds/*.sql\"]\n"), "{written}");
     let (code, report) = said(root.path(), &["check", "--only", "migration.clean-apply"]);
     assert_eq!(code, 1, "{report}");
+}
+
+#[test]
+fn init_takes_what_policies_compare() {
+    let root = folder(&[
+        ("db/roles.sql", "create role shop login;\n"),
+        (
+            "migrations/0001_shop.sql",
+            "create schema auth;
+             create function auth.jwt() returns jsonb language sql stable as
+                 $$ select coalesce(nullif(current_setting('request.jwt.claim', true), ''),
+                                    nullif(current_setting('request.jwt.claims', true), ''))::jsonb $$;
+             create function current_tenant_id() returns uuid language sql stable as
+                 $$ select nullif(auth.jwt() ->> 'tenant_id', '')::uuid $$;
+             create table tenants (id uuid primary key);
+             create table items (id int primary key, \"tenantId\" uuid not null);
+             create table orders (id int primary key, \"tenantId\" uuid not null);
+             alter table tenants enable row level security;
+             alter table items enable row level security;
+             alter table orders enable row level security;
+             create policy own on tenants using (id = current_tenant_id());
+             create policy own on items using (\"tenantId\" = current_tenant_id());
+             create policy own on orders using (\"tenantId\" = current_tenant_id());
+             create policy pass_by on tenants using (current_setting('app.pass_by', true) = 'on');
+             create policy pass_by on items using (current_setting('app.pass_by', true) = 'on');
+             create policy pass_by on orders using (current_setting('app.pass_by', true) = 'on');
+             grant select on all tables in schema public to shop;
+             grant usage on schema auth to shop;",
+        ),
+    ]);
+    let (code, text) = said(root.path(), &["init"]);
+    assert_eq!(code, 0, "{text}");
+    let config = Config::load(&root.path().join("pgharness.toml")).unwrap();
+    let tenancy = config.tenancy.as_ref().unwrap();
+    assert_eq!(
+        (tenancy.column.as_str(), tenancy.setting.as_deref()),
+        ("tenantId", Some("request.jwt.claims ->> tenant_id"))
+    );
+    let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
+    assert!(written.contains("# The policies of 2 tables look at it.\ncolumn = "), "{written}");
+}
+
+#[test]
+fn init_says_what_is_asked_for_in_a_schema_that_nobody_makes() {
+    let root = folder(&[(
+        "supabase/migrations/20240101000000_notes.sql",
+        "create table notes (id bigint primary key, user_id uuid references auth.users (id));
+         alter table notes enable row level security;
+         create policy own on notes using (user_id = auth.uid());",
+    )]);
+    let (code, text) = said(root.path(), &["init"]);
+    assert_eq!(code, 0, "{text}");
+    let told = "who makes the schema `auth`, of which the migrations ask for `auth.uid()`, `auth.users`: ";
+    assert!(text.contains("schema \"auth\" does not exist") && text.contains(told), "{text}");
+    let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
+    assert!(written.contains("# Not found: who makes the schema `auth`"), "{written}");
 }
 
 #[test]
@@ -447,7 +507,8 @@ fn init_makes_up_roles_that_nobody_creates() {
     for line in [
         "bootstrap = [\"pgharness.roles.sql\"]",
         "# column = \"user_id\"",
-        "# setting = \"request.jwt.claims\"",
+        "# setting = \"request.jwt.claims ->> sub\"",
+        "# roles = [\"anon\", \"authenticated\"]",
     ] {
         assert!(written.contains(line), "`{line}` is missing in\n{written}");
     }
@@ -455,6 +516,44 @@ fn init_makes_up_roles_that_nobody_creates() {
     let (code, report) = said(root.path(), &["check", "--only", "operations.*,migration.clean-apply"]);
     assert_eq!(code, 0, "{report}");
     assert!(report.contains("✓ clean-apply"), "{report}");
+}
+
+#[test]
+fn init_finds_roles_that_are_taken_by_set_role() {
+    let root = folder(&[
+        (
+            "db/roles.sql",
+            "create role reader nologin; create role lonely nologin; create role door login noinherit;
+             create role member login; create role everybody nologin;
+             grant reader to door; grant everybody to member;",
+        ),
+        (
+            "migrations/0001_notes.sql",
+            "create table notes (id bigint primary key, tenant_id text not null);
+             alter table notes enable row level security;
+             create policy own on notes using (tenant_id = current_setting('app.tenant_id', true));
+             grant select on notes to reader, lonely, everybody;",
+        ),
+    ]);
+    let (code, text) = said(root.path(), &["init"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("+ tenants: row-level security on 1 table, by `tenant_id`"), "{text}");
+    let config = Config::load(&root.path().join("pgharness.toml")).unwrap();
+    // Whose privileges a member has anyhow is tried as the member, and nobody can be `lonely`.
+    assert_eq!(config.tenancy.as_ref().unwrap().roles, ["member", "reader"]);
+    assert_eq!(config.roles.keys().collect::<Vec<_>>(), ["door", "member"]);
+    let written = fs::read_to_string(root.path().join("pgharness.toml")).unwrap();
+    let written = written.replace("\n# ", " ");
+    for part in [
+        "`reader` cannot log in, and is taken by SET ROLE (`door`).",
+        "`lonely` cannot log in: nobody who logs in may take it by SET ROLE.",
+        "It takes `reader` by SET ROLE.",
+    ] {
+        assert!(written.contains(part), "`{part}` is missing in\n{written}");
+    }
+    // They are attacked as it says.
+    let (_, report) = said(root.path(), &["check", "--only", "tenancy.cross-read"]);
+    assert!(report.contains("✓ cross-read"), "{report}");
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub use project::{
 };
 pub use registry::Registry;
 pub use story::Story;
+#[cfg(feature = "cli")]
+pub(crate) use tenancy::{Detected, detected};
 pub use verdict::Verdict;
 
 use crate::error::Result;

@@ -24,6 +24,8 @@ pub(crate) use command::last_lines;
 pub(crate) use connect::connect;
 pub(crate) use failure::Purpose;
 pub use file::Script;
+#[cfg(feature = "checks")]
+pub(crate) use lexer::{Kind, Lexer};
 #[cfg(feature = "explore")]
 pub(crate) use mask::mask;
 #[cfg(feature = "checks")]

@@ -2,7 +2,7 @@
 
 use super::measured::{Measured, Survey, Tried, is_about, sorts_of, survey};
 use super::objects::{Object, Sort};
-use crate::check::tenancy::{grouped, listed};
+use crate::check::tenancy::{done_by, grouped, listed};
 use crate::check::{Check, Context, Example, Explanation, Need, Privilege, Running, Story, Verdict, matches};
 use crate::error::Result;
 use crate::finding::{Class, Evidence, Finding, Measurement, Severity, Subject};
@@ -188,9 +188,12 @@ fn finding(admin: &str, object: &Object, roles: &[String], difference: Differenc
         severity: Severity::Error,
         subject: Subject::new(object.kind.clone(), name.clone()),
         message: if is_too_much {
-            format!("{who} has {what} on `{name}`, which `[access.matrix]` does not say")
+            format!(
+                "{who} {} {what} on `{name}`, which `[access.matrix]` does not say",
+                done_by(roles, "has")
+            )
         } else {
-            format!("{who} lacks {what} on `{name}`, though `[access.matrix]` says so")
+            format!("{who} {} {what} on `{name}`, though `[access.matrix]` says so", done_by(roles, "lacks"))
         },
         help: if is_too_much {
             format!(

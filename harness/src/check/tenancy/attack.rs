@@ -37,7 +37,8 @@ pub(super) struct Attack {
     /// What there is to see, in the first tenant's context.
     pub(super) truth: BTreeMap<QualifiedName, Counts>,
     pub(super) findings: Vec<Finding>,
-    spelling: Setting,
+    /// The setting with the way into its document.
+    pub(super) spelling: Setting,
     /// Of roles that cannot log in the one that does.
     through: BTreeMap<String, String>,
     passwords: BTreeMap<String, Secret>,

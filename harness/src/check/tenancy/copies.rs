@@ -3,7 +3,7 @@
 use super::attack::Attack;
 use super::canary;
 use super::ear::Ear;
-use super::roles::{grouped, listed};
+use super::roles::{done_by, grouped, listed};
 use super::search::{self, Found, Readable};
 use super::tables::Relation;
 use super::transcript::transcript;
@@ -275,8 +275,9 @@ async fn report(
         severity: Severity::Error,
         subject: Subject::new(readable.kind, readable.name.to_string()),
         message: format!(
-            "with a tenant set {} reads in `{}` what another tenant wrote into {}",
+            "with a tenant set {} {} in `{}` what another tenant wrote into {}",
             listed(roles),
+            done_by(roles, "reads"),
             readable.name,
             listed(&names)
         ),

@@ -4,7 +4,7 @@ use super::attack::Attack;
 use super::direct::joined;
 use super::insertion::Insertions;
 use super::probe::{Refusal, Session, Why};
-use super::roles::{grouped, listed, subject};
+use super::roles::{done_by, grouped, listed, subject};
 use super::tables::Relation;
 use super::transcript::transcript;
 use super::wording::rows;
@@ -263,12 +263,13 @@ async fn report(attack: &mut Attack, relation: &Relation, roles: &[String], copi
         severity: Severity::Error,
         subject: subject(relation.kind, &relation.name),
         message: format!(
-            "with a tenant set {} copies rows of other tenants {} `{}`",
+            "with a tenant set {} {} rows of other tenants {} `{}`",
             listed(roles),
+            done_by(roles, "copies"),
             joined(&copied.verbs),
             relation.name
         ),
-        help: super::wording::remedy(relation, &attack.setting),
+        help: super::wording::remedy(relation, &attack.spelling),
         evidence,
     });
     Ok(())

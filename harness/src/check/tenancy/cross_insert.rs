@@ -3,7 +3,7 @@
 use super::attack::Attack;
 use super::insertion::{Insertions, Put, Tried};
 use super::probe::Session;
-use super::roles::{grouped, listed};
+use super::roles::{done_by, grouped, listed};
 use super::tables::Relation;
 use super::transcript::transcript;
 use super::wording::remedy;
@@ -104,10 +104,11 @@ fn report(attack: &mut Attack, relation: &Relation, tried: Vec<(String, Tried)>,
                 let whose = format!("a row of tenant {}", quote_literal(&attack.tenants.other));
                 let evidence = evidence(attack, relation, session, put, whose, "1 row inserted".into());
                 let message = format!(
-                    "with a tenant set {} inserts rows of another tenant into `{name}`",
-                    listed(&roles)
+                    "with a tenant set {} {} rows of another tenant into `{name}`",
+                    listed(&roles),
+                    done_by(&roles, "inserts")
                 );
-                let help = remedy(relation, &attack.setting);
+                let help = remedy(relation, &attack.spelling);
                 attack.accuse(Severity::Error, relation, message, help, evidence);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::attack::Attack;
 use super::probe::{Counts, Probed, Session, Why};
-use super::roles::{grouped, listed};
+use super::roles::{done_by, grouped, listed};
 use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
 use super::transcript::transcript_in;
@@ -157,7 +157,7 @@ fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) {
     let name = relation.name.to_string();
     for (roles, seen) in grouped(seen) {
         let Some(first) = roles.first().cloned() else { continue };
-        let who = listed(&roles);
+        let (who, reads) = (listed(&roles), done_by(&roles, "reads"));
         match seen {
             Seen::Leak { steps, others } => {
                 let mut evidence = attack.seeding(relation);
@@ -165,15 +165,15 @@ fn report(attack: &mut Attack, relation: &Relation, seen: ByRole<Seen>) {
                 let context = attack.context_of(&attack.tenants.own);
                 evidence.extend(transcript_in(&first, Some(&context), steps.collect()));
                 let message =
-                    format!("with a tenant set {who} reads {} of other tenants in `{name}`", rows(others));
-                let help = remedy(relation, &attack.setting);
+                    format!("with a tenant set {who} {reads} {} of other tenants in `{name}`", rows(others));
+                let help = remedy(relation, &attack.spelling);
                 attack.accuse(Severity::Error, relation, message, help, evidence);
             }
             Seen::Shared { sql, visible, nobody } => {
                 let result = format!("{} visible, {nobody} of them of no tenant", rows(visible));
                 let evidence = attack.shown(relation, &first, sql, result);
                 let message =
-                    format!("with a tenant set {who} reads {} of no tenant in `{name}`", rows(nobody));
+                    format!("with a tenant set {who} {reads} {} of no tenant in `{name}`", rows(nobody));
                 attack.accuse(Severity::Warning, relation, message, shared_rows(relation), evidence);
             }
             _ if lacks.is_some() => {

@@ -3,7 +3,7 @@
 use super::attack::Attack;
 use super::policies::of_reader;
 use super::probe::{Counts, Refusal, Why};
-use super::roles::{grouped, listed, subject};
+use super::roles::{done_by, grouped, listed, subject};
 use super::tables::Relation;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
@@ -98,9 +98,10 @@ async fn run(context: &Context) -> Result<Verdict> {
                 severity: Severity::Note,
                 subject: subject(relation.kind, &relation.name),
                 message: format!(
-                    "{} may read `{}` but sees not even its own tenant's rows: {why}",
+                    "{} may read `{}` but {}: {why}",
                     listed(&roles),
-                    relation.name
+                    relation.name,
+                    done_by(&roles, "sees not even its own tenant's rows")
                 ),
                 help: "write a permissive policy for the role, or revoke the privilege".into(),
                 evidence,

@@ -2,7 +2,7 @@
 
 use super::attack::Attack;
 use super::probe::Session;
-use super::roles::{grouped, listed, subject};
+use super::roles::{done_by, grouped, listed, subject};
 use super::transcript::transcript;
 use super::wording::rows;
 use crate::error::{Attempt, ErrorKind, Result};
@@ -168,13 +168,13 @@ pub(super) async fn attack_one(
         let Some(session) = sessions.iter().find(|session| roles.first() == Some(&session.role)) else {
             continue;
         };
-        let (name, who) = (&derived.name, listed(&roles));
+        let (name, who, reads) = (&derived.name, listed(&roles), done_by(&roles, "reads"));
         let (class, severity, message, step) = match seen {
             Seen::Others { sql, count } => (
                 Class::Mistake,
                 Severity::Error,
                 format!(
-                    "with a tenant set {who} reads {} of another tenant in `{name}`: {}",
+                    "with a tenant set {who} {reads} {} of another tenant in `{name}`: {}",
                     rows(count),
                     words.because
                 ),

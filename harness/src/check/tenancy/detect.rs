@@ -1,8 +1,10 @@
 //! What the policies of a database say of its tenants, for a project that does not.
 
+use super::expression::{Compared, Expression, Functions, Known, Use};
+use super::setting::Reading;
 use crate::check::{Tenancy, TenancyModel};
 use crate::error::{Attempt, ErrorKind, Result};
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,45 +15,57 @@ const WORDS: &[&str] =
 /// How many functions may call one another.
 const DEPTH_MAX: usize = 4;
 
-/// How far behind a document an arrow may stand.
-const CAST_MAX: usize = 60;
+/// Where PostgREST put each claim by itself before its version 9; functions still ask there first.
+const LEGACY: &str = "request.jwt.claim";
+
+/// A column that says by its name only which row it is, not whose.
+const KEY: &str = "id";
 
 struct Policy {
     table: String,
+    /// The table's name without its schema.
+    name: String,
     text: String,
     /// The columns of its table that it looks at.
     columns: Vec<String>,
-    /// The functions that it calls, by their object ids.
-    calls: Vec<i64>,
 }
 
-struct Function {
-    name: String,
-    text: String,
+/// What a policy has to do with a setting and a column, the weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tie {
+    /// It reads the one and looks at the other.
+    Read,
+    /// It compares them, and the column is the key of some table.
+    Key,
+    /// It compares the column with what the setting finds elsewhere.
+    LookedUp,
+    /// It compares the setting with a column of another table, and so finds its own rows.
+    Elsewhere,
+    /// It compares them, and the column is its own table's.
+    Own,
 }
 
-type Functions = BTreeMap<i64, Function>;
-
-/// A setting that a policy reads, and the way within it if it is a document.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Reading {
-    name: String,
-    claims: Vec<String>,
+/// The setting and the column by which policies keep rows apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Detected {
+    /// As `tenancy.setting` has it.
+    pub(crate) setting: String,
+    /// None where policies read the setting and look at no column.
+    pub(crate) column: Option<String>,
+    /// How many tables have such policies.
+    #[cfg_attr(not(any(feature = "cli", test)), expect(dead_code, reason = "a figure for `init`"))]
+    pub(crate) tables: usize,
 }
 
 const POLICIES: &str = "
-    select format('%s.%s', n.nspname, c.relname) as table,
-        concat_ws(' ', pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) as text,
+    select format('%s.%s', n.nspname, c.relname), c.relname::text,
+        concat_ws(' ; ', pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)),
         array(
             select distinct a.attname::text from pg_depend d
             join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
             where d.classid = 'pg_policy'::regclass and d.objid = p.oid
                 and d.refclassid = 'pg_class'::regclass and d.refobjid = p.polrelid and a.attnum > 0
-        ) as columns,
-        array(
-            select distinct d.refobjid::int8 from pg_depend d
-            where d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_proc'::regclass
-        ) as calls
+        )
     from pg_policy p
     join pg_class c on c.oid = p.polrelid
     join pg_namespace n on n.oid = c.relnamespace
@@ -61,11 +75,12 @@ const POLICIES: &str = "
     order by 1, p.polname";
 
 const FUNCTIONS: &str = "
-    select p.oid::int8, p.proname::text as name, coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) as text
+    select p.proname::text, coalesce(p.proargnames, '{}'), coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
     from pg_proc p
     join pg_namespace n on n.oid = p.pronamespace
     join pg_language l on l.oid = p.prolang
-    where p.prokind = 'f' and l.lanname in ('sql', 'plpgsql') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'";
+    where p.prokind = 'f' and l.lanname in ('sql', 'plpgsql') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+    order by p.oid";
 
 /// How tenants are kept apart as far as the policies tell it, and what was assumed; or why they tell nothing. What
 /// is `declared` stays.
@@ -73,158 +88,179 @@ pub(super) async fn detect(
     connection: &mut PgConnection,
     declared: Option<&Tenancy>,
 ) -> Result<Result<(Tenancy, String), String>> {
-    let policies = policies(connection).await?;
-    let functions = functions(connection).await?;
-    // By the names of columns the tables, and by setting the policies.
-    let mut columns: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let mut settings: BTreeMap<Reading, usize> = BTreeMap::new();
-    for policy in &policies {
-        let readings = readings(&policy.text, &policy.calls, &functions, 0);
-        if readings.is_empty() {
-            continue;
+    let found = detected(connection, declared.map(|declared| declared.column.as_str())).await?;
+    let (tenancy, note) = match (declared, found) {
+        (Some(declared), Some(Detected { setting, .. })) => {
+            let note = format!("the setting `{setting}` is assumed, by what policies read");
+            (Tenancy { setting: Some(setting), ..declared.clone() }, note)
         }
-        for column in policy.columns.iter().filter(|column| *column != "id") {
-            columns.entry(column).or_default().insert(&policy.table);
+        (Some(_), None) => return Ok(Err("needs `tenancy.setting`: no policy reads a setting".into())),
+        (None, Some(Detected { setting, column: Some(column), .. })) => {
+            let note = format!(
+                "there is no `[tenancy]`: the column `{column}` and the setting `{setting}` are assumed, by what policies \
+                 read"
+            );
+            let tenancy = Tenancy {
+                model: TenancyModel::Rls,
+                column,
+                setting: Some(setting),
+                roles: Vec::new(),
+                exempt: Vec::new(),
+                schemas: None,
+                onboard: None,
+            };
+            (tenancy, note)
         }
-        for reading in readings {
-            *settings.entry(reading).or_default() += 1;
-        }
-    }
-    let most = columns.iter().max_by_key(|(column, tables)| (tables.len(), Reverse(rank(column))));
-    let column = match (declared, most) {
-        (Some(declared), _) => declared.column.clone(),
-        (None, Some((column, _))) => (*column).to_owned(),
-        (None, None) => return Ok(Err("there is no `[tenancy]`, and no policy that reads a setting".into())),
-    };
-    let likeliest = settings.iter().max_by_key(|(reading, count)| {
-        let is_alike = word(&column).is_some_and(|word| spelled(reading).to_ascii_lowercase().contains(word));
-        (is_alike, **count, Reverse(reading.claims.len()))
-    });
-    let Some((reading, _)) = likeliest else {
-        return Ok(Err("needs `tenancy.setting`: no policy reads a setting".into()));
-    };
-    let setting = spelled(reading);
-    let note = match declared {
-        Some(_) => format!("the setting `{setting}` is assumed, by what policies read"),
-        None => format!(
-            "there is no `[tenancy]`: the column `{column}` and the setting `{setting}` are assumed, by what policies read"
-        ),
-    };
-    let tenancy = match declared {
-        Some(declared) => Tenancy { setting: Some(setting), ..declared.clone() },
-        None => Tenancy {
-            model: TenancyModel::Rls,
-            column,
-            setting: Some(setting),
-            roles: Vec::new(),
-            exempt: Vec::new(),
-            schemas: None,
-            onboard: None,
-        },
+        (None, _) => return Ok(Err("there is no `[tenancy]`, and no policy that reads a setting".into())),
     };
     Ok(Ok((tenancy, note)))
 }
 
-async fn policies(connection: &mut PgConnection) -> Result<Vec<Policy>> {
-    let rows = sqlx::query(POLICIES)
-        .fetch_all(connection)
+/// The setting and the column that most policies compare; of those with `column`, where it is given and any policy
+/// looks at it.
+///
+/// # Errors
+/// The server is lost.
+pub(crate) async fn detected(
+    connection: &mut PgConnection,
+    column: Option<&str>,
+) -> Result<Option<Detected>> {
+    let policies = sqlx::query_as(POLICIES)
+        .fetch_all(&mut *connection)
         .await
-        .attempt(ErrorKind::Database, || "failed to read the policies".into())?;
-    let policy = |row: &sqlx::postgres::PgRow| {
-        Ok(Policy {
-            table: row.try_get("table")?,
-            text: row.try_get("text")?,
-            columns: row.try_get("columns")?,
-            calls: row.try_get("calls")?,
-        })
-    };
-    rows.iter().map(policy).collect()
-}
-
-async fn functions(connection: &mut PgConnection) -> Result<Functions> {
-    let rows = sqlx::query(FUNCTIONS)
+        .attempt(ErrorKind::Database, || "failed to read the policies".into())?
+        .into_iter()
+        .map(|(table, name, text, columns)| Policy { table, name, text, columns })
+        .collect::<Vec<_>>();
+    let bodies: Vec<(String, Vec<String>, String)> = sqlx::query_as(FUNCTIONS)
         .fetch_all(connection)
         .await
         .attempt(ErrorKind::Database, || "failed to read the functions".into())?;
-    let function = |row: &sqlx::postgres::PgRow| {
-        Ok((row.try_get("oid")?, Function { name: row.try_get("name")?, text: row.try_get("text")? }))
-    };
-    rows.iter().map(function).collect()
+    Ok(likeliest(&ties(&policies, &known(bodies)), column))
 }
 
-/// The settings that an expression reads, also by the functions that it calls. The server knows what a policy calls;
-/// what it gives to `current_setting`, and what a body of text calls, only the text says.
-fn readings(text: &str, calls: &[i64], functions: &Functions, depth: usize) -> Vec<Reading> {
-    let mut found = Vec::new();
-    for (at, call) in text.match_indices("current_setting(") {
-        let rest = text[at + call.len()..].trim_start();
-        let Some((name, rest)) = literal(rest) else { continue };
-        // Settings of the server's own have no dot.
-        if name.contains('.') {
-            found.push(Reading { name: name.to_owned(), claims: arrows(rest) });
+/// What each function reads and compares, also by those that it calls.
+fn known(bodies: Vec<(String, Vec<String>, String)>) -> Vec<Known> {
+    let bodies: Vec<(Known, Expression)> = bodies
+        .into_iter()
+        .map(|(name, parameters, text)| {
+            (Known { name, parameters, ..Known::default() }, Expression::of(&text))
+        })
+        .collect();
+    let mut known: Vec<Known> = bodies.iter().map(|(function, _)| function.clone()).collect();
+    for _ in 0..DEPTH_MAX {
+        let functions = by_name(&known);
+        let next = bodies.iter().map(|(function, body)| Known {
+            reads: body.reads(&functions),
+            compares: body.compares(&functions),
+            ..function.clone()
+        });
+        let next: Vec<Known> = next.collect();
+        known = next;
+    }
+    known
+}
+
+fn by_name(known: &[Known]) -> Functions<'_> {
+    let mut functions = Functions::new();
+    for function in known {
+        functions.entry(function.name.as_str()).or_default().push(function);
+    }
+    functions
+}
+
+/// By setting and column how they are tied, and by which tables' policies.
+type Ties = BTreeMap<(Reading, Option<String>), Tied>;
+
+/// By which tables' policies two are tied, in each way.
+type Tied = BTreeMap<Tie, BTreeSet<String>>;
+
+fn ties(policies: &[Policy], known: &[Known]) -> Ties {
+    let functions = by_name(known);
+    let mut ties = Ties::new();
+    for policy in policies {
+        let mut add = |reading: Reading, column: Option<&str>, tie: Tie| {
+            let of_pair = ties.entry((reading, column.map(str::to_owned))).or_default();
+            of_pair.entry(tie).or_default().insert(policy.table.clone());
+        };
+        let expression = Expression::of(&policy.text);
+        for (reading, _) in expression.reads(&functions) {
+            add(reading.clone(), None, Tie::Read);
+            for column in policy.columns.iter().filter(|column| *column != KEY) {
+                add(reading.clone(), Some(column), Tie::Read);
+            }
+        }
+        for compared in expression.compares(&functions) {
+            if let Some((column, tie)) = tie(policy, &compared) {
+                add(compared.reading.clone(), Some(column), tie);
+            }
         }
     }
-    if depth == DEPTH_MAX {
-        return found;
-    }
-    for (oid, function) in functions {
-        let call = format!("{}(", function.name);
-        let place = text.match_indices(&call).map(|(at, _)| at).find(|at| {
-            let before = text[..*at].chars().next_back();
-            before.is_none_or(|c| !c.is_alphanumeric() && c != '_')
-        });
-        if place.is_none() && !calls.contains(oid) {
+    ties
+}
+
+fn tie<'a>(policy: &Policy, compared: &'a Compared) -> Option<(&'a str, Tie)> {
+    let (column, before) = compared.name.split_last()?;
+    // The server writes a column of the policy's own table without it, save in a query within.
+    let is_own = !compared.is_within
+        && before.last().map_or_else(|| policy.columns.contains(column), |table| *table == policy.name);
+    let tie = match (is_own, compared.by) {
+        (_, Use::Given) | (true, Use::LookedUp) if column == KEY => Tie::Key,
+        (true, Use::Given) => Tie::Own,
+        (false, Use::Given) => Tie::Elsewhere,
+        (true, Use::LookedUp) => Tie::LookedUp,
+        _ => return None,
+    };
+    Some((column, tie))
+}
+
+/// The setting that most policies compare with a column, and the column that most compare with it.
+fn likeliest(ties: &Ties, wanted: Option<&str>) -> Option<Detected> {
+    let is_wanted = |column: &Option<String>| wanted.is_some() && column.as_deref() == wanted;
+    let is_any_wanted = ties.keys().any(|(_, column)| is_wanted(column));
+    let mut settings: BTreeMap<&Reading, Vec<(&str, &Tied)>> = BTreeMap::new();
+    for ((reading, column), tied) in ties {
+        if is_any_wanted && !is_wanted(column) {
             continue;
         }
-        for mut inner in readings(&function.text, &[], functions, depth + 1) {
-            if inner.claims.is_empty()
-                && let Some(at) = place
-            {
-                // It gives a document, of which the caller takes a part.
-                inner.claims = arrows(&text[at + call.len()..]);
-            }
-            found.push(inner);
-        }
+        settings.entry(reading).or_default().push((column.as_deref().unwrap_or_default(), tied));
     }
-    found.sort();
-    found.dedup();
-    found
-}
-
-/// The string literal that `text` begins with, and what follows.
-fn literal(text: &str) -> Option<(&str, &str)> {
-    text.strip_prefix('\'')?.split_once('\'')
-}
-
-/// The parts of a document that are taken by `->` and `->>` of what comes before.
-fn arrows(mut text: &str) -> Vec<String> {
-    let mut claims = Vec::new();
-    while let Some((cast, rest)) = text.split_once("->") {
-        let is_cast = cast.len() <= CAST_MAX
-            && cast.chars().all(|c| c.is_alphanumeric() || " \n\t_:(),'".contains(c))
-            && !cast
-                .split_whitespace()
-                .any(|word| matches!(word.to_ascii_lowercase().as_str(), "and" | "or"));
-        let Some((claim, rest)) = literal(rest.trim_start_matches('>').trim_start()).filter(|_| is_cast)
-        else {
-            break;
+    let scored = settings.into_iter().map(|(reading, columns)| {
+        let best = columns.iter().filter_map(|(_, tied)| tied.keys().max()).max().copied();
+        let tables =
+            |tied: &Tied| best.and_then(|best| tied.get(&best)).map(BTreeSet::len).unwrap_or_default();
+        let all: BTreeSet<&String> =
+            columns.iter().filter_map(|(_, tied)| tied.get(&best?)).flatten().collect();
+        let (column, tied) = columns
+            .iter()
+            .filter(|(_, tied)| tables(tied) > 0)
+            .max_by_key(|(column, tied)| {
+                (!column.is_empty(), tables(tied), in_all(tied), Reverse(rank(column)), Reverse(*column))
+            })
+            .copied()
+            .unwrap_or(("", &EMPTY));
+        let spelled = reading.spelled();
+        let is_alike = word(column).is_some_and(|word| spelled.to_ascii_lowercase().contains(word));
+        let is_legacy = reading.name == LEGACY || reading.name.starts_with(&format!("{LEGACY}."));
+        let score =
+            (best, all.len(), is_alike, Reverse(rank(column)), !is_legacy, Reverse(reading.claims.len()));
+        let found = Detected {
+            setting: spelled,
+            column: (!column.is_empty()).then(|| column.to_owned()),
+            tables: tables(tied),
         };
-        claims.push(claim.to_owned());
-        text = rest;
-    }
-    claims
+        (score, Reverse(reading), found)
+    });
+    scored.max_by(|(a, x, _), (b, y, _)| (a, x).cmp(&(b, y))).map(|(.., found)| found)
 }
 
-/// As `tenancy.setting` has it.
-fn spelled(reading: &Reading) -> String {
-    let mut text = reading.name.clone();
-    for (place, claim) in reading.claims.iter().enumerate() {
-        let is_last = place + 1 == reading.claims.len();
-        text.push_str(if is_last { " ->> " } else { " -> " });
-        text.push_str(claim);
-    }
-    text
+/// By how many tables' policies they are compared in whatever way.
+fn in_all(tied: &Tied) -> usize {
+    let compared = tied.iter().filter(|(tie, _)| **tie > Tie::Read);
+    compared.flat_map(|(_, tables)| tables).collect::<BTreeSet<_>>().len()
 }
+
+static EMPTY: Tied = BTreeMap::new();
 
 fn word(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
@@ -240,33 +276,140 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    fn functions() -> Functions {
-        [
+    fn functions() -> Vec<Known> {
+        let bodies = [
             (
                 "uid",
+                "",
                 "select coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
                 (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'))::uuid",
             ),
-            ("jwt", "select current_setting('request.jwt.claims', true)::jsonb"),
-            ("tenant", "begin return current_tenant_or_none(); end"),
-            ("current_tenant_or_none", "select current_setting('app.tenant', true)"),
-        ]
-        .into_iter()
-        .zip(1..)
-        .map(|((name, text), oid)| (oid, Function { name: name.into(), text: text.into() }))
-        .collect()
+            ("jwt", "", "select current_setting('request.jwt.claims', true)::jsonb"),
+            ("role", "", "select current_setting('request.jwt.claims', true)::jsonb ->> 'role'"),
+            ("tenant", "", "begin return current_tenant_or_none(); end"),
+            ("current_tenant_or_none", "", "select current_setting('app.tenant', true)"),
+            ("claimed", "", "select nullif(auth.jwt() ->> 'tenant_id', '')::uuid"),
+            ("is_mine", "t", "select t = claimed()"),
+            (
+                "is_member",
+                "of_account",
+                "select exists (select from members m where m.who = auth.uid() and m.account = $1)",
+            ),
+            ("my_account", "", "select account from members where members.who = auth.uid()"),
+            ("is_admin", "", "select current_setting('app.role', true) = 'admin'"),
+        ];
+        let body = |(name, parameter, text): (&str, &str, &str)| {
+            let parameters = parameter.split_whitespace().map(str::to_owned).collect();
+            (name.to_owned(), parameters, text.to_owned())
+        };
+        known(bodies.map(body).to_vec())
     }
 
     #[rstest]
     #[case("(tenant_id = (current_setting('app.tenant_id'::text, true))::uuid)", &["app.tenant_id"])]
     #[case("(auth.uid() = user_id)", &["request.jwt.claim.sub", "request.jwt.claims ->> sub"])]
     #[case("(org = ((auth.jwt() -> 'app_metadata'::text) ->> 'org'::text))", &["request.jwt.claims -> app_metadata ->> org"])]
+    #[case("(org = (( SELECT auth.jwt() AS jwt) ->> 'org'::text))", &["request.jwt.claims ->> org"])]
     #[case("(tenant_id = tenant())", &["app.tenant"])]
+    #[case("(tenant_id = claimed())", &["request.jwt.claims ->> tenant_id"])]
     #[case("(current_setting('role') = 'x' and not my_tenant())", &[])]
     #[case("((current_setting('a.b') = c) and (d ->> 'e') = f)", &["a.b"])]
     fn what_an_expression_reads(#[case] text: &str, #[case] expected: &[&str]) {
-        let found = readings(text, &[], &functions(), 0);
-        assert_eq!(found.iter().map(spelled).collect::<Vec<_>>(), expected);
+        let known = functions();
+        let found = Expression::of(text).reads(&by_name(&known));
+        assert_eq!(found.iter().map(|(reading, _)| reading.spelled()).collect::<Vec<_>>(), expected);
+    }
+
+    /// Policies as `table: columns: text`.
+    #[rstest]
+    #[case::a_setting_to_pass_by(
+        &["a: t: (current_setting('x.bypass'::text, true) = 'on'::text)", "b: t: (current_setting('x.bypass'::text, true) = 'on'::text)",
+          "a: \"tenantId\": (\"tenantId\" = 0) OR (\"tenantId\" = (current_setting('x.tenantId'::text, true))::integer)"],
+        "x.tenantId by tenantId in 1"
+    )]
+    #[case::a_role_that_more_policies_ask_for(
+        &["a: tenant_id: (tenant_id = (current_setting('x.tenant'::text, true))::uuid)",
+          "a: farmer_id: ((current_setting('x.role'::text, true) = ANY (ARRAY['a'::text])) OR (farmer_id = (current_setting('x.farmer'::text, true))::uuid))",
+          "b: tenant_id: (tenant_id = (current_setting('x.tenant'::text, true))::uuid)",
+          "b: farmer_id: (current_setting('x.role'::text, true) = ANY (ARRAY['a'::text]))",
+          "c: farmer_id: (current_setting('x.role'::text, true) = ANY (ARRAY['a'::text]))"],
+        "x.tenant by tenant_id in 2"
+    )]
+    #[case::a_key_only_where_nothing_else_is(
+        &["tenants: id: (id = (NULLIF(current_setting('x.t'::text, true), ''::text))::uuid)",
+          "items: tenant_id: (tenant_id = (NULLIF(current_setting('x.t'::text, true), ''::text))::uuid)",
+          "others: id: (id = (NULLIF(current_setting('x.t'::text, true), ''::text))::uuid)"],
+        "x.t by tenant_id in 1"
+    )]
+    #[case::a_key(&["tenants: id: (id = (current_setting('x.t'::text))::uuid)"], "x.t by id in 1")]
+    #[case::a_claim_within_a_document(
+        &["a: id: (auth.role() = 'authenticated'::text)", "a: created_by: (auth.uid() = created_by)",
+          "b: user_id: (auth.uid() = user_id)", "c: user_id: (( SELECT auth.uid() AS uid) = user_id)"],
+        "request.jwt.claims ->> sub by user_id in 2"
+    )]
+    #[case::two_functions_deep(
+        &["tenant: id: (id = claimed())", "a: tenant_id: (tenant_id = claimed())"],
+        "request.jwt.claims ->> tenant_id by tenant_id in 1"
+    )]
+    #[case::rows_found_by_another_table(
+        &["campaigns: user_id: (user_id = auth.uid())",
+          "b: contact_id: (contact_id IN ( SELECT c.id FROM (contacts c JOIN campaigns ca ON ((ca.id = c.campaign_id))) WHERE (ca.user_id = auth.uid())))",
+          "c: contact_id: (contact_id IN ( SELECT c.id FROM (contacts c JOIN campaigns ca ON ((ca.id = c.campaign_id))) WHERE (ca.user_id = auth.uid())))"],
+        "request.jwt.claims ->> sub by user_id in 1"
+    )]
+    #[case::a_parameter(&["a: org: is_mine(org)", "b: org: is_mine((org)::uuid)"], "request.jwt.claims ->> tenant_id by org in 2")]
+    #[case::members(
+        &["a: account: is_member(account)", "b: account: is_member(account)", "m: who: (who = auth.uid())"],
+        "request.jwt.claims ->> sub by who in 1"
+    )]
+    #[case::two_columns_and_a_function_that_asks_for_one(
+        &["a: owner: (owner = auth.uid())", "m: who: (who = auth.uid())", "b: account: is_member(account)"],
+        "request.jwt.claims ->> sub by who in 1"
+    )]
+    #[case::members_alone(&["a: account: (account = my_account())"], "request.jwt.claims ->> sub by who in 1")]
+    #[case::distinct(&["a: t: (NOT (t IS DISTINCT FROM (current_setting('x.t'::text))::uuid))"], "x.t by t in 1")]
+    #[case::a_column_that_is_only_looked_at(&["a: t: (is_admin() AND (t > 0))"], "app.role by t in 1")]
+    #[case::no_column(&["a: : is_admin()"], "app.role")]
+    #[case::nothing(&["a: t: (t = 1)"], "nothing")]
+    fn the_likeliest(#[case] policies: &[&str], #[case] expected: &str) {
+        let policy = |text: &&str| {
+            let [table, columns, text] = text.splitn(3, ": ").collect::<Vec<_>>()[..] else {
+                panic!("{text}")
+            };
+            let columns = columns.split_whitespace().map(|column| column.trim_matches('"').to_owned());
+            Policy { table: table.into(), name: table.into(), text: text.into(), columns: columns.collect() }
+        };
+        let policies: Vec<Policy> = policies.iter().map(policy).collect();
+        let found = likeliest(&ties(&policies, &functions()), None);
+        let told = found.map_or_else(
+            || "nothing".to_owned(),
+            |found| match found.column {
+                Some(column) => format!("{} by {column} in {}", found.setting, found.tables),
+                None => found.setting,
+            },
+        );
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_column_that_is_wanted_decides_the_setting() {
+        let policy = |text: &str, column: &str| Policy {
+            table: text.into(),
+            name: text.into(),
+            text: text.into(),
+            columns: vec![column.into()],
+        };
+        let policies = [
+            policy("(who = current_setting('x.who'::text))", "who"),
+            policy("((who)::text = current_setting('x.who'::text))", "who"),
+            policy("(org = current_setting('x.org'::text))", "org"),
+        ];
+        let ties = ties(&policies, &[]);
+        let setting = |wanted| likeliest(&ties, wanted).map(|found| found.setting);
+        assert_eq!(setting(None).as_deref(), Some("x.who"));
+        assert_eq!(setting(Some("org")).as_deref(), Some("x.org"));
+        // Of a column that no policy looks at they say nothing.
+        assert_eq!(setting(Some("team")).as_deref(), Some("x.who"));
     }
 
     #[test]

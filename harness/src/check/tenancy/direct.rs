@@ -3,7 +3,7 @@
 use super::attack::Attack;
 use super::insertion::{Insertions, Tried};
 use super::probe::{Session, Why};
-use super::roles::{grouped, listed, subject};
+use super::roles::{done_by, grouped, listed, subject};
 use super::tables::Relation;
 use super::transcript::transcript;
 use super::wording::{remedy, rows, sight};
@@ -249,10 +249,10 @@ async fn report(
             message: format!(
                 "with a tenant set {} {} rows of other tenants in `{}`{below}",
                 listed(&roles),
-                joined(&verbs),
+                joined(&verbs.iter().map(|verb| done_by(&roles, verb)).collect::<Vec<_>>()),
                 relation.name
             ),
-            help: remedy(relation, &attack.setting),
+            help: remedy(relation, &attack.spelling),
             evidence,
         });
     }
@@ -278,10 +278,13 @@ async fn parent_step(attack: &Attack, relation: &Relation, role: &str) -> Result
 }
 
 /// As people write several words: "reads, updates and deletes".
-pub(super) fn joined(words: &[&str]) -> String {
+pub(super) fn joined<T: AsRef<str>>(words: &[T]) -> String {
     match words.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        Some((last, [])) => last.as_ref().to_owned(),
+        Some((last, others)) => {
+            let others: Vec<&str> = others.iter().map(AsRef::as_ref).collect();
+            format!("{} and {}", others.join(", "), last.as_ref())
+        }
         None => String::new(),
     }
 }

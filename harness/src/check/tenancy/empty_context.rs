@@ -64,8 +64,8 @@ async fn run(context: &Context) -> Result<Verdict> {
     let mut values = vec![String::new(), attack.context_of("").1];
     values.dedup();
     let help = format!(
-        "have the empty string mean nobody: `nullif(current_setting('{}', true), '')`, and admit nobody for it",
-        attack.setting
+        "have the empty string mean nobody: `{}`, and admit nobody for it",
+        attack.spelling.expression()
     );
     read_with(attack, &values, &help).await
 }

@@ -1,7 +1,7 @@
 //! `tenancy.enabled`: whether the tables of tenants have row-level security at all.
 
 use super::attack::Attack;
-use super::roles::{grouped, listed};
+use super::roles::{done_by, grouped, listed};
 use super::tables::Relation;
 use super::wording::{remedy, rows, sight};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
@@ -88,12 +88,13 @@ async fn run(context: &Context) -> Result<Verdict> {
             }
             let evidence = attack.shown(&relation, &first, probed.sql, sight(&counts, others));
             let message = format!(
-                "row-level security is off on `{}`: with a tenant set {} reads {} of other tenants",
+                "row-level security is off on `{}`: with a tenant set {} {} {} of other tenants",
                 relation.name,
                 listed(&roles),
+                done_by(&roles, "reads"),
                 rows(others)
             );
-            attack.accuse(Severity::Error, &relation, message, remedy(&relation, &attack.setting), evidence);
+            attack.accuse(Severity::Error, &relation, message, remedy(&relation, &attack.spelling), evidence);
         }
     }
     Ok(attack.verdict())

@@ -2,7 +2,7 @@
 
 use super::attack::Attack;
 use super::reach::{logins, reached, way_to};
-use super::roles::{grouped, listed};
+use super::roles::{done_by, grouped, listed};
 use super::tables::Relation;
 use super::wording::{rows, sight};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
@@ -99,13 +99,14 @@ async fn run(context: &Context) -> Result<Verdict> {
             let evidence = attack.shown(relation, &first, probed.sql, result);
             let owner = &relation.owner;
             let how = if roles.contains(owner) {
-                "owns it".to_owned()
+                done_by(&roles, "owns it")
             } else {
                 format!("can act as its owner `{owner}`")
             };
             let message = format!(
-                "no policy of `{}` binds {who}, who {how}: with a tenant set it reads {} of other tenants",
+                "no policy of `{}` binds {who}, who {how}: with a tenant set {} {} of other tenants",
                 relation.name,
+                if roles.len() == 1 { "it reads" } else { "they read" },
                 rows(others)
             );
             let help = format!(

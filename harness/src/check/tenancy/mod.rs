@@ -24,6 +24,7 @@ mod empty_context;
 mod enabled;
 mod error_detail;
 mod examples;
+mod expression;
 mod fk_cascade;
 mod fk_reference;
 mod forced;
@@ -85,7 +86,9 @@ mod writing;
 mod wrong_context;
 
 use super::Check;
-pub(super) use roles::{grouped, listed};
+#[cfg(feature = "cli")]
+pub(crate) use detect::{Detected, detected};
+pub(super) use roles::{done_by, grouped, listed};
 pub(super) use scene::Scene;
 
 /// The checks of this family.

@@ -2,7 +2,7 @@
 
 use super::attack::Attack;
 use super::probe::{Counts, Probed, Session, Why};
-use super::roles::{grouped, listed, subject};
+use super::roles::{done_by, grouped, listed, subject};
 use super::survey::{ByRole, Survey, survey};
 use super::tables::Relation;
 use super::wording::{remedy, rows, shared_rows};
@@ -177,7 +177,7 @@ fn leak(
     is_shared: bool,
 ) -> Finding {
     let name = relation.name.to_string();
-    let who = listed(roles);
+    let (who, reads) = (listed(roles), done_by(roles, "reads"));
     let whose = if counts.are_told_apart && counts.own == 0 && counts.others == 0 {
         " that belong to no tenant"
     } else {
@@ -192,8 +192,8 @@ fn leak(
         class: Class::Mistake,
         severity: if is_shared { Severity::Warning } else { Severity::Error },
         subject: subject(relation.kind, &relation.name),
-        message: format!("without a tenant {who} reads {} of `{name}`{whose}", rows(counts.visible)),
-        help: if is_shared { shared_rows(relation) } else { remedy(relation, &attack.setting) },
+        message: format!("without a tenant {who} {reads} {} of `{name}`{whose}", rows(counts.visible)),
+        help: if is_shared { shared_rows(relation) } else { remedy(relation, &attack.spelling) },
         evidence,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::attack::Attack;
 use super::probe::Refusal;
-use super::roles::{listed, subject};
+use super::roles::{done_by, listed, subject};
 use super::tables::Relation;
 use crate::finding::{Class, Evidence, Finding, Severity};
 
@@ -44,7 +44,10 @@ impl Attack {
             class: Class::DeadPolicy,
             severity: Severity::Note,
             subject: subject(relation.kind, &relation.name),
-            message: format!("{who} may read `{name}` but sees no row of it, not even the tenant's own"),
+            message: format!(
+                "{who} may read `{name}` but {} of it, not even the tenant's own",
+                done_by(roles, "sees no row")
+            ),
             help: "a dead policy proves nothing: write one for the role, or revoke the privilege".into(),
             evidence,
         });

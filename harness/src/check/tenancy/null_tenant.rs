@@ -1,7 +1,7 @@
 //! `tenancy.null-tenant`: who sees the rows that belong to no tenant.
 
 use super::attack::Attack;
-use super::roles::{grouped, listed};
+use super::roles::{done_by, grouped, listed};
 use super::wording::{rows, shared_rows};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::Result;
@@ -101,8 +101,9 @@ async fn run(context: &Context) -> Result<Verdict> {
             let result = format!("{} visible, {} of them of no tenant", rows(counts.visible), counts.nobody);
             let evidence = attack.shown_in(context.as_ref(), relation, &first, sql, result);
             let message = format!(
-                "{how} {} reads {} of no tenant in `{}`",
+                "{how} {} {} {} of no tenant in `{}`",
                 listed(&roles),
+                done_by(&roles, "reads"),
                 rows(counts.nobody),
                 relation.name
             );

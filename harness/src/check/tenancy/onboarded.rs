@@ -2,7 +2,7 @@
 
 use super::attack::Attack;
 use super::probe::Counts;
-use super::roles::{grouped, listed, subject};
+use super::roles::{done_by, grouped, listed, subject};
 use super::tables::{self, Relation};
 use super::transcript::transcript;
 use super::wording::{remedy, rows};
@@ -201,11 +201,12 @@ async fn report(
         severity: Severity::Error,
         subject: subject(relation.kind, &relation.name),
         message: format!(
-            "{context} {} reads rows of a tenant that `tenancy.onboard` brought in, in `{}`",
+            "{context} {} {} rows of a tenant that `tenancy.onboard` brought in, in `{}`",
             listed(roles),
+            done_by(roles, "reads"),
             relation.name
         ),
-        help: remedy(relation, &attack.setting),
+        help: remedy(relation, &attack.spelling),
         evidence,
     });
     Ok(())

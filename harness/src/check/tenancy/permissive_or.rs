@@ -3,7 +3,7 @@
 use super::attack::Attack;
 use super::policies::{Policy, of_reader};
 use super::probe::Session;
-use super::roles::{grouped, listed};
+use super::roles::{done_by, grouped, listed};
 use super::tables::Relation;
 use super::wording::{rows, sight};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
@@ -96,8 +96,9 @@ async fn run(context: &Context) -> Result<Verdict> {
             let first = roles.first().cloned().unwrap_or_default();
             let evidence = attack.shown(relation, &first, sql, sight(&counts, others));
             let message = format!(
-                "with a tenant set {} reads {} of other tenants in `{}`: {}",
+                "with a tenant set {} {} {} of other tenants in `{}`: {}",
                 listed(&roles),
+                done_by(&roles, "reads"),
                 rows(others),
                 relation.name,
                 named(&culprits)

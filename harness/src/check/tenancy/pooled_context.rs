@@ -2,7 +2,7 @@
 
 use super::attack::Attack;
 use super::pooled::{Pooled, Views, count, more};
-use super::roles::{grouped, listed, subject};
+use super::roles::{done_by, grouped, listed, subject};
 use super::setters::{self, Setter};
 use super::tables::Relation;
 use super::wording::rows;
@@ -276,12 +276,12 @@ fn finding(attack: &Attack, roles: &[String], seen: &Seen, through: bool) -> Fin
         0 => names.join(", "),
         others => format!("{} and {others} more", names.join(", ")),
     };
-    let who = listed(roles);
+    let (who, reads) = (listed(roles), done_by(roles, "reads"));
     let (subject, message, help) = match &seen.way {
         Way::Setter { setter, ends } => (
             Subject::new(setter.kind, &setter.name),
             format!(
-                "the tenant that `{}` sets outlives the {ends}: {who} reads rows of {where_} in the next client's name",
+                "the tenant that `{}` sets outlives the {ends}: {who} {reads} rows of {where_} in the next client's name",
                 setter.name
             ),
             "set the tenant for the transaction only: the third argument of `set_config` is `true`"
@@ -293,13 +293,10 @@ fn finding(attack: &Attack, roles: &[String], seen: &Seen, through: bool) -> Fin
                 |relation| subject(relation.kind, &relation.name),
             ),
             format!(
-                "once another client's SET LOCAL has ended, {who} reads rows of {where_} without a tenant: the setting \
+                "once another client's SET LOCAL has ended, {who} {reads} rows of {where_} without a tenant: the setting \
                  is the empty string then"
             ),
-            format!(
-                "let policies make it null: `nullif(current_setting({}, true), '')`",
-                quote_literal(&attack.setting)
-            ),
+            format!("let policies make it null: `{}`", attack.spelling.expression()),
         ),
     };
     Finding {

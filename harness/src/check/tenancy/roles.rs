@@ -165,6 +165,22 @@ pub(in crate::check) fn listed(roles: &[String]) -> String {
     }
 }
 
+/// What so many do, told of one of them: "reads rows" of one, "read rows" of several.
+pub(in crate::check) fn done_by(roles: &[String], what: &str) -> String {
+    if roles.len() == 1 {
+        return what.to_owned();
+    }
+    let (verb, rest) = what.split_once(' ').map_or((what, ""), |(verb, _)| (verb, &what[verb.len()..]));
+    let verb = match verb {
+        "is" => "are",
+        "has" => "have",
+        "does" => "do",
+        "copies" => "copy",
+        _ => verb.strip_suffix('s').unwrap_or(verb),
+    };
+    format!("{verb}{}", rest.replace(" its ", " their "))
+}
+
 /// Joins what is equal: the names in order, and what they have in common.
 pub(in crate::check) fn grouped<T: PartialEq>(each: Vec<(String, T)>) -> Vec<(Vec<String>, T)> {
     let mut groups: Vec<(Vec<String>, T)> = Vec::new();
@@ -192,6 +208,16 @@ mod tests {
         let groups = grouped(each.to_vec());
         assert_eq!(listed(&groups[0].0), "`a` and `c`");
         assert_eq!(listed(&groups[1].0), "`b`");
+        assert_eq!(done_by(&groups[1].0, "changes its rows"), "changes its rows");
+        for (one, several) in [
+            ("truncates `x`: all are gone", "truncate `x`: all are gone"),
+            ("moves its rows to another tenant", "move their rows to another tenant"),
+            ("is shown no row, not even its own", "are shown no row, not even their own"),
+            ("copies out", "copy out"),
+            ("reads", "read"),
+        ] {
+            assert_eq!(done_by(&groups[0].0, one), several);
+        }
         assert_eq!(listed(&["a", "b", "c"].map(String::from)), "`a`, `b` and `c`");
     }
 }

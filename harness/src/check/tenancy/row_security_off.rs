@@ -1,7 +1,7 @@
 //! `tenancy.row-security-off`: whether a role can opt out of policies.
 
 use super::attack::Attack;
-use super::roles::{grouped, listed};
+use super::roles::{done_by, grouped, listed};
 use super::wording::{rows, sight};
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
 use crate::error::{Attempt, ErrorKind, Result};
@@ -96,8 +96,9 @@ async fn run(context: &Context) -> Result<Verdict> {
             let result = sight(&counts, others);
             let evidence = attack.shown(relation, &first, sql, result);
             let message = format!(
-                "`row_security = off` raises no error for {}, who then reads {} of other tenants in `{}`",
+                "`row_security = off` raises no error for {}, who then {} {} of other tenants in `{}`",
                 listed(&roles),
+                done_by(&roles, "reads"),
                 rows(others),
                 relation.name
             );

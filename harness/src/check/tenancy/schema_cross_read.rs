@@ -3,7 +3,7 @@
 use super::canary;
 use super::direct::joined;
 use super::probe::{Session, Why};
-use super::roles::{grouped, listed};
+use super::roles::{done_by, grouped, listed};
 use super::schemas::{self, Place, Role, Table, Tenant};
 use super::search;
 use super::trial;
@@ -242,7 +242,12 @@ fn reached(place: &Place, role: &Role, names: &[String], table: &Table, done: &D
         class: Class::Mistake,
         severity: Severity::Error,
         subject: schemas::subject(table),
-        message: format!("{}, of another tenant, {} `{}`", listed(names), joined(&verbs), table.name),
+        message: format!(
+            "{}, of another tenant, {} `{}`",
+            listed(names),
+            joined(&verbs.iter().map(|verb| done_by(names, verb)).collect::<Vec<_>>()),
+            table.name
+        ),
         help: format!(
             "revoke what {} and PUBLIC may do in schema {}, and look at the procedure that creates tenants",
             listed(names),

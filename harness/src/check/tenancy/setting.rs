@@ -1,6 +1,27 @@
 //! The setting that says whose session it is.
 
+use crate::ident::quote_literal;
 use serde_json::{Map, Value};
+
+/// A setting, and the way to what is wanted within it if it is a document.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reading {
+    pub(super) name: String,
+    pub(super) claims: Vec<String>,
+}
+
+impl Reading {
+    /// As `tenancy.setting` has it.
+    pub(super) fn spelled(&self) -> String {
+        let mut text = self.name.clone();
+        for (place, claim) in self.claims.iter().enumerate() {
+            let is_last = place + 1 == self.claims.len();
+            text.push_str(if is_last { " ->> " } else { " -> " });
+            text.push_str(claim);
+        }
+        text
+    }
+}
 
 /// The setting that says whose session it is: the tenant itself (`app.tenant_id`), or a document with the tenant in
 /// it, as `tenancy.setting` spells it: `request.jwt.claims ->> sub`, `request.jwt.claims -> app_metadata ->> tenant`.
@@ -16,6 +37,20 @@ impl Setting {
         let mut parts = text.split("->").map(|part| part.trim_start_matches('>').trim().trim_matches('\''));
         let name = parts.next().unwrap_or_default().to_owned();
         Setting { name, claims: parts.map(str::to_owned).collect() }
+    }
+
+    /// What policies are to compare the tenant with: null, where it is not set or empty.
+    pub(super) fn expression(&self) -> String {
+        let mut text = format!("nullif(current_setting({}, true), '')", quote_literal(&self.name));
+        if !self.claims.is_empty() {
+            text.push_str("::jsonb");
+        }
+        for (place, claim) in self.claims.iter().enumerate() {
+            let is_last = place + 1 == self.claims.len();
+            text.push_str(if is_last { " ->> " } else { " -> " });
+            text.push_str(&quote_literal(claim));
+        }
+        text
     }
 
     /// Its value in a session of `tenant`.
@@ -37,6 +72,17 @@ impl Setting {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case("app.tenant_id", "nullif(current_setting('app.tenant_id', true), '')")]
+    #[case(
+        "request.jwt.claims ->> sub",
+        "nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'"
+    )]
+    #[case("a.b -> c ->> d", "nullif(current_setting('a.b', true), '')::jsonb -> 'c' ->> 'd'")]
+    fn policies_take_the_way_into_a_document(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(Setting::parse(text).expression(), expected);
+    }
 
     #[rstest]
     #[case("app.tenant_id", "app.tenant_id", "a'b")]

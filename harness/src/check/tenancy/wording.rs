@@ -1,8 +1,8 @@
 //! How leaks are told, and what closes them.
 
 use super::probe::Counts;
+use super::setting::Setting;
 use super::tables::Relation;
-use crate::ident::quote_literal;
 
 /// A number of rows, as people write it.
 pub(super) fn rows(count: i64) -> String {
@@ -23,7 +23,7 @@ pub(super) fn shared_rows(relation: &Relation) -> String {
 }
 
 /// How to close a relation that shows too much.
-pub(super) fn remedy(relation: &Relation, setting: &str) -> String {
+pub(super) fn remedy(relation: &Relation, setting: &Setting) -> String {
     let name = relation.name.sql();
     let column = &relation.column;
     match relation.kind {
@@ -45,9 +45,8 @@ pub(super) fn remedy(relation: &Relation, setting: &str) -> String {
             format!("`alter table {name} enable row level security`{direct}")
         }
         _ => format!(
-            "let every policy demand `{column} = nullif(current_setting({}, true), '')`, cast to the column's type: \
-             permissive policies widen one another",
-            quote_literal(setting)
+            "let every policy demand `{column} = {}`, cast to the column's type: permissive policies widen one another",
+            setting.expression()
         ),
     }
 }

@@ -3,7 +3,7 @@
 use super::attack::Attack;
 use super::probe::{Played, Session, Why};
 use super::rights::{self, AllRights};
-use super::roles::{grouped, listed, subject};
+use super::roles::{done_by, grouped, listed, subject};
 use super::single::{ROWS_MAX, single, singles};
 use super::tables::Relation;
 use super::transcript::transcript;
@@ -229,7 +229,7 @@ impl Writing {
             class: Class::Mistake,
             severity: Severity::Error,
             does,
-            help: remedy(relation, &self.attack.setting),
+            help: remedy(relation, &self.attack.spelling),
             evidence,
         }
     }
@@ -293,7 +293,7 @@ impl Writing {
                         class,
                         severity,
                         subject: subject(relation.kind, &relation.name),
-                        message: format!("with a tenant set {} {does}", listed(&roles)),
+                        message: format!("with a tenant set {} {}", listed(&roles), done_by(&roles, &does)),
                         help,
                         evidence,
                     });

@@ -2,7 +2,7 @@
 
 use super::attack::Attack;
 use super::probe::{Counts, Why};
-use super::roles::{grouped, listed};
+use super::roles::{done_by, grouped, listed};
 use super::wording::rows;
 use crate::check::Verdict;
 use crate::error::Result;
@@ -84,10 +84,11 @@ pub(super) async fn read_with(mut attack: Attack, values: &[String], help: &str)
                         others => format!(", and also with {}", others.join(", ")),
                     };
                     let message = format!(
-                        "with {} in `{}` {} reads {} of `{}`{also}",
+                        "with {} in `{}` {} {} {} of `{}`{also}",
                         quote_literal(&value),
                         attack.setting,
                         listed(&roles),
+                        done_by(&roles, "reads"),
                         rows(counts.visible),
                         relation.name
                     );

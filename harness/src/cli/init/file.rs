@@ -39,8 +39,11 @@ impl File {
         file.access(schema, growth.map(|growth| growth.matrix.as_str()).unwrap_or_default());
         file.structure(schema);
         if let Some(failure) = growth.and_then(|growth| growth.failure.as_ref()) {
-            let first = failure.lines().next().unwrap_or_default();
-            file.missing.push(format!("the schema: the migrations could not be applied ({first})"));
+            file.missing
+                .push(format!("the schema: the migrations could not be applied ({})", reason(failure)));
+        }
+        if let Some(lacking) = growth.and_then(|growth| growth.lacking.as_ref()) {
+            file.missing.push(lacking.told());
         }
         file
     }
@@ -93,9 +96,25 @@ pub(super) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
+/// What a report says first, and for what cause.
+fn reason(report: &str) -> String {
+    let mut lines = report.lines();
+    let first = lines.next().unwrap_or_default();
+    match lines.find_map(|line| line.trim_start().strip_prefix("caused by: ")) {
+        Some(cause) => format!("{first}: {cause}"),
+        None => first.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_the_first_line_and_its_cause() {
+        assert_eq!(reason("a\n  caused by: b: c\n    --> f:1\n  caused by: d"), "a: b: c");
+        assert_eq!(reason("a\n  help: b"), "a");
+    }
 
     #[test]
     fn nothing_is_found_in_nothing_and_the_file_can_be_read() {

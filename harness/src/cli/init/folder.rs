@@ -97,6 +97,14 @@ impl Folder {
         Ok(folder)
     }
 
+    /// The folder of migrations, where there is one.
+    pub(super) fn migrations(&self, dir: &Path) -> Option<PathBuf> {
+        match &self.migrated {
+            Some(Migrated::Folder { dir: name, .. }) => Some(dir.join(name)),
+            _ => None,
+        }
+    }
+
     fn find_migrations(&mut self, dir: &Path) {
         for name in MIGRATIONS {
             let path = dir.join(name);

@@ -1,5 +1,6 @@
 //! What the migrations make, as far as they can be applied.
 
+use super::lacking::Lacking;
 use super::schema::Schema;
 use crate::check::{Context, measured_matrix};
 use crate::error::{Attempt, ErrorKind, Result};
@@ -7,6 +8,7 @@ use crate::ident::quote_ident;
 use crate::suite::Config;
 use sqlx::Connection;
 use std::fs;
+use std::path::Path;
 
 /// So many roles are made up for migrations that name them, at most.
 const ROLES_MAX: usize = 20;
@@ -20,6 +22,8 @@ pub(super) struct Growth {
     pub(super) matrix: String,
     /// Why they could not.
     pub(super) failure: Option<String>,
+    /// The schema that they ask for and nobody makes, where that is why.
+    pub(super) lacking: Option<Lacking>,
     /// Roles that they name and nobody creates.
     pub(super) roles: Vec<String>,
     /// Why the seed data could not be loaded.
@@ -29,11 +33,11 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// Builds the project's database as `config` says, and with less where that fails.
+    /// Builds the project's database as `config` says, and with less where that fails; its migrations lie in `dir`.
     ///
     /// # Errors
     /// A file of ours cannot be written.
-    pub(super) async fn of(mut config: Config) -> Result<Growth> {
+    pub(super) async fn of(mut config: Config, dir: Option<&Path>) -> Result<Growth> {
         let mut growth = Growth::default();
         if !config.project()?.has_migrations() {
             return Ok(growth);
@@ -77,7 +81,9 @@ impl Growth {
         };
         // They were not to blame.
         growth.fixtures = None;
-        growth.failure = Some(failure.report());
+        let told = failure.report();
+        growth.lacking = dir.and_then(|dir| Lacking::of(&told, dir));
+        growth.failure = Some(told);
         Ok(growth)
     }
 }

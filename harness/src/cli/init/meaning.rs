@@ -14,51 +14,68 @@ impl File {
             );
             return;
         };
-        let attackers: Vec<String> = schema
+        let bound: Vec<&Login> = schema
             .logins
             .iter()
             .filter(|login| login.meets_policies && !login.is_free && !login.may_own)
-            .map(|login| login.name.clone())
             .collect();
+        let reached = bound.iter().filter(|login| login.logs_in || !login.through.is_empty());
+        let attackers: Vec<String> = reached.map(|login| login.name.clone()).collect();
+        let taken: Vec<&Login> = bound.iter().filter(|login| !login.logs_in).copied().collect();
         let (column, setting) = (&schema.policy_column, &schema.policy_setting);
         if let (Some(column), Some(setting), false) = (column, setting, attackers.is_empty()) {
             self.found.push(format!(
-                "tenants: row-level security on {} tables, by `{}`",
-                schema.secured, column.name
+                "tenants: row-level security on {}, by `{}`",
+                tables(schema.secured),
+                column.name
             ));
             self.section("tenancy");
-            self.value(&format!("{} tables have row-level security.", schema.secured), "model", "\"rls\"");
+            self.value(&format!("{} row-level security.", have(schema.secured)), "model", "\"rls\"");
             self.value(
-                &format!("The policies of {} tables look at it.", column.tables),
+                &format!("The policies of {} look at it.", tables(column.tables)),
                 "column",
                 &quoted(&column.name),
             );
             self.value("Policies, or functions that they call, ask for it.", "setting", &quoted(setting));
-            self.value(
-                "These log in, are bound by policies, and may do something with such tables: they are attacked.",
-                "roles",
-                &list(&attackers),
-            );
+            let from = if taken.is_empty() {
+                "These log in, are bound by policies, and may do something with such tables: they are attacked.".to_owned()
+            } else {
+                format!(
+                    "These are bound by policies, and may do something with such tables: they are attacked. {}",
+                    taken.iter().map(|login| told_of_taken(login)).collect::<Vec<_>>().join(" ")
+                )
+            };
+            self.value(&from, "roles", &list(&attackers));
             self.idea("Tables with the column that belong to no tenant.", "exempt", "[\"public.ref_*\"]");
             return;
         }
         self.text.push('\n');
         let mut why = match (schema.secured, &schema.named_column) {
             (0, Some(column)) => format!(
-                "{} of {} tables have `{}`, and none has row-level security.",
-                column.tables, schema.tables, column.name
+                "{} of {} {} `{}`, and none has row-level security.",
+                column.tables,
+                tables(schema.tables),
+                if column.tables == 1 { "has" } else { "have" },
+                column.name
             ),
             (0, None) => "No table has row-level security, or a column that says whose a row is.".to_owned(),
-            (secured, _) => format!("{secured} tables have row-level security."),
+            (secured, _) => format!("{} row-level security.", have(secured)),
         };
         if schema.secured > 0 {
             let lacks = [
                 (column.is_none(), "a column that policies look at"),
                 (setting.is_none(), "a setting that they ask for"),
-                (attackers.is_empty(), "a role that logs in and that they bind"),
+                (attackers.is_empty() && bound.is_empty(), "a role that they bind"),
+                (
+                    attackers.is_empty() && !bound.is_empty(),
+                    "a role that logs in and may become one that they bind",
+                ),
             ];
             let lacks: Vec<&str> = lacks.iter().filter(|(lacks, _)| *lacks).map(|(_, what)| *what).collect();
             let _ = write!(why, " Not found: {}.", lacks.join(", "));
+            for login in &taken {
+                let _ = write!(why, " {}", told_of_taken(login));
+            }
         }
         self.missing.push(format!("how tenants are kept apart: {why}"));
         let guess = column.as_ref().or(schema.named_column.as_ref());
@@ -69,7 +86,10 @@ impl File {
             "model = \"rls\"".to_owned(),
             format!("column = {}", quoted(column)),
             format!("setting = {}", quoted(setting.as_deref().unwrap_or("app.tenant_id"))),
-            "roles = [\"web_app\"]".to_owned(),
+            format!(
+                "roles = {}",
+                list(&if bound.is_empty() { vec!["web_app".into()] } else { names(&bound) })
+            ),
         ] {
             self.line(&format!("# {line}"));
         }
@@ -78,8 +98,17 @@ impl File {
     pub(super) fn roles(&mut self, schema: Option<&Schema>) {
         let logins = schema.map(|schema| schema.logins.as_slice()).unwrap_or_default();
         self.section("roles");
-        if logins.is_empty() {
-            self.missing.push("roles that services connect as".into());
+        let mut doors: Vec<&String> = logins.iter().flat_map(|login| &login.through).collect();
+        doors.retain(|door| !logins.iter().any(|login| login.name == **door));
+        doors.sort();
+        doors.dedup();
+        let (logins, taken): (Vec<&Login>, Vec<&Login>) = logins.iter().partition(|login| login.logs_in);
+        if logins.is_empty() && doors.is_empty() {
+            let mut missing = "roles that services connect as".to_owned();
+            for login in &taken {
+                let _ = write!(missing, "; {}", told_of_taken(login).trim_end_matches('.'));
+            }
+            self.missing.push(missing);
             self.idea(
                 "The roles that services connect as, how many connections their pools hold, and their time-outs.",
                 "web_app",
@@ -87,11 +116,23 @@ impl File {
             );
             return;
         }
-        self.found.push(format!("{} roles that log in and have privileges", logins.len()));
+        self.found.push(match logins.len() + doors.len() {
+            1 => "a role that logs in and has privileges".to_owned(),
+            several => format!("{several} roles that log in and have privileges"),
+        });
         self.comment(
             "These log in and may do something with the tables; time-outs are those that are set for them. Add \
              `pool_max`, how many connections the pools of a service hold together.",
         );
+        for door in doors {
+            let taken: Vec<String> = taken
+                .iter()
+                .filter(|login| login.through.contains(door))
+                .map(|login| format!("`{}`", login.name))
+                .collect();
+            self.comment(&format!("It takes {} by SET ROLE.", taken.join(", ")));
+            self.line(&format!("{} = {{}}", key(door)));
+        }
         for login in logins.iter().filter(|login| !login.may_own) {
             self.line(&format!("{} = {}", key(&login.name), timeouts(login)));
         }
@@ -160,6 +201,30 @@ impl File {
     }
 }
 
+fn names(logins: &[&Login]) -> Vec<String> {
+    logins.iter().map(|login| login.name.clone()).collect()
+}
+
+/// What is to be said of a role that cannot log in.
+fn told_of_taken(login: &Login) -> String {
+    let by = match login.through.as_slice() {
+        [] => ": nobody who logs in may take it by SET ROLE".to_owned(),
+        doors => {
+            let doors: Vec<String> = doors.iter().map(|door| format!("`{door}`")).collect();
+            format!(", and is taken by SET ROLE ({})", doors.join(", "))
+        }
+    };
+    format!("`{}` cannot log in{by}.", login.name)
+}
+
+fn tables(count: i64) -> String {
+    if count == 1 { "1 table".into() } else { format!("{count} tables") }
+}
+
+fn have(count: i64) -> String {
+    format!("{} {}", tables(count), if count == 1 { "has" } else { "have" })
+}
+
 /// What is set for a role, as a table of TOML.
 fn timeouts(login: &Login) -> String {
     let set = [
@@ -202,6 +267,8 @@ mod tests {
             is_free: false,
             may_own: false,
             meets_policies: false,
+            logs_in: true,
+            through: Vec::new(),
         };
         assert_eq!(timeouts(&login), expect);
     }

@@ -4,6 +4,7 @@ mod compose;
 mod file;
 mod folder;
 mod growth;
+mod lacking;
 mod meaning;
 mod schema;
 mod sections;
@@ -43,7 +44,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer> {
     let folder = Folder::look(&arguments.dir)?;
     // Built as the file says, so that what is written is what was tried.
     let first = File::of(&folder, None).text;
-    let growth = block_on(Growth::of(Config::read(path, &first)?))?;
+    let migrations = folder.migrations(&arguments.dir);
+    let growth = block_on(Growth::of(Config::read(path, &first)?, migrations.as_deref()))?;
     let file = File::of(&folder, Some(&growth));
     // Nobody is left with a file that cannot be read.
     Config::read(path, &file.text)?;

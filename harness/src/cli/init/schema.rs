@@ -1,12 +1,16 @@
 //! What a migrated database shows of how it is meant.
 
+use crate::check::{Detected, detected};
 use crate::error::{Attempt, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
-/// A role that can log in and may do something with the tables.
+/// A role that may do something with the tables: it logs in, or is taken by one that does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Login {
     pub(super) name: String,
+    pub(super) logs_in: bool,
+    /// Where it does not: those that log in and may become it by SET ROLE.
+    pub(super) through: Vec<String>,
     /// In milliseconds, as far as they are set for it.
     pub(super) statement_timeout: Option<i64>,
     pub(super) idle_timeout: Option<i64>,
@@ -43,7 +47,7 @@ pub(super) struct Schema {
     pub(super) logins: Vec<Login>,
     /// How many tables have row-level security.
     pub(super) secured: i64,
-    /// Of those: the column that most of their policies look at, and the setting.
+    /// Of those: the column that most of their policies compare, and the setting.
     pub(super) policy_column: Option<Common>,
     pub(super) policy_setting: Option<String>,
     /// A column that says whose a row is by its name, in most tables that have any such.
@@ -57,8 +61,21 @@ pub(super) struct Schema {
 const OWN: &str = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not exists (
     select from pg_depend e where e.classid = 'pg_class'::regclass and e.objid = c.oid and e.deptype = 'e')";
 
-/// Roles that services may connect as.
-const LOGIN: &str = "r.rolcanlogin and not r.rolsuper and r.rolname !~ '^pg_'";
+/// Roles that services may connect as, or take once they are connected: those that cannot log in count where they have
+/// grants of their own, or policies, and nobody who logs in has their privileges anyhow.
+const LOGIN: &str = "not r.rolsuper and r.rolname !~ '^pg_' and (r.rolcanlogin or exists (
+        select from pg_shdepend s join pg_database b on b.oid = s.dbid and b.datname = current_database()
+        where s.refclassid = 'pg_authid'::regclass and s.refobjid = r.oid and s.deptype in ('a', 'r')
+            and s.classid in ('pg_class'::regclass, 'pg_policy'::regclass)
+    ) and not exists (
+        select from pg_roles l where l.rolcanlogin and not l.rolsuper and pg_has_role(l.oid, r.oid, 'usage')
+    ))";
+
+/// Those who log in and may become the role `r`.
+const THROUGH: &str = "array(
+    select l.rolname::text from pg_roles l where l.rolcanlogin and not l.rolsuper and l.oid <> r.oid
+        and pg_has_role(l.oid, r.oid, case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end)
+    order by 1)";
 
 /// Those of them that do not look after the table `c`.
 const SERVICE: &str = "r.rolcanlogin and not r.rolsuper and r.rolname !~ '^pg_' and not pg_has_role(r.oid, c.relowner, 'member')";
@@ -73,7 +90,8 @@ impl Schema {
     /// # Errors
     /// The server is lost.
     pub(super) async fn read(connection: &mut PgConnection) -> Result<Schema> {
-        let mut schema = read(connection)
+        let detected = detected(connection, None).await?;
+        let mut schema = read(connection, detected)
             .await
             .attempt(ErrorKind::Database, || "failed to look at what the migrations made".into())?;
         schema.append_only.truncate(SHOWN_MAX);
@@ -84,7 +102,7 @@ impl Schema {
 /// How many tables one line names.
 const SHOWN_MAX: usize = 20;
 
-async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
+async fn read(connection: &mut PgConnection, detected: Option<Detected>) -> sqlx::Result<Schema> {
     let own = format!(
         "from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p') and {OWN}"
     );
@@ -97,13 +115,13 @@ async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
         sqlx::query_scalar("select extname::text from pg_extension where extname <> 'plpgsql' order by 1")
             .fetch_all(&mut *connection)
             .await?;
-    let policy_column = common(
+    let looked_at = common(
         connection,
         "select a.attname::text, count(distinct c.oid) from pg_policy p join pg_class c on c.oid = p.polrelid
          join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid
              and d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid and d.refobjsubid > 0
          join pg_attribute a on a.attrelid = c.oid and a.attnum = d.refobjsubid
-         where c.relrowsecurity group by 1 order by 2 desc, 1 limit 1",
+         where c.relrowsecurity group by 1 order by a.attname::text = 'id', 2 desc, 1 limit 1",
     )
     .await?;
     let named_column = common(
@@ -116,20 +134,6 @@ async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
         ),
     )
     .await?;
-    // What a policy compares with stands in it, or in a function that it calls.
-    let policy_setting = sqlx::query_scalar(
-        "select found[1] from (
-             select coalesce(pg_get_expr(polqual, polrelid), '') || ' ' || coalesce(pg_get_expr(polwithcheck, polrelid), '')
-                 as text from pg_policy
-             union all
-             select pg_get_functiondef(f.oid) from pg_policy p
-             join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_proc'::regclass
-             join pg_proc f on f.oid = d.refobjid and f.prokind = 'f'
-         ) said, regexp_matches(text, 'current_setting\\(\\s*''([^'']+)''', 'g') found
-         group by 1 order by count(*) desc, 1 limit 1",
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
     let append_only = sqlx::query_scalar(AssertSqlSafe(format!(
         "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p') and not c.relispartition and {OWN}
@@ -140,12 +144,18 @@ async fn read(connection: &mut PgConnection) -> sqlx::Result<Schema> {
     )))
     .fetch_all(&mut *connection)
     .await?;
+    let (policy_setting, compared) = match detected {
+        Some(Detected { setting, column, tables }) => {
+            (Some(setting), column.map(|name| Common { name, tables: tables as i64 }))
+        }
+        None => (None, None),
+    };
     Ok(Schema {
         tables,
         extensions,
         logins: logins(connection).await?,
         secured,
-        policy_column,
+        policy_column: compared.or(looked_at),
         policy_setting,
         named_column,
         append_only,
@@ -174,7 +184,8 @@ async fn logins(connection: &mut PgConnection) -> sqlx::Result<Vec<Login>> {
              exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
                  where c.relkind in ('r', 'p') and {OWN} and not (select rolsuper from pg_roles o where o.oid = c.relowner)
                      and pg_has_role(r.oid, c.relowner, 'member')),
-             exists (select from pg_class c where c.relrowsecurity and ({any}))
+             exists (select from pg_class c where c.relrowsecurity and ({any})),
+             r.rolcanlogin, case when r.rolcanlogin then '{{}}' else {THROUGH} end
          from pg_roles r
          where {LOGIN} and exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
              where c.relkind in ('r', 'p', 'v', 'm') and {OWN}
@@ -195,6 +206,8 @@ async fn logins(connection: &mut PgConnection) -> sqlx::Result<Vec<Login>> {
                 is_free: row.try_get(3)?,
                 may_own: row.try_get(4)?,
                 meets_policies: row.try_get(5)?,
+                logs_in: row.try_get(6)?,
+                through: row.try_get(7)?,
             })
         })
         .collect()

@@ -59,6 +59,9 @@ impl File {
                 roles.join(", ")
             ));
         }
+        if let Some(lacking) = growth.and_then(|growth| growth.lacking.as_ref()) {
+            self.comment(&format!("Not found: {}.", lacking.told()));
+        }
         let from = "SQL that is run once as superuser, before any migration";
         if bootstrap.is_empty() {
             self.idea(&format!("{from}: roles and the like."), "bootstrap", "[\"db/roles.sql\"]");
@@ -119,7 +122,7 @@ impl File {
         }
         let owner = growth
             .and_then(|growth| growth.schema.as_ref())
-            .and_then(|schema| schema.logins.iter().find(|login| login.may_own));
+            .and_then(|schema| schema.logins.iter().find(|login| login.may_own && login.logs_in));
         match owner {
             Some(login) => self.idea(
                 &format!("`{}` may become the owner of tables: is it the role that migrates?", login.name),

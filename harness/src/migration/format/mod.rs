@@ -268,12 +268,15 @@ mod tests {
     #[case(&["0001_a.sql", "0002_b.sql", "forgotten.sql"], "sqlx")]
     #[case(&["identity.up.sql", "workflow.up.sql"], "plain")]
     #[case(&["0001-a.up.sql", "0002-b.up.sql"], "plain")]
+    #[case(&["0001.sql"], "plain")]
+    #[case(&["1.sql", "2.sql", "README.md"], "plain")]
     fn the_format_is_told_by_names(#[case] names: &[&str], #[case] expected: &str) {
         assert_eq!(Format::Auto.resolve(&Listing::of(names)).unwrap().name(), expected);
     }
 
     #[rstest]
     #[case(&["V1__a.sql"], "it looks like refinery and like flyway")]
+    #[case(&["0001.sql", "seed.sql"], "it holds `0001.sql`, `seed.sql`, …")]
     #[case(&["b.sql", "a.sql"], "it holds `a.sql`, `b.sql`, …")]
     #[case(&[], "it is empty")]
     fn what_cannot_be_told_is_said(#[case] names: &[&str], #[case] expected: &str) {

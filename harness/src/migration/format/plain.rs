@@ -17,6 +17,12 @@ const DOWN: &str = ".down.sql";
 /// The comment on the history's table, by which it is known.
 const MARKED: &str = "pgharness migration history, version 1";
 
+/// Whether a name is a number and nothing else: no other tool takes it for a migration.
+fn is_number(name: &str) -> bool {
+    name.strip_suffix(".sql")
+        .is_some_and(|stem| !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Whether a name says which way it goes.
 fn directed(name: &str) -> bool {
     name.ends_with(UP) || name.ends_with(DOWN)
@@ -29,6 +35,9 @@ impl Layout for Plain {
 
     fn clue(&self, listing: &Listing) -> Option<Clue> {
         let scripts: Vec<&str> = listing.files().filter(|name| name.ends_with(".sql")).collect();
+        if !scripts.is_empty() && scripts.iter().all(|name| is_number(name)) {
+            return Some(Clue::Names);
+        }
         let fit = scripts.iter().filter(|name| directed(name)).count();
         // Where numbers stand before an underscore, sqlx reads the folder in the same way, and knows more of it.
         let is_sqlx = super::sqlx::Sqlx.clue(listing).is_some();
