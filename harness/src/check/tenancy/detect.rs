@@ -53,7 +53,6 @@ pub(crate) struct Detected {
     /// None where policies read the setting and look at no column.
     pub(crate) column: Option<String>,
     /// How many tables have such policies.
-    #[cfg_attr(not(any(feature = "cli", test)), expect(dead_code, reason = "a figure for `init`"))]
     pub(crate) tables: usize,
 }
 
