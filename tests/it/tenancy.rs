@@ -367,6 +367,26 @@ async fn tenants_are_found_by_what_policies_read() {
 }
 
 #[tokio::test]
+async fn guarded_tables_without_the_tenants_column_are_named() {
+    let sql = "
+        create table orders (tenant_id uuid not null, id int primary key);
+        create table items (order_id int not null references orders, n int not null, primary key (order_id, n));
+        create table notes (n int primary key);
+        alter table orders enable row level security;
+        alter table items enable row level security;
+        create policy own on orders using (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
+        create policy own on items using (exists (select from orders o where o.id = order_id));
+        grant select, insert on orders, items, notes to web_app;";
+    let (_dir, project) = project_of(sql);
+    let context = Context::new(project);
+    let verdict = Registry::standard().find("tenancy.enabled").unwrap().run(&context).await.unwrap();
+    let Verdict::Ran { findings, remark, .. } = verdict else { panic!("{verdict:?}") };
+    assert!(findings.is_empty(), "{findings:?}");
+    let expected = "row-level security is on for `public.items`, without a column `tenant_id`: nothing of the family attacks them";
+    assert_eq!(remark.as_deref(), Some(expected));
+}
+
+#[tokio::test]
 async fn without_a_policy_there_is_nothing_to_attack() {
     let (_dir, mut project) = project_of("create table things (tenant_id int not null);");
     project.tenancy = None;

@@ -41,12 +41,13 @@ impl Verdict {
         }
     }
 
-    /// Says what it could not look at, also where it found nothing; a lower-case fragment.
+    /// Says what it could not look at, also where it found nothing; a lower-case fragment, behind what was said before.
     #[must_use]
     pub fn with_remark(self, remark: impl Into<String>) -> Self {
         match self {
-            Verdict::Ran { findings, measurements, .. } => {
-                Verdict::Ran { findings, measurements, remark: Some(remark.into()) }
+            Verdict::Ran { findings, measurements, remark: before } => {
+                let remark = before.into_iter().chain([remark.into()]).collect::<Vec<_>>().join("; ");
+                Verdict::Ran { findings, measurements, remark: Some(remark) }
             }
             skipped @ Verdict::Skipped(_) => skipped,
         }

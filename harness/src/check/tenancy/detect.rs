@@ -1,6 +1,7 @@
 //! What the policies of a database say of its tenants, for a project that does not.
 
-use super::expression::{Compared, Expression, Functions, Known, Use};
+use super::comparison::{Compared, Functions, Known, Use};
+use super::expression::Expression;
 use super::setting::Reading;
 use crate::check::{Tenancy, TenancyModel};
 use crate::error::{Attempt, ErrorKind, Result};

@@ -4,8 +4,9 @@ use super::attack::Attack;
 use super::roles::{done_by, grouped, listed};
 use super::tables::Relation;
 use super::wording::{remedy, rows, sight};
+use crate::check::matches;
 use crate::check::{Check, Context, Example, Explanation, Need, Running, Story, Verdict};
-use crate::error::Result;
+use crate::error::{Attempt as _, ErrorKind, Result};
 use crate::finding::Severity;
 use crate::server::Capability;
 
@@ -26,7 +27,8 @@ impl Check for Enabled {
             proves: "Of each table with the tenant's column it is asked whether row-level security is enabled. Where \
                      it is not, the roles of `tenancy.roles` log in, set a tenant, and count the rows of others that \
                      they see. Partitions and children are left to `tenancy.partition-child` and \
-                     `tenancy.inheritance`.",
+                     `tenancy.inheritance`. Tables with row-level security and without the tenant's column are named: \
+                     whose rows they hold nobody said, and nothing of the family attacks them.",
             matters: "Policies are not asked as long as row-level security is off, and it is off on every new table. \
                       A table that a later migration adds is open to every tenant until somebody notices.",
             remedy: "`alter table … enable row level security`, and `force` it, in the migration that creates the \
@@ -97,5 +99,37 @@ async fn run(context: &Context) -> Result<Verdict> {
             attack.accuse(Severity::Error, &relation, message, remedy(&relation, &attack.spelling), evidence);
         }
     }
-    Ok(attack.verdict())
+    let column = attack.tenancy.column.clone();
+    let without = guarded_without(&mut attack).await?;
+    let verdict = attack.verdict();
+    Ok(match without.as_slice() {
+        [] => verdict,
+        names => verdict.with_remark(format!(
+            "row-level security is on for {}, without a column `{column}`: nothing of the family attacks them",
+            listed(names)
+        )),
+    })
+}
+
+/// Tables with row-level security that the roles may use and that have not the tenant's column: whose rows they hold is not known.
+async fn guarded_without(attack: &mut Attack) -> Result<Vec<String>> {
+    let names: Vec<String> = sqlx::query_scalar(
+        "select format('%s.%s', n.nspname, c.relname)
+         from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.relkind in ('r', 'p') and c.relrowsecurity and not c.relispartition
+             and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = $1 and not a.attisdropped)
+             and exists (select from unnest($2::text[]) r
+                 where has_schema_privilege(r, n.oid, 'usage') and has_table_privilege(r, c.oid, 'select, insert, update, delete'))
+         order by 1",
+    )
+    .bind(&attack.tenancy.column)
+    .bind(&attack.roles)
+    .fetch_all(&mut attack.control)
+    .await
+    .attempt(ErrorKind::Database, || "failed to list the tables with row-level security".into())?;
+    let is_known = |name: &String| {
+        attack.tenancy.exempt.iter().any(|pattern| matches(pattern, name))
+            || attack.relations.iter().any(|relation| relation.name.to_string() == *name)
+    };
+    Ok(names.into_iter().filter(|name| !is_known(name)).collect())
 }

@@ -5,6 +5,7 @@ mod argument;
 mod attack;
 
 mod canary;
+mod comparison;
 mod conflict_oracle;
 mod copies;
 mod copy;
