@@ -207,20 +207,12 @@ async fn into(
     }
     let sql = format!("copy {} ({names}) from stdin", relation.name.sql());
     session.open(&[]).await?;
-    let begun = match session.connection.copy_in_raw(&sql).await {
-        Ok(mut copy) => Ok(match copy.send(data).await {
+    let done = match session.connection.copy_in_raw(&sql).await {
+        Ok(mut copy) => match copy.send(data).await {
             Ok(_) => copy.finish().await,
             Err(error) => Err(error),
-        }),
+        },
         Err(error) => Err(error),
-    };
-    let done = match begun {
-        Ok(done) => done,
-        Err(error) => {
-            // As with what is copied out.
-            *session = attack.session(&session.role, true).await?;
-            return Ok(Refusal::of(error)?.why != Why::Circumstances);
-        }
     };
     session.rollback().await?;
     match done {
