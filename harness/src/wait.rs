@@ -22,6 +22,11 @@ fn pause(waited: Duration) -> Duration {
     (waited / 8).clamp(Duration::from_micros(300), Duration::from_millis(25))
 }
 
+/// As [`pause`], after a look that costs next to nothing.
+fn short_pause(waited: Duration) -> Duration {
+    (waited / 64).clamp(Duration::from_micros(300), Duration::from_millis(25))
+}
+
 fn timed_out(what: &str, deadline: Duration, status: &str) -> Error {
     Error::new(
         ErrorKind::Server,
@@ -34,7 +39,25 @@ fn timed_out(what: &str, deadline: Duration, status: &str) -> Error {
 /// # Errors
 /// What `look` returns as an error, at once; or, when `deadline` has passed, an error that names `what` and
 /// the last status.
-pub fn until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
+pub fn until<T>(what: &str, deadline: Duration, look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
+    with_pauses(what, deadline, pause, look)
+}
+
+/// As [`until`], for a look that costs next to nothing: little time passes between the moment when the condition holds
+/// and the look that shows it.
+///
+/// # Errors
+/// As [`until`].
+pub(crate) fn closely<T>(what: &str, deadline: Duration, look: impl FnMut() -> Result<Look<T>>) -> Result<T> {
+    with_pauses(what, deadline, short_pause, look)
+}
+
+fn with_pauses<T>(
+    what: &str,
+    deadline: Duration,
+    pause: impl Fn(Duration) -> Duration,
+    mut look: impl FnMut() -> Result<Look<T>>,
+) -> Result<T> {
     let started = Instant::now();
     loop {
         match look()? {

@@ -328,6 +328,34 @@ async fn a_private_server_on_the_durable_profile_keeps_what_it_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_private_server_recovers_data_whose_server_was_killed() {
+    use pgharness::postgres::{Profile, Settings};
+    use pgharness::process::{Program, User};
+    let start = |data: Option<std::path::PathBuf>| async move {
+        let backend = here().backend().unwrap();
+        let start = move || backend.start_private(data.as_deref(), &Settings::of(Profile::Durable)).unwrap();
+        tokio::task::spawn_blocking(start).await.unwrap()
+    };
+    let killed = start(None).await;
+    let mut connection = killed.connect("postgres").await.unwrap();
+    connection.execute("create table ledger as select generate_series(1, 500) as n").await.unwrap();
+    let pid = i32::try_from(killed.postmaster_pid().unwrap()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    if let Some(user) = User::for_server() {
+        user.own(dir.path()).unwrap();
+    }
+    let copied = dir.path().join("data");
+    let copy = Program::new("cp").arg("-R").arg(killed.base().unwrap().join("data")).arg(&copied);
+    assert!(copy.as_user(User::for_server()).run().unwrap().status.success());
+    let recovered = start(Some(copied)).await;
+    let mut connection = recovered.connect("postgres").await.unwrap();
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from ledger").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(rows, 500);
+}
+
+#[tokio::test]
 async fn templates_with_one_bootstrap_share_a_server_on_which_it_runs_once() {
     // Not guarded: a second run on the same server would fail.
     let bootstrap = "create role shared_by_two login; create table marked ()";

@@ -1,9 +1,8 @@
 //! What was written to databases since they were handed out, by the server's own log.
 
-use super::facts::{Facts, LogFacts};
 use crate::error::{Error, Result};
 use crate::postgres::{Change, DataDir, Effect, Log, Lsn};
-use crate::server::Server;
+use crate::server::{Facts, LogFacts, Server};
 use std::collections::HashMap;
 
 /// More than this is not read for a database: making another one is quicker then. In bytes.

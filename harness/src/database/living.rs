@@ -1,11 +1,10 @@
 //! Moving to another server when one dies.
 
-use super::facts::Facts;
 use super::host::thread_ended;
 use super::work::Work;
 use crate::error::{Error, Result};
 use crate::process::on_a_thread;
-use crate::server::{Backend, Lease, Server};
+use crate::server::{Backend, Facts, Lease, Server};
 use crate::wait::{self, Look};
 use sqlx::{Connection, PgConnection};
 use std::sync::Arc;
@@ -56,7 +55,7 @@ impl Work {
             self.forget_shelf();
         }
         self.stocks.borrow_mut().clear();
-        let facts = Facts::ask(&server, &mut fresh).await?;
+        let facts = Facts::ask(server.base(), &mut fresh).await?;
         self.loans.renew(&server, &facts);
         self.looker.forget_server().await;
         *self.facts.borrow_mut() = facts;
@@ -94,7 +93,7 @@ impl Introduction {
             server = living;
             let introduced = async {
                 let lease = server.leases().take(&mut control).await?;
-                Ok((lease, Facts::ask(&server, &mut control).await?))
+                Ok((lease, Facts::ask(server.base(), &mut control).await?))
             };
             match introduced.await {
                 Ok((lease, facts)) => {

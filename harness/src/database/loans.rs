@@ -1,11 +1,10 @@
 //! The databases that tests have and that may be put back, and the journals that tell whether.
 
-use super::facts::Facts;
 use super::journal::{Journal, Written};
 use super::put_back::Loan;
 use crate::error::{Error, Result};
 use crate::postgres::Lsn;
-use crate::server::Server;
+use crate::server::{Facts, Server};
 use std::cell::RefCell;
 use std::collections::HashMap;
 

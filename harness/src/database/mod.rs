@@ -11,7 +11,6 @@ mod build;
 mod cluster;
 mod declared;
 mod drops;
-mod facts;
 mod handover;
 mod host;
 mod isolation;

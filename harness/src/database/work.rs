@@ -1,7 +1,6 @@
 //! What the background thread does for its process: claiming, keeping and returning databases.
 
 use super::drops::Drops;
-use super::facts::Facts;
 use super::host::{Claimed, Request};
 use super::keep::Kept;
 use super::living::Introduction;
@@ -17,7 +16,7 @@ use super::{build, sweep};
 use crate::error::{Error, Result};
 use crate::notice;
 use crate::process::on_a_thread;
-use crate::server::{Backend, Lease, Server};
+use crate::server::{Backend, Facts, Lease, Server};
 use sqlx::{Connection, PgConnection};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

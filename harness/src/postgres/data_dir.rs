@@ -52,7 +52,7 @@ impl DataDir {
             .field("arguments", ARGUMENTS.join(" "))
             .field("ctype", CTYPE)
             .field("hba", HBA)
-            .field("maps", "none")
+            .field("removed", "maps, spare log")
             .finish()
             .short(16);
         let shelf = cache.server_dir("initdb")?;
@@ -80,6 +80,7 @@ impl DataDir {
         remove_maps(&unfinished).attempt(ErrorKind::Environment, || {
             format!("failed to remove files from `{}`", unfinished.display())
         })?;
+        remove_spare_log(&unfinished)?;
         fs::rename(&unfinished, &path)
             .attempt(ErrorKind::Environment, || format!("failed to publish `{}`", path.display()))?;
         Ok(DataDir { path })
@@ -140,6 +141,10 @@ const ARGUMENTS: &[&str] = &[
     // The smallest segments: a clone and a stop then write less.
     "--wal-segsize=1",
 ];
+/// Bytes of such a segment.
+const LOG_SEGMENT: u64 = 1 << 20;
+const LOG_PAGE: u64 = 8192;
+const FIRST_TIMELINE: u32 = 1;
 
 /// Letters beyond ASCII are letters too, where the system knows this locale.
 const CTYPE: &str = "--lc-ctype=C.UTF-8";
@@ -182,6 +187,23 @@ fn remove_maps(data: &Path) -> std::io::Result<()> {
             if name.ends_with("_fsm") || name.ends_with("_vm") {
                 fs::remove_file(entry.path())?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the log's files that wait for being written to: a server makes those that it needs.
+fn remove_spare_log(data: &Path) -> Result<()> {
+    let failed = || format!("failed to remove files from `{}`", data.display());
+    let checkpoint = DataDir::at(data.to_owned()).checkpoint()?;
+    // The checkpoint is the last record, and shorter than that.
+    let last = checkpoint.plus(LOG_PAGE).file_name(FIRST_TIMELINE, LOG_SEGMENT);
+    for entry in fs::read_dir(data.join("pg_wal")).attempt(ErrorKind::Environment, failed)? {
+        let entry = entry.attempt(ErrorKind::Environment, failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.len() == last.len() && *name > *last {
+            fs::remove_file(entry.path()).attempt(ErrorKind::Environment, failed)?;
         }
     }
     Ok(())

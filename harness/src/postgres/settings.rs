@@ -50,6 +50,7 @@ const LEAN: &[(&str, &str)] = &[
     ("max_wal_size", "1GB"),
     ("synchronous_commit", "off"),
     // Each clone makes a checkpoint, which would take the log of databases that are in use with it.
+    ("wal_init_zero", "off"),
     ("wal_keep_size", "16MB"),
     ("wal_level", "minimal"),
 ];

@@ -8,6 +8,7 @@ mod embedded;
 mod endpoint;
 mod extension;
 mod external;
+mod facts;
 mod handle;
 mod image;
 mod keeper;
@@ -28,6 +29,7 @@ pub use embedded::Embedded;
 pub use endpoint::Endpoint;
 pub(crate) use extension::{Extensions, explain};
 pub use external::External;
+pub(crate) use facts::{Facts, LogFacts};
 pub use handle::Server;
 #[cfg(feature = "cli")]
 pub(crate) use keeper::Root;

@@ -27,6 +27,17 @@ impl Lsn {
     pub(crate) fn since(self, earlier: Lsn) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// The place so many bytes on.
+    pub(crate) fn plus(self, bytes: u64) -> Lsn {
+        Lsn(self.0 + bytes)
+    }
+
+    /// The name of the file that it is in, where each has `segment` bytes.
+    pub(crate) fn file_name(self, timeline: u32, segment: u64) -> String {
+        let (number, per_high) = (self.0 / segment, (1 << 32) / segment);
+        format!("{timeline:08X}{:08X}{:08X}", number / per_high, number % per_high)
+    }
 }
 
 impl From<u64> for Lsn {
@@ -78,7 +89,7 @@ impl Log {
 
     /// Whether the file that `place` is in is still there.
     pub(crate) fn has(&self, place: Lsn) -> bool {
-        self.dir.join(self.segment_name(place.0 / self.segment)).exists()
+        self.dir.join(place.file_name(self.timeline, self.segment)).exists()
     }
 
     /// Goes to another place, where a record begins.
@@ -158,7 +169,7 @@ impl Log {
         if self.page.address != Some(address) {
             self.page.address = None;
             let number = address / self.segment;
-            let path = self.dir.join(self.segment_name(number));
+            let path = self.dir.join(Lsn(address).file_name(self.timeline, self.segment));
             let failed = || format!("failed to read `{}`", path.display());
             let file = match self.open.take() {
                 Some((open, file)) if open == number => file,
@@ -182,11 +193,6 @@ impl Log {
         Ok(&self.page.bytes)
     }
 
-    fn segment_name(&self, number: u64) -> String {
-        let per_high = (1 << 32) / self.segment;
-        format!("{:08X}{:08X}{:08X}", self.timeline, number / per_high, number % per_high)
-    }
-
     fn unknown(&self, place: u64) -> Error {
         Error::server(format!("the write-ahead log at byte {place} is not what was expected"))
     }
@@ -204,5 +210,12 @@ mod tests {
     #[case("0/x", None)]
     fn places_are_read(#[case] text: &str, #[case] place: Option<u64>) {
         assert_eq!(Lsn::parse(text).ok(), place.map(Lsn));
+    }
+
+    #[rstest]
+    #[case("0/6000028", 1 << 20, "000000010000000000000060")]
+    #[case("1/6000028", 16 << 20, "000000010000000100000006")]
+    fn files_are_named_as_the_server_does(#[case] place: &str, #[case] segment: u64, #[case] name: &str) {
+        assert_eq!(Lsn::parse(place).unwrap().file_name(1, segment), name);
     }
 }

@@ -7,7 +7,7 @@
 # parked; `spoiled`, if it must not be used again; `given-up`, if it could not be removed.
 #
 # $1 base, $2 directory of the binaries, $3 grace in tenths of a second, $4 data directory to start from,
-# $5 copy | move, $6 where a cleanly stopped server's data goes if somebody asked for that: in a slot the prefix
+# $5 copy | whole | move, $6 where a cleanly stopped server's data goes if somebody asked for that: in a slot the prefix
 # of the name that the base gets, else the name of the data directory itself, $7 its size limit in KiB,
 # $8 slot | image | never; what follows are arguments for postgres.
 umask 077
@@ -16,7 +16,10 @@ shift 8
 name=${base##*/}
 # The kernel should rather end our server than somebody else's when memory is short.
 echo 600 2>/dev/null >/proc/self/oom_score_adj
-mkdir "$base" && cd "$base" || exit 1
+case $take in
+  move) mkdir "$base" ;;
+  *) mkdir "$base" "$base/data" || { rmdir "$base" 2>/dev/null; false; } ;;
+esac && cd "$base" || exit 1
 # Never `: >file`: where the file system takes no file more, a shell would end over that.
 # Opened for reading and writing first: opening a FIFO for reading alone waits for a writer.
 true >open && mkfifo door && exec 3<>door && exec 4<door && exec 3>&- || { cd / && rm -rf "$base"; exit 1; }
@@ -111,26 +114,22 @@ stop() {
   done
 }
 
-# Copies the data: first what a server needs to start. The databases that others are cloned from come meanwhile, by a
-# second process, and nobody is told of the server before they are there.
+# Copies what a server needs to start: all but the databases, unless it may have to recover them.
 copy() (
   cd "$source" && set -- || exit 1
-  for part in *; do [ "$part" = base ] || set -- "$@" "$part"; done
-  cp -R "$@" "$base/data" && cd base && set -- || exit 1
-  for part in *; do is_pattern "$part" || set -- "$@" "$part"; done
-  [ $# -eq 0 ] || cp -R "$@" "$base/data/base" || exit 1
+  for part in *; do [ "$part" = base ] && [ "$take" = copy ] || set -- "$@" "$part"; done
+  cp -R "$@" "$base/data" || exit 1
   # What is told of these data from now on holds for no others: see `generation` in `base.rs`.
   echo "$name" >"$base/data/pgharness.generation"
 )
 
-copy_patterns() (
-  cd "$source/base" && set -- || exit 1
-  for part in *; do is_pattern "$part" && set -- "$@" "$part"; done
-  [ $# -eq 0 ] || cp -R "$@" "$base/data/base"
+# The databases, which nobody is told of before they are there, come while the server starts. It would have removed the
+# files that are removed here.
+copy_databases() (
+  cp -R "$source/base" "$base/data" || exit 1
+  set -- "$base"/data/base/*/pg_internal.init
+  [ ! -e "$1" ] || exec rm -f "$@"
 )
-
-# Whether a database has the number of `template1` or `template0`.
-is_pattern() { [ "$1" = 1 ] || [ "$1" = 4 ]; }
 
 serve() {
   idle=0
@@ -160,11 +159,11 @@ trap '[ ! -e "$base/ended" ] && [ -e "$base/data/postmaster.pid" ] && read -r po
 serve "$@" </dev/null >/dev/null 2>&1 &
 reader=$!
 copier=
-if [ "$take" = move ]; then
-  mv "$source/data" "$base/data"
-else
-  mkdir data data/base && { copy_patterns 4<&- & copier=$!; } && copy
-fi && { [ ! -e data/postmaster.pid ] || rm -f data/postmaster.pid; } && launch "$@" || true >uncopied || exit 1
+case $take in
+  move) mv "$source/data" data ;;
+  whole) copy ;;
+  copy) { copy_databases 4<&- & copier=$!; } && copy ;;
+esac && { [ ! -e data/postmaster.pid ] || rm -f data/postmaster.pid; } && launch "$@" || true >uncopied || exit 1
 [ -z "$copier" ] || wait "$copier" || true >uncopied || exit 1
 true >up || exit 1
 # Only now: somebody waits for the server.

@@ -1,22 +1,20 @@
-//! Starting a keeper with its server, and waiting until the server answers.
+//! Starting a keeper with its server.
 
 use super::base::{BASE, Door, Entry, Home, enter};
 use super::reclaim;
 use crate::digest::Hasher;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::postgres::{Installation, Settings};
-use crate::process::{Program, Running, User};
-use crate::server::Endpoint;
+use crate::postgres::{ClusterState, DataDir, Installation, Settings};
+use crate::process::{Program, User};
 use crate::wait::{self, Look};
-use sqlx::{ConnectOptions, Connection};
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 const SCRIPT: &str = include_str!("keeper.sh");
-const START_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a data directory is made from.
 #[derive(Clone, Debug)]
@@ -69,7 +67,7 @@ pub(in crate::server) struct Attached {
 }
 
 /// How an attempt to start went wrong.
-enum Failure {
+pub(super) enum Failure {
     /// The port was taken between our look and the server's bind.
     PortTaken,
     /// Somebody killed the server or its keeper: no fault of ours or of the data.
@@ -111,7 +109,7 @@ impl Launch<'_> {
             Source::Copy(path) => Ok(Source::Copy(path.clone())),
             Source::Parked(_) => {
                 let cache = crate::postgres::Cache::open()?;
-                let prepared = crate::postgres::DataDir::prepared(self.installation, &cache)?;
+                let prepared = DataDir::prepared(self.installation, &cache)?;
                 Ok(Source::Copy(prepared.path().to_owned()))
             }
         }
@@ -127,7 +125,9 @@ impl Launch<'_> {
             })
             .map_err(Failure::Other)?;
         let (source, take) = match &self.source {
-            Source::Copy(path) => (path, "copy"),
+            // Nothing of its databases is read while such a server starts: they may come meanwhile.
+            Source::Copy(path) if was_shut_down(path) => (path, "copy"),
+            Source::Copy(path) => (path, "whole"),
             Source::Parked(path) => (path, "move"),
         };
         let (park, mib_max, park_as) = match &self.park {
@@ -160,7 +160,7 @@ impl Launch<'_> {
             .start()
             .map_err(Failure::Other)?;
         let mut was_killed = false;
-        let door = wait::until("the keeper to open its door", START_DEADLINE, || {
+        let door = wait::closely("the keeper to open its door", START_DEADLINE, || {
             if let Entry::In(door) = enter(&base) {
                 return Ok(Look::Ready(door));
             }
@@ -186,72 +186,6 @@ impl Launch<'_> {
         Ok(Attached { door, port })
     }
 
-    fn wait_until_ready(
-        &self,
-        base: &Path,
-        port: u16,
-        keeper: &mut Running,
-        log: &File,
-    ) -> Result<(), Failure> {
-        let started = std::time::Instant::now();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .attempt(ErrorKind::Environment, || "failed to make a runtime".into())
-            .map_err(Failure::Other)?;
-        let endpoint = Endpoint::socket(base.to_owned(), port);
-        let options = endpoint.options(endpoint.maintenance_database());
-        let mut failure: fn(Error) -> Failure = Failure::Other;
-        wait::until("the server to answer", START_DEADLINE, || {
-            // A server that was stopped by a signal takes connections and never says a word.
-            let answered = runtime.block_on(async {
-                tokio::time::timeout(START_DEADLINE, async { options.connect().await?.close().await }).await
-            });
-            let status = match answered {
-                Ok(Ok(())) if base.join("up").exists() && !base.join("uncopied").exists() => {
-                    return Ok(Look::Ready(()));
-                }
-                Ok(Ok(())) => "its data are not all there".to_owned(),
-                // It answers, but not in a way that waiting would change: its data is broken.
-                Ok(Err(error)) if is_final(&error) => {
-                    return Err(Error::server(format!(
-                        "the server started at `{}` is of no use",
-                        base.display()
-                    ))
-                    .with_source(error));
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(late) => late.to_string(),
-            };
-            if base.join("uncopied").exists() {
-                return Err(self.copy_failed(base, log));
-            }
-            if let Ok(status) = fs::read_to_string(base.join("ended")) {
-                // The shell's way to say that a signal ended it.
-                if status.trim().parse::<i32>().is_ok_and(|status| status > 128) {
-                    failure = Failure::Killed;
-                } else if fs::read_to_string(base.join("log"))
-                    .is_ok_and(|log| log.contains("could not create any TCP/IP sockets"))
-                {
-                    failure = |_| Failure::PortTaken;
-                }
-                return Err(self.server_failed(base, status.trim(), started.elapsed()));
-            }
-            if let Some(status) = keeper.try_status()?
-                && !base.join("up").exists()
-            {
-                // It gives up where it cannot even say that there is no data.
-                if status.code().is_some() {
-                    return Err(self.copy_failed(base, log));
-                }
-                failure = Failure::Killed;
-                return Err(Error::server(format!("the keeper of `{}` was killed", base.display())));
-            }
-            Ok(Look::NotYet(status))
-        })
-        .map_err(failure)
-    }
-
     fn keeper_failed(&self, base: &Path, log: &File) -> Error {
         let user = User::for_server().map(|user| format!(" as `{}`", user.name)).unwrap_or_default();
         let complaint = last_words(log).unwrap_or_else(|| "the keeper ended without a word".into());
@@ -259,7 +193,7 @@ impl Launch<'_> {
             .with_help("the folder above it must be writable for that user")
     }
 
-    fn copy_failed(&self, base: &Path, log: &File) -> Error {
+    pub(super) fn copy_failed(&self, base: &Path, log: &File) -> Error {
         let (Source::Copy(source) | Source::Parked(source)) = &self.source;
         let complaint = last_words(log).unwrap_or_else(|| "no reason was given".into());
         let error = format!(
@@ -272,25 +206,6 @@ impl Launch<'_> {
             env::DATA_ROOTS.name
         ))
     }
-
-    fn server_failed(&self, base: &Path, status: &str, after: Duration) -> Error {
-        let kept = self.home.state_dir.join("server.log");
-        let tail = log_tail(base, 1);
-        let kept = match fs::copy(base.join("log"), &kept) {
-            Ok(_) => format!("; log kept at `{}`", kept.display()),
-            Err(_) => String::new(),
-        };
-        Error::server(format!(
-            "failed to start `{}`: exited with status {status} within {after:.0?}; last log line: `{}`{kept}",
-            self.installation.program("postgres").display(),
-            tail.join("")
-        ))
-    }
-}
-
-/// Whether a server that answers so will not answer otherwise later.
-fn is_final(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|answer| answer.code()).is_some_and(|code| code != "57P03")
 }
 
 /// The setting that has the server listen in `base`. It is a list: a name with a comma in it wants quotes.
@@ -302,6 +217,10 @@ fn socket_directory(base: &Path) -> std::ffi::OsString {
     }
     setting.push(b'"');
     std::ffi::OsString::from_vec(setting)
+}
+
+fn was_shut_down(data: &Path) -> bool {
+    DataDir::at(data.to_owned()).state().is_ok_and(|state| state == ClusterState::ShutDown)
 }
 
 /// The port in the socket's name when there is no TCP.

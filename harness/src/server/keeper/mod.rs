@@ -17,6 +17,7 @@ mod base;
 mod elect;
 mod launch;
 mod origin;
+mod ready;
 mod reclaim;
 mod roots;
 

@@ -60,7 +60,7 @@ pub(super) fn measure(bench: &Measure) -> Result<Vec<Figure>> {
     let versus = Figure {
         name: "nextest200.j1.extra_p50_vs_raw".into(),
         value: times,
-        // Of three runs' medians in whole milliseconds an interval says nothing.
+        // Of three runs' medians an interval says nothing.
         low: None,
         high: None,
         unit: "×".into(),
@@ -104,33 +104,42 @@ fn write(bench: &Measure) -> Result<Package> {
 }
 
 fn run(package: &Package, target: &str, jobs: &str) -> Result<Run> {
-    let arguments =
-        ["nextest", "run", "--release", "--test", target, "--test-threads", jobs, "--status-level", "pass"];
-    // The server lives on from test to test.
-    let finished = cargo(package, &arguments).env("PGHARNESS_GRACE_MS", "3000").run()?;
-    let said = finished.complaint();
+    let arguments = ["nextest", "run", "--release", "--test", target, "--test-threads", jobs];
+    let finished = cargo(package, &arguments)
+        // What it prints for people has no more than milliseconds.
+        .args(["--message-format", "libtest-json"])
+        .env("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1")
+        // The server lives on from test to test.
+        .env("PGHARNESS_GRACE_MS", "3000")
+        .run()?;
+    let (events, said) = (finished.text(), finished.complaint());
     finished.check(ErrorKind::Environment, || format!("`cargo {}` failed", arguments.join(" ")))?;
-    read(&said).ok_or_else(|| Error::new(ErrorKind::Environment, format!("cargo-nextest said `{said}`")))
+    let run = tests_ms(&events).zip(summary_ms(&said));
+    let Some((tests, wall_ms)) = run.filter(|(tests, _)| tests.len() == TESTS) else {
+        return Err(Error::new(ErrorKind::Environment, format!("cargo-nextest said `{said}`")));
+    };
+    Ok(Run { wall_ms, p50_ms: tests[TESTS / 2] })
 }
 
-/// Reads `PASS [   0.012s] …` of each test, and `Summary [   3.215s] …`.
-fn read(said: &str) -> Option<Run> {
-    let times = |status: &str| {
-        let status = status.to_owned();
-        said.lines()
-            .filter_map(move |line| {
-                let (_, rest) = line.trim_start().strip_prefix(status.as_str())?.split_once('[')?;
-                let seconds: f64 = rest.split_once("s]")?.0.trim().parse().ok()?;
-                Some(seconds * 1e3)
-            })
-            .collect::<Vec<_>>()
-    };
-    let mut tests = times("PASS");
-    tests.sort_unstable_by(f64::total_cmp);
-    if tests.len() != TESTS {
-        return None;
+/// Milliseconds of each test that passed, the shortest first.
+fn tests_ms(events: &str) -> Option<Vec<f64>> {
+    let mut tests = Vec::new();
+    for line in events.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).ok()?;
+        if event["type"] == "test" && event["event"] == "ok" {
+            tests.push(event["exec_time"].as_f64()? * 1e3);
+        }
     }
-    Some(Run { wall_ms: *times("Summary").first()?, p50_ms: tests[TESTS / 2] })
+    tests.sort_unstable_by(f64::total_cmp);
+    Some(tests)
+}
+
+/// Reads `Summary [   3.215s] …`.
+fn summary_ms(said: &str) -> Option<f64> {
+    let line = said.lines().find_map(|line| line.trim_start().strip_prefix("Summary"))?;
+    let (_, rest) = line.split_once('[')?;
+    let seconds: f64 = rest.split_once("s]")?.0.trim().parse().ok()?;
+    Some(seconds * 1e3)
 }
 
 /// Milliseconds of a connection and a query by hand, the median of as many as there are tests.
