@@ -27,7 +27,7 @@ pub(super) const DEFINER_FUNCTION: &[Example] = crate::examples!(
 );
 
 pub(super) const EMPTY_CONTEXT: &[Example] = crate::examples!(
-    "tenancy.empty-context": "bad.sql", "bad_function.sql", "good.sql", "good_raises.sql", "good_text.sql", "pgharness.toml"
+    "tenancy.empty-context": "bad.sql", "bad_function.sql", "bad_shared.sql", "good.sql", "good_raises.sql", "good_text.sql", "pgharness.toml"
 );
 
 pub(super) const ENABLED: &[Example] = crate::examples!(
