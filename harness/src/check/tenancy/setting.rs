@@ -39,17 +39,19 @@ impl Setting {
         Setting { name, claims: parts.map(str::to_owned).collect() }
     }
 
-    /// What policies are to compare the tenant with: null, where it is not set or empty.
+    /// What policies are to compare the tenant with: null, where it is not set or empty, within a document too.
     pub(super) fn expression(&self) -> String {
-        let mut text = format!("nullif(current_setting({}, true), '')", quote_literal(&self.name));
-        if !self.claims.is_empty() {
-            text.push_str("::jsonb");
+        let value = format!("nullif(current_setting({}, true), '')", quote_literal(&self.name));
+        if self.claims.is_empty() {
+            return value;
         }
+        let mut text = format!("nullif({value}::jsonb");
         for (place, claim) in self.claims.iter().enumerate() {
             let is_last = place + 1 == self.claims.len();
             text.push_str(if is_last { " ->> " } else { " -> " });
             text.push_str(&quote_literal(claim));
         }
+        text.push_str(", '')");
         text
     }
 
@@ -77,9 +79,9 @@ mod tests {
     #[case("app.tenant_id", "nullif(current_setting('app.tenant_id', true), '')")]
     #[case(
         "request.jwt.claims ->> sub",
-        "nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'"
+        "nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '')"
     )]
-    #[case("a.b -> c ->> d", "nullif(current_setting('a.b', true), '')::jsonb -> 'c' ->> 'd'")]
+    #[case("a.b -> c ->> d", "nullif(nullif(current_setting('a.b', true), '')::jsonb -> 'c' ->> 'd', '')")]
     fn policies_take_the_way_into_a_document(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(Setting::parse(text).expression(), expected);
     }
