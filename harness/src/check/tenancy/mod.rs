@@ -75,6 +75,7 @@ mod statistics;
 mod survey;
 mod tables;
 mod tenants;
+mod ties;
 mod transcript;
 mod trial;
 mod tried;
@@ -88,9 +89,11 @@ mod wrong_context;
 
 use super::Check;
 #[cfg(feature = "cli")]
-pub(crate) use detect::{Detected, detected};
+pub(crate) use detect::detected;
 pub(super) use roles::{done_by, grouped, listed};
 pub(super) use scene::Scene;
+#[cfg(feature = "cli")]
+pub(crate) use ties::Detected;
 
 /// The checks of this family.
 pub(super) fn checks() -> Vec<Box<dyn Check>> {
