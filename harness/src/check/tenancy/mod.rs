@@ -90,6 +90,8 @@ mod wrong_context;
 use super::Check;
 #[cfg(feature = "cli")]
 pub(crate) use detect::detected;
+#[cfg(feature = "cli")]
+pub(crate) use roles::MAY_BECOME;
 pub(super) use roles::{done_by, grouped, listed};
 pub(super) use scene::Scene;
 #[cfg(feature = "cli")]
