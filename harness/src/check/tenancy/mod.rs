@@ -1,6 +1,5 @@
 //! Checks of tenant isolation: a live database is attacked as the roles that services connect as.
 
-mod apart;
 mod argument;
 mod attack;
 
