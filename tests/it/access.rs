@@ -3,10 +3,9 @@
 use crate::checks::{project, projects, run};
 use futures_util::stream::{self, StreamExt};
 use pgharness::check::{Check, Context, Example, Kind, Registry, measured_matrix};
-use pgharness::finding::{Finding, Outcome};
+use pgharness::finding::Outcome;
 use pgharness::suite::Config;
 use rstest::rstest;
-use sqlx::{AssertSqlSafe, Executor};
 use std::fs;
 use std::path::Path;
 
@@ -51,29 +50,27 @@ fn without_matrix(dir: &Path) -> Config {
 }
 
 #[tokio::test]
-async fn transcripts_of_default_privileges_show_them_and_the_help_mends_them() {
+async fn the_help_of_default_privileges_mends_them() {
     let root = projects();
     let registry = Registry::standard();
     let check = registry.find("access.default-privileges").unwrap();
     let bad: Vec<&Example> = check.examples().iter().filter(|example| example.kind() == Kind::Bad).collect();
     assert!(bad.len() >= 11, "{}", bad.len());
     stream::iter(bad)
-        .map(|example| shown_and_mended(root.path(), check, example))
+        .map(|example| mended(root.path(), check, example))
         .buffer_unordered(3)
         .collect::<()>()
         .await;
 }
 
-async fn shown_and_mended(root: &Path, check: &dyn Check, example: &Example) {
+async fn mended(root: &Path, check: &dyn Check, example: &Example) {
     let dir = root.join(example.file);
     fs::create_dir(&dir).unwrap();
     let config = project(&dir, check, example);
     let report = run(&config, check.id()).await;
-    let context = Context::new(config.project().unwrap());
     assert!(!report.findings.is_empty(), "{}", example.file);
     let mut mends = String::new();
     for finding in &report.findings {
-        replay(&context, finding).await;
         for mend in finding.help.split('`').filter(|part| part.starts_with("alter ")) {
             mends.push_str(&format!("{mend};\n"));
         }
@@ -82,17 +79,4 @@ async fn shown_and_mended(root: &Path, check: &dyn Check, example: &Example) {
     let report = run(&config, check.id()).await;
     let ended = report.checks.iter().find(|result| result.id == check.id()).unwrap();
     assert_eq!(ended.outcome, Outcome::Passed, "{} {mends} {:#?}", example.file, report.findings);
-}
-
-/// Runs a transcript in one transaction, since roles are shared by all databases of a server.
-async fn replay(context: &Context, finding: &Finding) {
-    let db = context.database().await.unwrap();
-    let mut session = db.connection().await.unwrap();
-    session.execute("begin").await.unwrap();
-    for step in &finding.evidence {
-        let came = session.execute(AssertSqlSafe(step.sql.clone())).await;
-        let code = came.err().and_then(|error| Some(error.as_database_error()?.code()?.into_owned()));
-        let told = step.result.strip_prefix("SQLSTATE ").and_then(|rest| rest.get(..5));
-        assert_eq!(code.as_deref(), told, "{}: {finding:#?}", step.sql);
-    }
 }

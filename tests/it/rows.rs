@@ -116,6 +116,46 @@ async fn a_table_takes_three_rows(#[case] schema: &str) {
     assert_eq!(add(schema, 3).await, Ok(()));
 }
 
+/// Whose rows in `t` each parent has.
+#[rstest]
+#[case::a_parent_each("p (id)", "", "a | b")]
+#[case::a_key_of_two_columns("p (id, kind)", "", "a | b")]
+#[case::one_parent_for_all("p (id)", "alter table p add check (id = 1)", "a, b")]
+#[case::a_row_that_takes_no_other_parent(
+    "p (id)",
+    "insert into p values (1, 1); alter table t add check (id = 1)",
+    "a, b"
+)]
+#[tokio::test]
+async fn parents_are_kept_apart_where_that_can_be(
+    #[case] key: &str,
+    #[case] condition: &str,
+    #[case] expected: &str,
+) {
+    let mut connection = PgConnection::connect_with(&empty_database().await).await.unwrap();
+    let columns = key.trim_start_matches("p ");
+    let schema = format!(
+        "create table p (id int primary key, kind int not null, unique (id, kind));
+         create table t (whose text not null, id int not null, kind int not null, foreign key {columns} references {key});
+         {condition};"
+    );
+    connection.execute(AssertSqlSafe(schema)).await.unwrap();
+    let mut rows = Rows::read(&mut connection).await.unwrap();
+    for whose in ["a", "b", "a"] {
+        let everywhere = Some(("whose".to_owned(), whose.to_owned()));
+        let wish = Wish { everywhere, apart: [QualifiedName::parse("p")].into(), ..Wish::default() };
+        rows.add(&mut connection, &QualifiedName::parse("t"), &wish).await.unwrap().unwrap();
+    }
+    let found: String = sqlx::query_scalar(
+        "select string_agg(whose, ' | ' order by whose)
+         from (select string_agg(distinct whose, ', ') as whose from t group by id) each",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(found, expected);
+}
+
 #[rstest]
 #[case::contradiction(
     "create table t (n int not null, constraint no check (n > n))",

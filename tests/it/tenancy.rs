@@ -366,24 +366,43 @@ async fn tenants_are_found_by_what_policies_read() {
     assert!(remark.contains("`org_id`") && remark.contains("`request.jwt.claims ->> org`"), "{remark}");
 }
 
+#[rstest]
+#[case::one(&["items"], "`public.items`")]
+#[case::many(
+    &["items", "lines", "parts", "units", "words"],
+    "`public.items`, `public.lines`, `public.parts` and 2 more"
+)]
 #[tokio::test]
-async fn guarded_tables_without_the_tenants_column_are_named() {
-    let sql = "
-        create table orders (tenant_id uuid not null, id int primary key);
-        create table items (order_id int not null references orders, n int not null, primary key (order_id, n));
+async fn guarded_tables_without_the_tenants_column_are_named(#[case] tables: &[&str], #[case] named: &str) {
+    let mut sql = "
+        create table tenants (id uuid primary key);
+        create table orders (tenant_id uuid not null references tenants, id int primary key);
         create table notes (n int primary key);
+        create table closed (n int primary key);
+        alter table tenants enable row level security;
         alter table orders enable row level security;
-        alter table items enable row level security;
+        alter table closed enable row level security;
+        create policy own on tenants using (id = nullif(current_setting('app.tenant_id', true), '')::uuid);
         create policy own on orders using (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
-        create policy own on items using (exists (select from orders o where o.id = order_id));
-        grant select, insert on orders, items, notes to web_app;";
-    let (_dir, project) = project_of(sql);
+        grant select, insert on tenants, orders, notes to web_app;"
+        .to_owned();
+    for table in tables {
+        sql.push_str(&format!(
+            "create table {table} (order_id int not null references orders, n int not null, primary key (order_id, n));
+             alter table {table} enable row level security;
+             create policy own on {table} using (exists (select from orders o where o.id = order_id));
+             grant select (order_id) on {table} to web_app;"
+        ));
+    }
+    let (_dir, project) = project_of(&sql);
     let context = Context::new(project);
     let verdict = Registry::standard().find("tenancy.enabled").unwrap().run(&context).await.unwrap();
     let Verdict::Ran { findings, remark, .. } = verdict else { panic!("{verdict:?}") };
     assert!(findings.is_empty(), "{findings:?}");
-    let expected = "row-level security is on for `public.items`, without a column `tenant_id`: nothing of the family attacks them";
-    assert_eq!(remark.as_deref(), Some(expected));
+    let expected = format!(
+        "row-level security is on for {named}, without a column `tenant_id`: nothing of the family attacks them"
+    );
+    assert_eq!(remark, Some(expected));
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ pub use project::{
 pub use registry::Registry;
 pub use story::Story;
 #[cfg(feature = "cli")]
-pub(crate) use tenancy::{Detected, detected};
+pub(crate) use tenancy::{Detected, MAY_BECOME, detected};
 pub use verdict::Verdict;
 
 use crate::error::Result;

@@ -94,10 +94,15 @@ impl Attack {
         (self.setting.clone(), self.spelling.value(tenant))
     }
 
+    /// A row of `tenant` as there are others, with its [canary](Attack::canary_of).
+    pub(super) fn wish_of(&self, tenant: &str) -> Wish {
+        tenants::of_tenant(&self.tenancy, &self.spelling, tenant, &self.seeds)
+    }
+
     /// Adds one more row of the first tenant to `relation`, to which nothing refers yet; whether it took one.
     pub(super) async fn add_own(&mut self, rows: &mut Rows, relation: &Relation) -> Result<bool> {
         let own = self.tenants.own.clone();
-        let wish = tenants::of_tenant(&self.tenancy, &self.spelling, &own);
+        let wish = self.wish_of(&own);
         let added = tenants::add(&mut self.control, rows, relation, wish, true).await?;
         let Ok(steps) = added else { return Ok(false) };
         self.seeds.journal.extend(steps);
@@ -108,7 +113,8 @@ impl Attack {
 
     /// Sees to it that `relations`, which are new, have rows of both tenants.
     pub(super) async fn seed(&mut self, relations: &[Relation]) -> Result<Seeds> {
-        tenants::seed(&mut self.control, &self.tenancy, &self.spelling, &self.tenants, relations).await
+        let apart = self.seeds.apart.clone();
+        tenants::seed(&mut self.control, &self.tenancy, &self.spelling, &self.tenants, relations, apart).await
     }
 
     /// A text that rows of `tenant` hold which were made up, in every table that takes one, and no other rows.

@@ -4,13 +4,16 @@
 //! body of text nothing: that only the text says.
 
 use super::expression::{BOUNDS, Expression, Token};
-use super::setting::Reading;
+use super::setting::Setting;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Functions that hand on what they get.
 const THROUGH: &[&str] =
     &["coalesce", "convert_from", "nullif", "to_json", "to_jsonb", "trim", "btrim", "lower"];
+
+/// How many functions may call one another.
+const DEPTH_MAX: usize = 4;
 
 /// What a setting is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +27,7 @@ pub(super) enum Use {
 }
 
 /// A setting that is read, and what for.
-pub(super) type Read = (Reading, Use);
+pub(super) type Read = (Setting, Use);
 
 /// A column, or a parameter, that is compared with what a setting says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,13 +36,13 @@ pub(super) struct Compared {
     pub(super) name: Vec<String>,
     /// Within a function: so it is no column of who calls it.
     pub(super) is_within: bool,
-    pub(super) reading: Reading,
+    pub(super) reading: Setting,
     /// Given or looked up.
     pub(super) by: Use,
 }
 
 /// A function as its callers see it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) name: String,
     pub(super) parameters: Vec<String>,
@@ -49,6 +52,39 @@ pub(super) struct Known {
 
 /// Functions by their names.
 pub(super) type Functions<'a> = BTreeMap<&'a str, Vec<&'a Known>>;
+
+/// What each function reads and compares, also by those that it calls.
+pub(super) fn known(bodies: Vec<(String, Vec<String>, String)>) -> Vec<Known> {
+    let bodies: Vec<(Known, Expression)> = bodies
+        .into_iter()
+        .map(|(name, parameters, text)| {
+            (Known { name, parameters, ..Known::default() }, Expression::of(&text))
+        })
+        .collect();
+    let mut known: Vec<Known> = bodies.iter().map(|(function, _)| function.clone()).collect();
+    for _ in 0..DEPTH_MAX {
+        let functions = by_name(&known);
+        let next = bodies.iter().map(|(function, body)| Known {
+            reads: body.reads(&functions),
+            compares: body.compares(&functions),
+            ..function.clone()
+        });
+        let next: Vec<Known> = next.collect();
+        if next == known {
+            break;
+        }
+        known = next;
+    }
+    known
+}
+
+pub(super) fn by_name(known: &[Known]) -> Functions<'_> {
+    let mut functions = Functions::new();
+    for function in known {
+        functions.entry(function.name.as_str()).or_default().push(function);
+    }
+    functions
+}
 
 impl Expression {
     /// The settings that it reads, also by the functions that it calls.
@@ -67,12 +103,12 @@ impl Expression {
                     && setting.contains('.')
                 {
                     let reading =
-                        Reading { name: setting.clone(), claims: self.claims(close + 1, range.end) };
+                        Setting { name: setting.clone(), claims: self.claims(close + 1, range.end) };
                     found.push((reading, self.used(at, range)));
                 }
                 continue;
             }
-            for (reading, by) in self.called(at, functions).flat_map(|function| &function.reads) {
+            for (reading, by) in self.called(at, functions).iter().flat_map(|function| &function.reads) {
                 let mut reading = reading.clone();
                 if reading.claims.is_empty() {
                     // It gives a document, of which the caller takes a part.
@@ -124,11 +160,12 @@ impl Expression {
 
     /// What a function that is called compares, its parameters being what is given to it.
     fn compares_by_call(&self, at: usize, functions: &Functions<'_>, found: &mut Vec<Compared>) {
-        let Some(close) = self.call(at) else { return };
+        let called = self.called(at, functions);
+        let (Some(close), false) = (self.call(at), called.is_empty()) else { return };
         let arguments = self.arguments(at + 1, close);
-        let given: Vec<Reading> =
+        let given: Vec<Setting> =
             self.reads_in(&(at + 2..close), functions).into_iter().map(|(reading, _)| reading).collect();
-        for function in self.called(at, functions) {
+        for function in called {
             let mut settled = vec![false; arguments.len()];
             for compared in &function.compares {
                 let place = (!compared.is_within).then(|| parameter(function, &compared.name)).flatten();
@@ -156,14 +193,8 @@ impl Expression {
         }
     }
 
-    fn called<'a>(&self, at: usize, functions: &Functions<'a>) -> impl Iterator<Item = &'a Known> {
-        self.name(at)
-            .and_then(|name| functions.get(name))
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect::<Vec<_>>()
-            .into_iter()
+    fn called<'f, 'a>(&self, at: usize, functions: &'f Functions<'a>) -> &'f [&'a Known] {
+        self.name(at).and_then(|name| functions.get(name)).map_or(&[], Vec::as_slice)
     }
 
     /// What becomes of what is read at `at`.
@@ -219,7 +250,7 @@ impl Expression {
                     at += 1;
                     while at < end
                         && (self.name(at).is_some() && !self.is_bound(at) && self.word(at) != Some("as")
-                            || matches!(self.symbol(at), Some("." | "[" | "]" | "[]")))
+                            || matches!(self.symbol(at), Some("." | "[" | "]")))
                     {
                         at += 1;
                     }
@@ -262,4 +293,55 @@ fn parameter(function: &Known, name: &[String]) -> Option<usize> {
         return place.parse::<usize>().ok()?.checked_sub(1);
     }
     function.parameters.iter().position(|own| own == name)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    /// Functions that read settings, as projects have them.
+    pub(in super::super) fn functions() -> Vec<Known> {
+        let bodies = [
+            (
+                "uid",
+                "",
+                "select coalesce(nullif(current_setting('request.jwt.claim.sub', true), ''),
+                (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'))::uuid",
+            ),
+            ("jwt", "", "select current_setting('request.jwt.claims', true)::jsonb"),
+            ("role", "", "select current_setting('request.jwt.claims', true)::jsonb ->> 'role'"),
+            ("tenant", "", "begin return current_tenant_or_none(); end"),
+            ("current_tenant_or_none", "", "select current_setting('app.tenant', true)"),
+            ("claimed", "", "select nullif(auth.jwt() ->> 'tenant_id', '')::uuid"),
+            ("is_mine", "t", "select t = claimed()"),
+            (
+                "is_member",
+                "of_account",
+                "select exists (select from members m where m.who = auth.uid() and m.account = $1)",
+            ),
+            ("my_account", "", "select account from members where members.who = auth.uid()"),
+            ("is_admin", "", "select current_setting('app.role', true) = 'admin'"),
+        ];
+        let body = |(name, parameter, text): (&str, &str, &str)| {
+            let parameters = parameter.split_whitespace().map(str::to_owned).collect();
+            (name.to_owned(), parameters, text.to_owned())
+        };
+        known(bodies.map(body).to_vec())
+    }
+
+    #[rstest]
+    #[case("(tenant_id = (current_setting('app.tenant_id'::text, true))::uuid)", &["app.tenant_id"])]
+    #[case("(auth.uid() = user_id)", &["request.jwt.claim.sub", "request.jwt.claims ->> sub"])]
+    #[case("(org = ((auth.jwt() -> 'app_metadata'::text) ->> 'org'::text))", &["request.jwt.claims -> app_metadata ->> org"])]
+    #[case("(org = (( SELECT auth.jwt() AS jwt) ->> 'org'::text))", &["request.jwt.claims ->> org"])]
+    #[case("(tenant_id = tenant())", &["app.tenant"])]
+    #[case("(tenant_id = claimed())", &["request.jwt.claims ->> tenant_id"])]
+    #[case("(current_setting('role') = 'x' and not my_tenant())", &[])]
+    #[case("((current_setting('a.b') = c) and (d ->> 'e') = f)", &["a.b"])]
+    fn what_an_expression_reads(#[case] text: &str, #[case] expected: &[&str]) {
+        let known = functions();
+        let found = Expression::of(text).reads(&by_name(&known));
+        assert_eq!(found.iter().map(|(reading, _)| reading.spelled()).collect::<Vec<_>>(), expected);
+    }
 }

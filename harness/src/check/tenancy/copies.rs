@@ -135,11 +135,7 @@ async fn plant(attack: &mut Attack) -> Result<Planted> {
     let mut rows = Rows::read(&mut attack.control).await?;
     let mut planted = BTreeMap::new();
     let mut unmarked = Vec::new();
-    let base = Wish {
-        everywhere: Some((attack.tenancy.column.clone(), attack.tenants.other.clone())),
-        settings: vec![attack.context_of(&attack.tenants.other)],
-        ..Wish::default()
-    };
+    let base = Wish { canary: None, ..attack.wish_of(&attack.tenants.other) };
     let wanted: Vec<Relation> = attack
         .relations
         .iter()

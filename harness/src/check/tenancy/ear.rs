@@ -3,6 +3,7 @@
 use super::attack::Attack;
 use super::canary;
 use super::roles::listed;
+use crate::database::TestDb;
 use crate::error::{Attempt, ErrorKind, Result};
 use crate::finding::{Class, Evidence, Finding, Severity, Subject};
 use crate::ident::{QualifiedName, quote_ident};
@@ -40,10 +41,10 @@ impl Ear {
         .attempt(ErrorKind::Database, || "failed to look for the channels of notifications".into())?;
         channels.extend(attack.relations.iter().map(|relation| relation.name.name.clone()));
         channels.push(END.to_owned());
-        let role = attack.login_of(role);
-        let mut listener = PgListener::connect_with(&attack.db.pool_as(role).await?).await?;
+        let pool = TestDb::pool_options().connect_lazy_with(attack.options_of(role));
+        let mut listener = PgListener::connect_with(&pool).await?;
         listener.listen_all(channels.iter().map(String::as_str)).await?;
-        Ok(Ear { role: role.to_owned(), listener })
+        Ok(Ear { role: attack.login_of(role).to_owned(), listener })
     }
 
     /// What was heard of `planted` canaries.

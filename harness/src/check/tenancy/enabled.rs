@@ -10,6 +10,9 @@ use crate::error::{Attempt as _, ErrorKind, Result};
 use crate::finding::Severity;
 use crate::server::Capability;
 
+/// How many tables a remark names.
+const NAMES_MAX: usize = 3;
+
 /// Every table of tenants that a role can read has row-level security enabled.
 pub(in crate::check) struct Enabled;
 
@@ -106,20 +109,30 @@ async fn run(context: &Context) -> Result<Verdict> {
         [] => verdict,
         names => verdict.with_remark(format!(
             "row-level security is on for {}, without a column `{column}`: nothing of the family attacks them",
-            listed(names)
+            first_of(names)
         )),
     })
 }
 
-/// Tables with row-level security that the roles may use and that have not the tenant's column: whose rows they hold is not known.
+/// Tables with row-level security that the roles may use and that nothing attacks, since they have not the tenant's
+/// column: whose rows they hold is not known.
 async fn guarded_without(attack: &mut Attack) -> Result<Vec<String>> {
     let names: Vec<String> = sqlx::query_scalar(
         "select format('%s.%s', n.nspname, c.relname)
          from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p') and c.relrowsecurity and not c.relispartition
+             and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
              and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = $1 and not a.attisdropped)
-             and exists (select from unnest($2::text[]) r
-                 where has_schema_privilege(r, n.oid, 'usage') and has_table_privilege(r, c.oid, 'select, insert, update, delete'))
+             and not exists (
+                 select from pg_depend d
+                 where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
+             )
+             and exists (
+                 select from unnest($2::text[]) r
+                 where has_schema_privilege(r, n.oid, 'usage')
+                     and (has_any_column_privilege(r, c.oid, 'select, insert, update')
+                         or has_table_privilege(r, c.oid, 'delete'))
+             )
          order by 1",
     )
     .bind(&attack.tenancy.column)
@@ -129,7 +142,18 @@ async fn guarded_without(attack: &mut Attack) -> Result<Vec<String>> {
     .attempt(ErrorKind::Database, || "failed to list the tables with row-level security".into())?;
     let is_known = |name: &String| {
         attack.tenancy.exempt.iter().any(|pattern| matches(pattern, name))
-            || attack.relations.iter().any(|relation| relation.name.to_string() == *name)
+            || attack.tables_of_tenants.iter().any(|table| table.name.to_string() == *name)
     };
     Ok(names.into_iter().filter(|name| !is_known(name)).collect())
+}
+
+/// Some of the names, and how many more there are.
+fn first_of(names: &[String]) -> String {
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => listed(names),
+        more => {
+            let some: Vec<String> = names.iter().take(NAMES_MAX).map(|name| format!("`{name}`")).collect();
+            format!("{} and {more} more", some.join(", "))
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub(super) const CROSS_INSERT: &[Example] = crate::examples!(
 );
 
 pub(super) const CROSS_READ: &[Example] = crate::examples!(
-    "tenancy.cross-read": "bad.sql", "bad_child.sql", "bad_dead.sql", "bad_matview.sql", "bad_no_policy.sql", "bad_null_row.sql", "bad_other_column.sql", "bad_partition.sql", "bad_permissive.sql", "bad_view.sql", "bad_wrong_role.sql", "good.sql", "good_no_privilege.sql", "good_other_column.sql", "good_partitioned.sql", "good_restrictive.sql", "good_teammates.sql", "good_text.sql", "good_view.sql", "pgharness.toml"
+    "tenancy.cross-read": "bad.sql", "bad_child.sql", "bad_dead.sql", "bad_matview.sql", "bad_no_policy.sql", "bad_null_row.sql", "bad_other_column.sql", "bad_partition.sql", "bad_permissive.sql", "bad_view.sql", "bad_wrong_role.sql", "good.sql", "good_no_privilege.sql", "good_other_column.sql", "good_partitioned.sql", "good_restrictive.sql", "good_teammates.sql", "good_teammates_below.sql", "good_text.sql", "good_view.sql", "pgharness.toml"
 );
 
 pub(super) const DEAD_POLICY: &[Example] = crate::examples!(
@@ -27,7 +27,7 @@ pub(super) const DEFINER_FUNCTION: &[Example] = crate::examples!(
 );
 
 pub(super) const EMPTY_CONTEXT: &[Example] = crate::examples!(
-    "tenancy.empty-context": "bad.sql", "bad_function.sql", "good.sql", "good_raises.sql", "good_text.sql", "pgharness.toml"
+    "tenancy.empty-context": "bad.sql", "bad_function.sql", "bad_shared.sql", "good.sql", "good_raises.sql", "good_text.sql", "pgharness.toml"
 );
 
 pub(super) const ENABLED: &[Example] = crate::examples!(

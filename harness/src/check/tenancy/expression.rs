@@ -211,6 +211,7 @@ impl Expression {
         {
             return Some(vec![place.to_owned()]);
         }
+        let start = range.start;
         let mut names = Vec::new();
         for (place, at) in range.enumerate() {
             match place % 2 {
@@ -219,7 +220,7 @@ impl Expression {
             }
         }
         let is_value = names.len() == 1
-            && self.word(operand.start).is_some_and(|word| VALUES.contains(&word) || BOUNDS.contains(&word));
+            && self.word(start).is_some_and(|word| VALUES.contains(&word) || BOUNDS.contains(&word));
         (!names.is_empty() && !is_value).then_some(names)
     }
 
@@ -270,4 +271,25 @@ impl Expression {
 fn continues(last: &str, next: &str) -> bool {
     let is_part = |text: &str| text.chars().all(|c| "+-*/<>=~!@#%^&|?:".contains(c));
     is_part(last) && is_part(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("tenant_id", Some("tenant_id"))]
+    #[case("((o.tenant_id)::text)", Some("o.tenant_id"))]
+    #[case("($1)::uuid", Some("$1"))]
+    #[case("\"user\"", Some("user"))]
+    #[case("CURRENT_USER", None)]
+    #[case("(CURRENT_USER)::text", None)]
+    #[case("((null)::uuid)", None)]
+    #[case("lower(name)", None)]
+    fn the_column_that_an_operand_is(#[case] text: &str, #[case] expected: Option<&str>) {
+        let expression = Expression::of(text);
+        let names = expression.column(&expression.all());
+        assert_eq!(names.map(|names| names.join(".")).as_deref(), expected);
+    }
 }

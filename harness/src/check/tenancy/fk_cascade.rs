@@ -105,12 +105,7 @@ async fn run(context: &Context) -> Result<Verdict> {
 
 /// A row of the attacker's that no row refers to; where there can be none, an older one has to do.
 async fn add_parent(writing: &mut Writing, parent: &Relation) -> Result<()> {
-    let tenants = &writing.attack.tenants;
-    let wish = Wish {
-        everywhere: Some((writing.attack.tenancy.column.clone(), tenants.own.clone())),
-        settings: vec![writing.attack.context_of(&tenants.own)],
-        ..Wish::default()
-    };
+    let wish = Wish { canary: None, ..writing.attack.wish_of(&writing.attack.tenants.own) };
     if let Ok(steps) = writing.rows.add(&mut writing.attack.control, &parent.name, &wish).await? {
         writing.attack.seeds.journal.extend(steps);
     }

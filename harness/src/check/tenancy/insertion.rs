@@ -15,6 +15,8 @@ pub(super) struct Insertions {
     rows: Rows,
     /// Rows of the other tenant that relations take, for those who may name these columns.
     plans: BTreeMap<(QualifiedName, BTreeSet<String>), Result<Rehearsed, String>>,
+    /// The values that the policies of a relation name.
+    literals: BTreeMap<QualifiedName, Vec<Literal>>,
     pub(super) probes: usize,
     pub(super) controls: usize,
 }
@@ -45,7 +47,7 @@ impl Insertions {
     /// The server is lost.
     pub(super) async fn read(attack: &mut Attack) -> Result<Insertions> {
         let rows = Rows::read(&mut attack.control).await?;
-        Ok(Insertions { rows, plans: BTreeMap::new(), probes: 0, controls: 0 })
+        Ok(Insertions { rows, plans: BTreeMap::new(), literals: BTreeMap::new(), probes: 0, controls: 0 })
     }
 
     /// A row of the other tenant, like one that is there, for who may name `columns`.
@@ -99,7 +101,7 @@ impl Insertions {
             return Ok(Some(Tried::Unknown("the row to copy is gone".into())));
         };
         if matches!(&reach, Reach::Refused(refusal) if refusal.why == Why::Policy)
-            && let Some(put) = self.put_as_named(attack, session, relation, &plan).await?
+            && let Some(put) = self.put_as_named(attack, session, relation, columns, &plan).await?
         {
             return Ok(Some(Tried::Leak(put)));
         }
@@ -112,18 +114,18 @@ impl Insertions {
         }))
     }
 
-    /// Puts the planned row into `relation` with values that its policies name; the first that goes in.
+    /// Puts the planned row into `relation` with values that its policies name, where these `columns` may be named; the
+    /// first that goes in.
     async fn put_as_named(
         &mut self,
         attack: &mut Attack,
         session: &mut Session,
         relation: &Relation,
+        columns: &BTreeSet<String>,
         plan: &Rehearsed,
     ) -> Result<Option<Put>> {
-        let may_be_named = relation.writers.get(&session.role);
-        for literal in literal::of_new_rows(&mut attack.control, relation).await? {
-            let Literal { column, value } = literal;
-            if !may_be_named.is_some_and(|columns| columns.contains(&column)) {
+        for Literal { column, value } in self.literals(attack, relation).await? {
+            if !columns.contains(&column) {
                 continue;
             }
             let (name, value) = (quote_literal(&column), quote_literal(&value));
@@ -138,6 +140,16 @@ impl Insertions {
             }
         }
         Ok(None)
+    }
+
+    async fn literals(&mut self, attack: &mut Attack, relation: &Relation) -> Result<Vec<Literal>> {
+        if let Some(literals) = self.literals.get(&relation.name) {
+            return Ok(literals.clone());
+        }
+        let tenant = attack.tenancy.column.clone();
+        let literals = literal::of_new_rows(&mut attack.control, &relation.name, &tenant).await?;
+        self.literals.insert(relation.name.clone(), literals.clone());
+        Ok(literals)
     }
 
     /// Puts a row of the tenant's own into `relation`: one that is there, which gets as far as its key; or else another.

@@ -1,7 +1,7 @@
 //! Values that policies name: a row that has one of them may pass, whoever's it is.
 
-use super::tables::Relation;
 use crate::error::{Attempt, ErrorKind, Result};
+use crate::ident::QualifiedName;
 use sqlx::PgConnection;
 
 /// How many of one relation are tried.
@@ -14,12 +14,16 @@ pub(super) struct Literal {
     pub(super) value: String,
 }
 
-/// What permissive policies of `relation` say of new rows, besides whose they are: texts, numbers, and columns that
-/// are true.
+/// What permissive policies of `table` say of new rows, besides the column `tenant`: texts, numbers, and columns that are
+/// true.
 ///
 /// # Errors
 /// The server is lost.
-pub(super) async fn of_new_rows(connection: &mut PgConnection, relation: &Relation) -> Result<Vec<Literal>> {
+pub(super) async fn of_new_rows(
+    connection: &mut PgConnection,
+    table: &QualifiedName,
+    tenant: &str,
+) -> Result<Vec<Literal>> {
     let named: Vec<(String, String)> = sqlx::query_as(
         "with said as (
             select pg_get_expr(coalesce(polwithcheck, polqual), polrelid) as expression
@@ -36,11 +40,11 @@ pub(super) async fn of_new_rows(connection: &mut PgConnection, relation: &Relati
         where a.attname ~ '^[a-z_][a-z0-9_]*$' and a.attgenerated = '' and a.attname <> $2
         order by 1, 2 limit $3",
     )
-    .bind(relation.name.sql())
-    .bind(relation.column.trim_matches('"'))
+    .bind(table.sql())
+    .bind(tenant)
     .bind(LITERALS_MAX)
     .fetch_all(connection)
     .await
-    .attempt(ErrorKind::Database, || format!("failed to read the policies of `{}`", relation.name))?;
+    .attempt(ErrorKind::Database, || format!("failed to read the policies of `{table}`"))?;
     Ok(named.into_iter().map(|(column, value)| Literal { column, value }).collect())
 }

@@ -1,6 +1,5 @@
 //! Checks of tenant isolation: a live database is attacked as the roles that services connect as.
 
-mod apart;
 mod argument;
 mod attack;
 
@@ -75,6 +74,7 @@ mod statistics;
 mod survey;
 mod tables;
 mod tenants;
+mod ties;
 mod transcript;
 mod trial;
 mod tried;
@@ -88,9 +88,13 @@ mod wrong_context;
 
 use super::Check;
 #[cfg(feature = "cli")]
-pub(crate) use detect::{Detected, detected};
+pub(crate) use detect::detected;
+#[cfg(feature = "cli")]
+pub(crate) use roles::MAY_BECOME;
 pub(super) use roles::{done_by, grouped, listed};
 pub(super) use scene::Scene;
+#[cfg(feature = "cli")]
+pub(crate) use ties::Detected;
 
 /// The checks of this family.
 pub(super) fn checks() -> Vec<Box<dyn Check>> {

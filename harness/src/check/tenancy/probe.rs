@@ -36,6 +36,8 @@ pub(super) struct Refusal {
     pub(super) why: Why,
     /// The constraint that it names.
     pub(super) constraint: Option<String>,
+    /// A function of the project's raised it, with whatever code it chose.
+    pub(super) is_raised: bool,
 }
 
 /// What the server's no rests on, by what it says of itself.
@@ -60,12 +62,12 @@ impl Refusal {
         };
         let Some(answer) = answer else { return Err(Error::from(error)) };
         let class = answer.code().get(..2).unwrap_or_default();
+        let is_raised = answer.routine() == Some("exec_stmt_raise");
         let why = match (answer.code(), answer.routine(), class) {
             // By the place in the server's source: its messages are translated.
             ("42501", Some("ExecWithCheckOptions"), _) if answer.r#where().is_none() => Why::Policy,
             ("42501", Some("aclcheck_error"), _) if answer.r#where().is_none() => Why::Privilege,
-            // Whatever code a function of the project's chose.
-            (_, Some("exec_stmt_raise"), _) => Why::Other,
+            _ if is_raised => Why::Other,
             (code, ..) if code.starts_with("57P") => return Err(Error::from(error)),
             (_, _, "53" | "57" | "58" | "55" | "40" | "08" | "XX") => Why::Circumstances,
             _ => Why::Other,
@@ -74,6 +76,7 @@ impl Refusal {
             code: answer.code().to_owned(),
             why,
             constraint: answer.constraint().map(ToOwned::to_owned),
+            is_raised,
         })
     }
 }
@@ -81,7 +84,8 @@ impl Refusal {
 impl Refusal {
     /// Whether a constraint refused the row, and not a trigger with a code like theirs. Most have a name.
     pub(super) fn is_of_a_constraint(&self) -> bool {
-        self.code == "23502" || (self.code.starts_with("23") && self.constraint.is_some())
+        let is_told = self.code == "23502" || (self.code.starts_with("23") && self.constraint.is_some());
+        is_told && !self.is_raised
     }
 }
 

@@ -107,8 +107,7 @@ impl Assault for Return {
                     return Ok(Some(Tried::Leak(leak)));
                 }
                 // Another row may pass.
-                if refusal.is_none_or(|refusal| !refusal.code.starts_with("23") && refusal.why != Why::Other)
-                {
+                if refusal.is_none_or(|refusal| refusal.why != Why::Other) {
                     break;
                 }
             }
@@ -192,7 +191,7 @@ async fn control(
     writing.proved(is_shown);
     Ok(match played.refusal {
         // A constraint stops what has been reached.
-        Some(refusal) if refusal.code.starts_with("23") => Tried::Refused,
+        Some(refusal) if refusal.is_of_a_constraint() => Tried::Refused,
         Some(refusal) if refusal.why == Why::Circumstances => {
             Tried::Unknown(format!("the statement failed ({refusal})"))
         }

@@ -104,7 +104,7 @@ async fn login_of(connection: &mut PgConnection, role: &str, is_apart: bool) -> 
 }
 
 /// The privilege on a role that SET ROLE asks for: one of its own since 16.
-pub(super) const MAY_BECOME: &str =
+pub(crate) const MAY_BECOME: &str =
     "case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end";
 
 async fn may_anything(connection: &mut PgConnection, role: &str, names: &[String]) -> Result<bool> {

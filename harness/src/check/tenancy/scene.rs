@@ -11,6 +11,7 @@ use super::tenants::{self, Seeds, Tenants};
 use crate::check::{Context, Tenancy};
 use crate::database::TestDb;
 use crate::error::Result;
+use crate::fixture::rows::Rows;
 use crate::ident::QualifiedName;
 use crate::secret::Secret;
 use sqlx::{Connection, PgConnection};
@@ -74,7 +75,8 @@ impl Scene {
         let Some(tenants) = tenants::choose(control, &tenancy, &relations).await? else {
             return Ok(Err("no table keeps rows of tenants".into()));
         };
-        let seeds = tenants::seed(control, &tenancy, &setting, &tenants, &relations).await?;
+        let apart = Rows::read(control).await?.bare_without(control, &tenancy.column).await?;
+        let seeds = tenants::seed(control, &tenancy, &setting, &tenants, &relations, apart).await?;
         let truth =
             truth(&db, &(setting.name.clone(), setting.value(&tenants.own)), &tenants, &relations).await?;
         let passwords = context.project().roles.iter();

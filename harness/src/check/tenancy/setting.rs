@@ -1,35 +1,15 @@
-//! The setting that says whose session it is.
+//! Settings, and what they say within documents.
 
 use crate::ident::quote_literal;
 use serde_json::{Map, Value};
 
-/// A setting, and the way to what is wanted within it if it is a document.
+/// A setting, and the way to what is wanted within it if it is a document. As `tenancy.setting` spells the one that says
+/// whose session it is: `app.tenant_id`, `request.jwt.claims ->> sub`, `request.jwt.claims -> app_metadata ->> tenant`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Reading {
-    pub(super) name: String,
-    pub(super) claims: Vec<String>,
-}
-
-impl Reading {
-    /// As `tenancy.setting` has it.
-    pub(super) fn spelled(&self) -> String {
-        let mut text = self.name.clone();
-        for (place, claim) in self.claims.iter().enumerate() {
-            let is_last = place + 1 == self.claims.len();
-            text.push_str(if is_last { " ->> " } else { " -> " });
-            text.push_str(claim);
-        }
-        text
-    }
-}
-
-/// The setting that says whose session it is: the tenant itself (`app.tenant_id`), or a document with the tenant in
-/// it, as `tenancy.setting` spells it: `request.jwt.claims ->> sub`, `request.jwt.claims -> app_metadata ->> tenant`.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
     pub(super) name: String,
-    /// The way to the tenant within the document; empty where it is none.
-    claims: Vec<String>,
+    /// The way within the document; empty where it is none.
+    pub(super) claims: Vec<String>,
 }
 
 impl Setting {
@@ -39,18 +19,29 @@ impl Setting {
         Setting { name, claims: parts.map(str::to_owned).collect() }
     }
 
-    /// What policies are to compare the tenant with: null, where it is not set or empty.
+    /// As `tenancy.setting` has it.
+    pub(super) fn spelled(&self) -> String {
+        format!("{}{}", self.name, self.way(ToOwned::to_owned))
+    }
+
+    /// What policies are to compare the tenant with: null, where it is not set or empty, within a document too.
     pub(super) fn expression(&self) -> String {
-        let mut text = format!("nullif(current_setting({}, true), '')", quote_literal(&self.name));
-        if !self.claims.is_empty() {
-            text.push_str("::jsonb");
+        let value = format!("nullif(current_setting({}, true), '')", quote_literal(&self.name));
+        if self.claims.is_empty() {
+            return value;
         }
+        format!("nullif({value}::jsonb{}, '')", self.way(quote_literal))
+    }
+
+    /// The way within the document, each claim being `written`.
+    fn way(&self, written: impl Fn(&str) -> String) -> String {
+        let mut way = String::new();
         for (place, claim) in self.claims.iter().enumerate() {
             let is_last = place + 1 == self.claims.len();
-            text.push_str(if is_last { " ->> " } else { " -> " });
-            text.push_str(&quote_literal(claim));
+            way.push_str(if is_last { " ->> " } else { " -> " });
+            way.push_str(&written(claim));
         }
-        text
+        way
     }
 
     /// Its value in a session of `tenant`.
@@ -77,9 +68,9 @@ mod tests {
     #[case("app.tenant_id", "nullif(current_setting('app.tenant_id', true), '')")]
     #[case(
         "request.jwt.claims ->> sub",
-        "nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'"
+        "nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '')"
     )]
-    #[case("a.b -> c ->> d", "nullif(current_setting('a.b', true), '')::jsonb -> 'c' ->> 'd'")]
+    #[case("a.b -> c ->> d", "nullif(nullif(current_setting('a.b', true), '')::jsonb -> 'c' ->> 'd', '')")]
     fn policies_take_the_way_into_a_document(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(Setting::parse(text).expression(), expected);
     }
@@ -91,5 +82,6 @@ mod tests {
     fn a_tenant_is_the_value_or_within_it(#[case] text: &str, #[case] name: &str, #[case] value: &str) {
         let setting = Setting::parse(text);
         assert_eq!((setting.name.as_str(), setting.value("a'b").as_str()), (name, value));
+        assert_eq!(Setting::parse(&setting.spelled()), setting);
     }
 }

@@ -1,6 +1,5 @@
 //! Two tenants with rows everywhere, so that one can be asked for the other's.
 
-use super::apart::keep_apart;
 use super::setting::Setting;
 use super::tables::Relation;
 use crate::check::Tenancy;
@@ -9,7 +8,7 @@ use crate::error::{Attempt, ErrorKind, Result};
 use crate::fixture::rows::{Like, Rows, Step, Wish};
 use crate::ident::{QualifiedName, quote_ident, quote_literal};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The tenant whose context is set, and the one whose rows it must not reach.
 #[derive(Clone, Debug)]
@@ -25,6 +24,9 @@ pub(super) struct Seeds {
     pub(super) journal: Vec<Step>,
     /// How many relations were added to.
     pub(super) relations: usize,
+    /// The tables that say nothing of tenants and had no row: what is in them was made up, and each tenant has its own. Who
+    /// is in one team with another may be meant to see them.
+    pub(super) apart: BTreeSet<QualifiedName>,
     /// Why a relation has not a row for each tenant.
     pub(super) lacking: BTreeMap<QualifiedName, String>,
 }
@@ -105,15 +107,17 @@ fn invented(relation: &Relation) -> [String; 2] {
 }
 
 /// Sees to it that each of `relations` that somebody can reach has rows of both tenants, and of none where the
-/// column admits that. Where a table has texts, some of each tenant's rows hold its [`canary`].
+/// column admits that, each with parents of its own in the tables that are kept [`apart`](Seeds::apart). Where a table has
+/// texts, some of each tenant's rows hold its [`canary`].
 pub(super) async fn seed(
     connection: &mut PgConnection,
     tenancy: &Tenancy,
     setting: &Setting,
     tenants: &Tenants,
     relations: &[Relation],
+    apart: BTreeSet<QualifiedName>,
 ) -> Result<Seeds> {
-    let mut seeds = Seeds::default();
+    let mut seeds = Seeds { apart, ..Seeds::default() };
     let is_reached = |relation: &Relation| !relation.readers.is_empty() || !relation.writers.is_empty();
     let is_shown = |relation: &Relation| {
         relations.iter().any(|view| is_reached(view) && view.shows.contains(&relation.name))
@@ -130,7 +134,7 @@ pub(super) async fn seed(
             // A partition that has rows of its own needs no mark: its parent's is enough.
             let is_to_be_marked = relation.ancestors.is_empty() && rows.can_be_marked(&relation.name);
             if !is_there || is_to_be_marked {
-                let wish = of_tenant(tenancy, setting, tenant);
+                let wish = of_tenant(tenancy, setting, tenant, &seeds);
                 wishes.push((format!("tenant {}", quote_literal(tenant)), !is_there, wish));
             }
         }
@@ -141,15 +145,9 @@ pub(super) async fn seed(
         if relation.is_text() && !relation.is_reference && !present.blank {
             wishes.push(("the tenant ''".into(), false, of_nobody(tenancy, "''")));
         }
-        for (whose, is_needed, mut wish) in wishes {
-            let parents = keep_apart(connection, &mut rows, &mut seeds, relation, &mut wish).await?;
+        for (whose, is_needed, wish) in wishes {
             match add(connection, &mut rows, relation, wish, is_needed).await? {
-                Ok(mut steps) => {
-                    for step in steps.iter_mut().filter(|step| step.table == relation.name) {
-                        step.reads.extend(parents.iter().cloned());
-                    }
-                    seeds.journal.extend(steps);
-                }
+                Ok(steps) => seeds.journal.extend(steps),
                 Err(reason) if is_needed => {
                     let reason = format!("it took no row for {whose} ({reason})");
                     seeds.lacking.insert(relation.name.clone(), reason);
@@ -223,9 +221,10 @@ pub(super) fn canary(tenant: &str) -> String {
     format!("canary-{}", Digest::of(tenant).short(8))
 }
 
-pub(super) fn of_tenant(tenancy: &Tenancy, setting: &Setting, tenant: &str) -> Wish {
+pub(super) fn of_tenant(tenancy: &Tenancy, setting: &Setting, tenant: &str, seeds: &Seeds) -> Wish {
     Wish {
         everywhere: Some((tenancy.column.clone(), tenant.to_owned())),
+        apart: seeds.apart.clone(),
         canary: Some(canary(tenant)),
         settings: vec![(setting.name.clone(), setting.value(tenant))],
         ..Wish::default()

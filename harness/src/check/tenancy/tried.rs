@@ -94,7 +94,12 @@ mod tests {
 
     fn refusal(code: &str, why: Why) -> Result<u64, Refusal> {
         let constraint = (code == "23503").then(|| "orders_customer_fkey".to_owned());
-        Err(Refusal { code: code.into(), why, constraint })
+        Err(Refusal { code: code.into(), why, constraint, is_raised: false })
+    }
+
+    /// What a function raises, as if a constraint had refused.
+    fn raised(code: &str) -> Result<u64, Refusal> {
+        refusal(code, Why::Other).map_err(|refusal| Refusal { is_raised: true, ..refusal })
     }
 
     #[rstest]
@@ -104,6 +109,8 @@ mod tests {
     #[case::a_column_may_not_be_null(refusal("23502", Why::Other), true, true)]
     #[case::a_trigger_raises(refusal("P0001", Why::Other), false, true)]
     #[case::a_trigger_raises_like_a_constraint(refusal("23514", Why::Other), false, true)]
+    #[case::a_trigger_raises_like_a_key(raised("23503"), false, true)]
+    #[case::a_trigger_raises_like_a_column(raised("23502"), false, true)]
     #[case::a_policy_refuses(refusal("42501", Why::Policy), false, false)]
     #[case::it_took_too_long(refusal("57014", Why::Circumstances), false, false)]
     fn a_row_is_reached_where_a_policy_let_it_pass(

@@ -39,7 +39,7 @@ pub(super) async fn read_with(mut attack: Attack, values: &[String], help: &str)
             }
             attack.count_probes(2 + values.len());
             let unset = without.count(relation, &attack.tenants).await?.outcome;
-            if unset.is_ok_and(|counts| counts.visible > 0) {
+            if unset.is_ok_and(|counts| counts.visible > counts.nobody) {
                 open.insert(relation.name.to_string());
                 continue;
             }

@@ -89,10 +89,8 @@ fn asked_for(text: &str, schema: &str, objects: &mut BTreeSet<String>) {
             Kind::Skipped => {}
             // The body of a function asks too.
             Kind::Quoted if said.starts_with('$') => {
-                if let Some(body) = said.find('$').and_then(|_| {
-                    let tag = said[1..].find('$')? + 2;
-                    said.get(tag..said.len().checked_sub(tag)?)
-                }) {
+                let tag = said[1..].find('$').map_or(said.len(), |end| end + 2);
+                if let Some(body) = said.get(tag..said.len().saturating_sub(tag)) {
                     asked_for(body, schema, objects);
                 }
                 words.push(String::new());

@@ -1,6 +1,6 @@
 //! What a migrated database shows of how it is meant.
 
-use crate::check::{Detected, detected};
+use crate::check::{Detected, MAY_BECOME, detected};
 use crate::error::{Attempt, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
@@ -71,13 +71,7 @@ const LOGIN: &str = "not r.rolsuper and r.rolname !~ '^pg_' and (r.rolcanlogin o
         select from pg_roles l where l.rolcanlogin and not l.rolsuper and pg_has_role(l.oid, r.oid, 'usage')
     ))";
 
-/// Those who log in and may become the role `r`.
-const THROUGH: &str = "array(
-    select l.rolname::text from pg_roles l where l.rolcanlogin and not l.rolsuper and l.oid <> r.oid
-        and pg_has_role(l.oid, r.oid, case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end)
-    order by 1)";
-
-/// Those of them that do not look after the table `c`.
+/// Those who log in and do not look after the table `c`.
 const SERVICE: &str = "r.rolcanlogin and not r.rolsuper and r.rolname !~ '^pg_' and not pg_has_role(r.oid, c.relowner, 'member')";
 
 /// Names of columns that say whose a row is.
@@ -185,7 +179,9 @@ async fn logins(connection: &mut PgConnection) -> sqlx::Result<Vec<Login>> {
                  where c.relkind in ('r', 'p') and {OWN} and not (select rolsuper from pg_roles o where o.oid = c.relowner)
                      and pg_has_role(r.oid, c.relowner, 'member')),
              exists (select from pg_class c where c.relrowsecurity and ({any})),
-             r.rolcanlogin, case when r.rolcanlogin then '{{}}' else {THROUGH} end
+             r.rolcanlogin, case when r.rolcanlogin then '{{}}' else array(
+                 select l.rolname::text from pg_roles l where l.rolcanlogin and not l.rolsuper and l.oid <> r.oid
+                     and pg_has_role(l.oid, r.oid, {MAY_BECOME}) order by 1) end
          from pg_roles r
          where {LOGIN} and exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
              where c.relkind in ('r', 'p', 'v', 'm') and {OWN}
