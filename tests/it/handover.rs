@@ -61,6 +61,17 @@ fn what_more_than_rows_was_done_to_is_not_handed_on() {
     assert_eq!(ids(&altered).len(), altered.len());
 }
 
+/// Where enough were ready nobody makes any, until those for which it waits turn out to be of no more use.
+#[test]
+fn a_process_that_waits_for_databases_which_cannot_be_put_back_gets_others() {
+    let field = Field::new(5000);
+    let many = Participant { count: 8, hold: 4, ..one(&field) };
+    let altered = Participant { sql: Some("create table added (n int)".into()), ..many.clone() };
+    for _ in 0..8 {
+        assert_well(&[field.run(&many), field.run(&altered)]);
+    }
+}
+
 #[test]
 fn processes_at_once_share_no_database() {
     let field = Field::new(5000);

@@ -203,6 +203,10 @@ impl Stock {
     pub(super) fn returned(self: &Rc<Self>, work: &Rc<Work>, spare: Option<Spare>) {
         self.returning.set(self.returning.get().saturating_sub(1));
         let Some(spare) = spare else {
+            // Who waited for it may have found enough that were ready, so that nobody makes any yet.
+            if !self.waiting.borrow().is_empty() {
+                self.start_makers(work);
+            }
             self.wake.notify_waiters();
             return;
         };
