@@ -36,15 +36,13 @@ impl Work {
     /// After the loss of the control connection: another one, to another server if this one is dead.
     async fn recover(&self) -> Result<()> {
         let mut slot = self.control.lock().await;
-        if self.server().obituary().is_none() {
-            let is_there = match slot.as_mut() {
-                Some(control) => control.ping().await.is_ok(),
-                None => self.connect().await.is_ok(),
-            };
-            // Another task was here before us, or only one connection was lost.
-            if is_there {
-                return Ok(());
-            }
+        // Another task was here before us, or only one connection was lost. Without this one nobody would know whether
+        // the server lost all of them.
+        if self.server().obituary().is_none()
+            && let Some(control) = slot.as_mut()
+            && control.ping().await.is_ok()
+        {
+            return Ok(());
         }
         let dead = self.server();
         let (server, mut fresh) = open_control(&self.backend, dead.clone()).await?;
@@ -126,7 +124,7 @@ async fn open_control(backend: &Arc<dyn Backend>, mut server: Server) -> Result<
 /// Connects, with patience for a server that recovers or has no connection left at the moment.
 async fn connect_patiently(server: &Server) -> Result<PgConnection> {
     wait::until_async("a connection to the server", Duration::from_secs(20), async || {
-        match server.connect(server.endpoint().maintenance_database()).await {
+        match server.control().await {
             Ok(connection) => Ok(Look::Ready(connection)),
             Err(error) => match error.sqlstate().as_deref() {
                 Some("57P03" | "53300") => Ok(Look::NotYet(error.to_string())),

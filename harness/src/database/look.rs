@@ -94,11 +94,7 @@ impl Looker {
         let mut slot = self.connection.lock().await;
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => {
-                let mut fresh = server.connect(server.endpoint().maintenance_database()).await?;
-                fresh.execute("set synchronous_commit = on").await?;
-                fresh
-            }
+            None => server.control().await?,
         };
         let done = work(&mut connection).await?;
         *slot = Some(connection);

@@ -113,8 +113,7 @@ impl Work {
 
     /// A connection of one's own to the maintenance database, for long statements.
     pub(super) async fn connect(&self) -> Result<PgConnection> {
-        let server = self.server();
-        server.connect(server.endpoint().maintenance_database()).await
+        self.server().control().await
     }
 
     /// The control connection, for short statements.

@@ -9,6 +9,7 @@ use crate::ident::{quote_ident, quote_literal};
 use crate::postgres::Installation;
 use crate::process::{FileLock, is_there};
 use crate::wait::{self, Look};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,7 +78,25 @@ impl Server {
     /// # Errors
     /// The server cannot be reached; for one on this machine that ended, the error has its last log lines.
     pub async fn connect(&self, database: &str) -> Result<PgConnection> {
-        match connect(&self.0.endpoint.options(database)).await {
+        self.connect_with(self.0.endpoint.options(database)).await
+    }
+
+    /// Connects to the maintenance database. On a server on this machine a commit then waits for the log to be written:
+    /// what we remember of the server, places in its log above all, holds also after a crash of one of its backends.
+    ///
+    /// # Errors
+    /// As [`connect`](Server::connect).
+    pub(crate) async fn control(&self) -> Result<PgConnection> {
+        let options = self.0.endpoint.options(self.0.endpoint.maintenance_database());
+        self.connect_with(match self.0.local {
+            Some(_) => options.options([("synchronous_commit", "on")]),
+            None => options,
+        })
+        .await
+    }
+
+    async fn connect_with(&self, options: PgConnectOptions) -> Result<PgConnection> {
+        match connect(&options).await {
             Ok(connection) => Ok(connection),
             Err(error) => Err(self.obituary().unwrap_or(error)),
         }
