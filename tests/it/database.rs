@@ -256,6 +256,8 @@ async fn a_template_that_creates_roles_is_found_out_and_gets_a_server_of_its_own
 async fn who_edits_what_creates_roles_does_not_wait_for_two_builds() {
     let dir = tempfile::tempdir().unwrap();
     let build = async |seed: &str| -> usize {
+        // What is remembered of these files holds for this run alone.
+        let seed = format!("{seed}; -- {}", dir.path().display());
         std::fs::write(dir.path().join("seed.sql"), seed).unwrap();
         let template = Template::builder(dir.path())
             .with_fixtures(["seed.sql"])
