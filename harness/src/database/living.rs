@@ -19,16 +19,19 @@ impl Work {
         let mut lost = 0;
         loop {
             let server = self.server();
-            match work().await {
-                Err(error)
-                    if lost < LOST_MAX && (is_lost_connection(&error) || server.obituary().is_some()) =>
-                {
-                    // A dying server may answer one connection for a moment after it lost another.
-                    wait::pass(Duration::from_millis(10 * lost)).await;
-                    lost += 1;
-                    self.recover().await?;
-                }
-                other => return other,
+            let error = match work().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            if lost == LOST_MAX || !(is_lost_connection(&error) || server.obituary().is_some()) {
+                return Err(error);
+            }
+            // A dying server may answer one connection for a moment after it lost another.
+            wait::pass(Duration::from_millis(10 * lost)).await;
+            lost += 1;
+            match self.recover().await {
+                Err(error) if lost == LOST_MAX || !is_lost_connection(&error) => return Err(error),
+                _ => {}
             }
         }
     }

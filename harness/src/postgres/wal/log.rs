@@ -55,6 +55,8 @@ pub(crate) struct Log {
     timeline: u32,
     /// Where the next record begins.
     position: u64,
+    /// Where the last one that was read began.
+    previous: Option<u64>,
     open: Option<(u64, File)>,
     page: Page,
 }
@@ -79,7 +81,7 @@ impl Log {
     /// sizes in bytes. `None`: its server was built with pages of another size.
     pub(crate) fn open(dir: PathBuf, segment: u64, page: u64, timeline: u32, from: Lsn) -> Option<Log> {
         let page = (page == PAGE).then(|| Page { address: None, bytes: Box::new([0; PAGE as usize]) })?;
-        Some(Log { dir, segment, timeline, position: from.0, open: None, page })
+        Some(Log { dir, segment, timeline, position: from.0, previous: None, open: None, page })
     }
 
     /// The place up to which it was read.
@@ -94,20 +96,23 @@ impl Log {
 
     /// Goes to another place, where a record begins.
     pub(crate) fn skip_to(&mut self, place: Lsn) {
-        self.position = place.0;
+        if self.position != place.0 {
+            self.position = place.0;
+            self.previous = None;
+        }
     }
 
     /// Reads on to the last record that ends before `end`; the server must have written that far.
     ///
     /// # Errors
-    /// A file cannot be read, is no longer there, or is not laid out as known. Then the place stays what it was.
+    /// A file cannot be read, is no longer there, or is not laid out as known; or the server went back behind this place,
+    /// as it does after a crash. Then the place stays what it was.
     pub(crate) fn read_until(&mut self, end: Lsn, mut visit: impl FnMut(Change)) -> Result<()> {
         self.page.address = None;
         let mut record = Vec::new();
         loop {
             let start = self.behind_page_head(self.position);
-            let Some(length) = self.length_at(start, end.0)? else { return Ok(()) };
-            let Some(next) = self.copy(start, length, end.0, &mut record)? else { return Ok(()) };
+            let Some(next) = self.copy(start, end.0, &mut record)? else { return Ok(()) };
             let parsed = Record::new(&record)?;
             parsed.changes(&mut visit)?;
             self.position = if parsed.ends_segment() {
@@ -115,7 +120,39 @@ impl Log {
             } else {
                 next.next_multiple_of(8)
             };
+            self.previous = Some(start);
         }
+    }
+
+    /// Copies the record that begins at `start`; gives the place behind it, or `None` where it does not end before `end`.
+    fn copy(&mut self, start: u64, end: u64, record: &mut Vec<u8>) -> Result<Option<u64>> {
+        record.clear();
+        let Some(length) = self.length_at(start, end)? else { return Ok(None) };
+        let mut place = start;
+        while record.len() < length {
+            if place.is_multiple_of(PAGE) {
+                let behind = self.behind_page_head(place);
+                if behind >= end {
+                    return Ok(None);
+                }
+                if !self.continues(place, length - record.len())? {
+                    return Err(self.unknown(start));
+                }
+                place = behind;
+            }
+            let count = (length - record.len()).min((PAGE - place % PAGE) as usize);
+            let there = count.min((end - place) as usize);
+            let at = (place % PAGE) as usize;
+            record.extend_from_slice(&self.page(place)?[at..at + there]);
+            if !self.follows_the_previous(start, record) {
+                return Err(self.unknown(start));
+            }
+            if there < count {
+                return Ok(None);
+            }
+            place += count as u64;
+        }
+        Ok(Some(place))
     }
 
     /// The length of the record that begins at `start`; `None`: there is none before `end`.
@@ -133,23 +170,25 @@ impl Log {
         Ok(Some(length))
     }
 
-    /// Copies a record; gives the place behind it, or `None` where it does not end before `end`.
-    fn copy(&mut self, start: u64, length: usize, end: u64, record: &mut Vec<u8>) -> Result<Option<u64>> {
-        record.clear();
-        let mut place = start;
-        while record.len() < length {
-            if place.is_multiple_of(PAGE) {
-                place = self.behind_page_head(place);
-            }
-            let count = (length - record.len()).min((PAGE - place % PAGE) as usize);
-            if place + count as u64 > end {
-                return Ok(None);
-            }
-            let at = (place % PAGE) as usize;
-            record.extend_from_slice(&self.page(place)?[at..at + count]);
-            place += count as u64;
+    /// Whether the page at `address` begins with the rest of a record, of so many bytes. After a crash it may begin with
+    /// another one, and the first part is what was lost.
+    fn continues(&mut self, address: u64, rest: usize) -> Result<bool> {
+        const FIRST_IS_CONTINUED: u16 = 1;
+        let page = self.page(address)?;
+        let flags = u16::from_ne_bytes([page[2], page[3]]);
+        let told = u32::from_ne_bytes([page[16], page[17], page[18], page[19]]);
+        Ok(flags & FIRST_IS_CONTINUED != 0 && told as usize == rest)
+    }
+
+    /// Whether what begins at `start` names the record before it, as far as it was copied: else it is none.
+    fn follows_the_previous(&self, start: u64, record: &[u8]) -> bool {
+        let Some(&[a, b, c, d, e, f, g, h]) = record.get(8..16) else { return true };
+        let told = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        match self.previous {
+            Some(previous) => told == previous,
+            // Longer ones are left to those who clone.
+            None => told < start && start - told <= 4 * self.segment,
         }
-        Ok(Some(place))
     }
 
     /// Where data begins, at or behind `place`.
@@ -217,5 +256,114 @@ mod tests {
     #[case("1/6000028", 16 << 20, "000000010000000100000006")]
     fn files_are_named_as_the_server_does(#[case] place: &str, #[case] segment: u64, #[case] name: &str) {
         assert_eq!(Lsn::parse(place).unwrap().file_name(1, segment), name);
+    }
+
+    const SEGMENT: u64 = 1 << 20;
+    /// Where the first record of these logs begins.
+    const FIRST: u64 = 0x60_0000 + SEGMENT_HEAD;
+
+    /// A log of one segment, written as the server does.
+    struct Sheet {
+        bytes: Vec<u8>,
+        dir: tempfile::TempDir,
+    }
+
+    impl Sheet {
+        fn new() -> Sheet {
+            let mut sheet = Sheet { bytes: vec![0; SEGMENT as usize], dir: tempfile::tempdir().unwrap() };
+            for page in 0..SEGMENT / PAGE {
+                sheet.begin_page(FIRST - SEGMENT_HEAD + page * PAGE, 0);
+            }
+            sheet
+        }
+
+        fn put(&mut self, place: u64, bytes: &[u8]) {
+            let at = (place % SEGMENT) as usize;
+            self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+
+        /// A page that begins with so many bytes of a record that began before.
+        fn begin_page(&mut self, address: u64, rest: usize) {
+            self.put(address, &MAGICS[0].to_ne_bytes());
+            self.put(address + 2, &u16::from(rest > 0).to_ne_bytes());
+            self.put(address + 8, &address.to_ne_bytes());
+            self.put(address + 16, &(rest as u32).to_ne_bytes());
+        }
+
+        /// Writes that a database got a file, with so many bytes more, and gives the place behind that.
+        fn write(&mut self, start: u64, previous: u64, database: u32, more: usize) -> u64 {
+            const LONG: u8 = 254;
+            const SMGR_CREATE: [u8; 2] = [0x10, 2];
+            let main = [0_u32.to_ne_bytes(), database.to_ne_bytes()].concat();
+            let length = HEAD + 5 + main.len() + more;
+            let mut record = (length as u32).to_ne_bytes().to_vec();
+            record.extend([0; 4]);
+            record.extend(previous.to_ne_bytes());
+            record.extend(SMGR_CREATE);
+            record.extend([0; 6]);
+            record.push(LONG);
+            record.extend(((main.len() + more) as u32).to_ne_bytes());
+            record.extend(main);
+            record.resize(length, 0x5A);
+            let (mut place, mut rest) = (start, record.as_slice());
+            while !rest.is_empty() {
+                if place.is_multiple_of(PAGE) {
+                    self.begin_page(place, rest.len());
+                    place += PAGE_HEAD;
+                }
+                let (here, later) = rest.split_at(rest.len().min((PAGE - place % PAGE) as usize));
+                self.put(place, here);
+                (place, rest) = (place + here.len() as u64, later);
+            }
+            place.next_multiple_of(8)
+        }
+
+        /// What is read from `from` to `end`: the databases, and the place that is reached.
+        fn read(&self, from: u64, end: u64) -> Result<(Vec<u32>, u64)> {
+            let mut log = Log::open(self.dir.path().to_owned(), SEGMENT, PAGE, 1, Lsn(from))
+                .expect("pages are as usual");
+            std::fs::write(self.dir.path().join(Lsn(from).file_name(1, SEGMENT)), &self.bytes).unwrap();
+            let mut databases = Vec::new();
+            log.read_until(Lsn(end), |change| databases.push(change.database))?;
+            Ok((databases, log.position))
+        }
+    }
+
+    #[test]
+    fn whole_records_are_read_over_the_ends_of_pages() {
+        let mut sheet = Sheet::new();
+        let second = sheet.write(FIRST, FIRST - 64, 7, 0);
+        let third = sheet.write(second, FIRST, 8, 20_000);
+        let end = sheet.write(third, second, 9, 3);
+        assert_eq!(sheet.read(FIRST, end).unwrap(), (vec![7, 8, 9], end));
+        assert_eq!(sheet.read(FIRST, third - 1000).unwrap(), (vec![7], second), "the second ends later");
+        assert_eq!(sheet.read(FIRST, second + 2).unwrap(), (vec![7], second));
+    }
+
+    #[test]
+    fn a_place_at_which_no_record_begins_is_told() {
+        let mut sheet = Sheet::new();
+        let second = sheet.write(FIRST, FIRST - 64, 7, 100);
+        let end = sheet.write(second, FIRST, 8, 5000);
+        for place in (FIRST + 8..second).step_by(8).chain((second + 8..end - 32).step_by(8)) {
+            assert!(sheet.read(place, end).is_err(), "{place:x}");
+        }
+    }
+
+    /// The server went back behind the last record's beginning, or behind its end.
+    #[test]
+    fn a_record_that_was_lost_in_a_crash_is_told() {
+        let mut sheet = Sheet::new();
+        let second = sheet.write(FIRST, FIRST - 64, 7, 0);
+        let third = sheet.write(second, FIRST, 8, 20_000);
+        let page = second.next_multiple_of(PAGE);
+        sheet.begin_page(page, 0);
+        sheet.write(page + PAGE_HEAD, second, 9, 100);
+        assert!(sheet.read(FIRST, third).is_err());
+
+        let mut sheet = Sheet::new();
+        let second = sheet.write(FIRST, FIRST - 64, 7, 0);
+        let third = sheet.write(second, FIRST - 8, 8, 0);
+        assert!(sheet.read(FIRST, third).is_err(), "it follows another record");
     }
 }
