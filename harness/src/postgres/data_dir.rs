@@ -1,5 +1,6 @@
 //! Data directories: `initdb` once per installation, then copies.
 
+use super::wal::PAGE;
 use super::{Cache, Installation, Lsn};
 use crate::digest::Hasher;
 use crate::error::{Attempt, Error, ErrorKind, Result};
@@ -109,6 +110,11 @@ impl DataDir {
         Ok(if state == SHUT_DOWN { ClusterState::ShutDown } else { ClusterState::Other })
     }
 
+    /// Whether its last server was stopped cleanly, as far as its control file can be read.
+    pub(crate) fn was_shut_down(&self) -> bool {
+        self.state().is_ok_and(|state| state == ClusterState::ShutDown)
+    }
+
     /// The place in the log at which its last checkpoint began: all of the log from there on is there.
     ///
     /// # Errors
@@ -143,7 +149,6 @@ const ARGUMENTS: &[&str] = &[
 ];
 /// Bytes of such a segment.
 const LOG_SEGMENT: u64 = 1 << 20;
-const LOG_PAGE: u64 = 8192;
 const FIRST_TIMELINE: u32 = 1;
 
 /// Letters beyond ASCII are letters too, where the system knows this locale.
@@ -197,7 +202,7 @@ fn remove_spare_log(data: &Path) -> Result<()> {
     let failed = || format!("failed to remove files from `{}`", data.display());
     let checkpoint = DataDir::at(data.to_owned()).checkpoint()?;
     // The checkpoint is the last record, and shorter than that.
-    let last = checkpoint.plus(LOG_PAGE).file_name(FIRST_TIMELINE, LOG_SEGMENT);
+    let last = checkpoint.plus(PAGE).file_name(FIRST_TIMELINE, LOG_SEGMENT);
     for entry in fs::read_dir(data.join("pg_wal")).attempt(ErrorKind::Environment, failed)? {
         let entry = entry.attempt(ErrorKind::Environment, failed)?;
         let name = entry.file_name();

@@ -69,7 +69,7 @@ struct Page {
 }
 
 /// Bytes per page.
-const PAGE: u64 = 8192;
+pub(in crate::postgres) const PAGE: u64 = 8192;
 /// A page's head, and that of the first page of a segment.
 const PAGE_HEAD: u64 = 24;
 const SEGMENT_HEAD: u64 = 40;

@@ -7,5 +7,6 @@
 mod log;
 mod record;
 
+pub(super) use log::PAGE;
 pub(crate) use log::{Log, Lsn};
 pub(crate) use record::{Change, Effect};

@@ -6,7 +6,7 @@ use super::origin::Origin;
 use super::{reclaim, roots};
 use crate::env;
 use crate::error::Result;
-use crate::postgres::{Cache, ClusterState, DataDir, Installation, Settings};
+use crate::postgres::{Cache, DataDir, Installation, Settings};
 use crate::process::FileLock;
 use crate::server::image;
 use crate::wait::{self, Look};
@@ -223,7 +223,7 @@ fn is_usable(base: &Path) -> bool {
     !reclaim::is_given_up(base)
         && boot_then == boot_now
         && has_room
-        && DataDir::at(base.join("data")).state().is_ok_and(|state| state == ClusterState::ShutDown)
+        && DataDir::at(base.join("data")).was_shut_down()
 }
 
 pub(super) fn modified(path: &Path) -> SystemTime {

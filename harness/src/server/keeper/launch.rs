@@ -5,7 +5,7 @@ use super::reclaim;
 use crate::digest::Hasher;
 use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
-use crate::postgres::{ClusterState, DataDir, Installation, Settings};
+use crate::postgres::{DataDir, Installation, Settings};
 use crate::process::{Program, User};
 use crate::wait::{self, Look};
 use std::fs::{self, File};
@@ -126,7 +126,7 @@ impl Launch<'_> {
             .map_err(Failure::Other)?;
         let (source, take) = match &self.source {
             // Nothing of its databases is read while such a server starts: they may come meanwhile.
-            Source::Copy(path) if was_shut_down(path) => (path, "copy"),
+            Source::Copy(path) if DataDir::at(path.clone()).was_shut_down() => (path, "copy"),
             Source::Copy(path) => (path, "whole"),
             Source::Parked(path) => (path, "move"),
         };
@@ -217,10 +217,6 @@ fn socket_directory(base: &Path) -> std::ffi::OsString {
     }
     setting.push(b'"');
     std::ffi::OsString::from_vec(setting)
-}
-
-fn was_shut_down(data: &Path) -> bool {
-    DataDir::at(data.to_owned()).state().is_ok_and(|state| state == ClusterState::ShutDown)
 }
 
 /// The port in the socket's name when there is no TCP.
