@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{Thread, current, park};
 use std::time::{Duration, Instant};
@@ -116,6 +116,33 @@ impl Patience {
         }
         pass(pause(self.started.elapsed())).await;
         Ok(())
+    }
+}
+
+/// Something that happens once, in one thread, and that others wait for. Needs no thread-local, so that it works while
+/// a process exits.
+#[derive(Debug, Default)]
+pub(crate) struct Event {
+    has_happened: Mutex<bool>,
+    happened: Condvar,
+}
+
+impl Event {
+    /// It happens.
+    pub(crate) fn happen(&self) {
+        *self.has_happened.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.happened.notify_all();
+    }
+
+    /// Whether it has happened.
+    pub(crate) fn has_happened(&self) -> bool {
+        *self.has_happened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Blocks the thread until it has happened, or the time is over.
+    pub(crate) fn wait(&self, time: Duration) {
+        let has_happened = self.has_happened.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.happened.wait_timeout_while(has_happened, time, |has_happened| !*has_happened));
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// More than are made ahead are left on the shelf only as long as they are no larger than this together: the server's
 /// data would not be parked else. In MiB.
-const SHELF_MIB_MAX: u64 = 256;
+pub(super) const SHELF_MIB_MAX: u64 = 256;
 /// Processes that return and want databases at such intervals take turns.
 const IN_TURN: Duration = Duration::from_secs(1);
 

@@ -10,14 +10,13 @@ use crate::env;
 use crate::error::{Attempt, Error, ErrorKind, Result};
 use crate::process::on_a_thread;
 use crate::server::{Backend, Server, ServerConfig};
-use crate::wait::{self, Look, Patience};
+use crate::wait::{self, Event, Look, Patience};
 use once_cell::sync::Lazy;
 use sqlx::PgConnection;
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
@@ -46,7 +45,7 @@ pub(crate) struct Host {
     requests: mpsc::UnboundedSender<Request>,
     /// Rung at exit: writing to a socket needs nothing that may be torn down already.
     bell: UnixStream,
-    said_farewell: Arc<AtomicBool>,
+    ended: Arc<Event>,
     in_use: Arc<()>,
     /// The process that the thread is of: one that was forked from it has the handle, but no thread.
     process: u32,
@@ -154,7 +153,7 @@ impl Host {
         let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
         // After a fork these are our parent's.
         hosts.active.retain(|_, host| host.process == process);
-        hosts.leaving.retain(|host| host.process == process && !host.said_farewell.load(Ordering::Acquire));
+        hosts.leaving.retain(|host| host.process == process && !host.ended.has_happened());
         if let Some(host) = hosts.active.get(config) {
             return Ok(Look::Ready(Host::enter(host)));
         }
@@ -196,14 +195,13 @@ impl Host {
         let (requests, inbox) = mpsc::unbounded_channel();
         let (bell, rung) = UnixStream::pair()
             .attempt(ErrorKind::Environment, || "failed to make a pair of sockets".into())?;
-        let said_farewell = Arc::new(AtomicBool::new(false));
-        let in_use = Arc::new(());
-        let (sender, done, mark) = (requests.clone(), said_farewell.clone(), in_use.clone());
+        let (ended, in_use) = (Arc::new(Event::default()), Arc::new(()));
+        let (sender, end, mark) = (requests.clone(), ended.clone(), in_use.clone());
         on_a_thread("pgharness", move || {
             run(&config, sender, inbox, rung, mark);
-            done.store(true, Ordering::Release);
+            end.happen();
         })?;
-        Ok(Host { requests, bell, said_farewell, in_use, process: std::process::id() })
+        Ok(Host { requests, bell, ended, in_use, process: std::process::id() })
     }
 }
 
@@ -256,9 +254,7 @@ extern "C" fn say_farewell() {
     let ours = || hosts.active.values().chain(&hosts.leaving).filter(|host| host.process == process);
     ours().for_each(|host| host.ring());
     let since = Instant::now();
-    while since.elapsed() < FAREWELL && !ours().all(|host| host.said_farewell.load(Ordering::Acquire)) {
-        wait::block(Duration::from_micros(200));
-    }
+    ours().for_each(|host| host.ended.wait(FAREWELL.saturating_sub(since.elapsed())));
 }
 
 /// The thread: attaches when it is first asked for something, then works until the process ends.

@@ -34,7 +34,7 @@ const LOOK: &str = "
         (select array_agg(l.provider || ' ' || l.label order by l.provider) from pg_shseclabel l
          where l.objoid = d.oid and l.classoid = 'pg_database'::regclass),
         (select count(*) from pg_subscription where subdbid = d.oid),
-        (select count(*) from pg_replication_slots where database = d.datname)) facts
+        (select count(*) from pg_get_replication_slots() where datoid = d.oid)) facts
       where datname in ($1, $2)";
 
 /// Looks at databases of one server, by a connection that stays open for it.

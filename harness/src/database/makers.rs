@@ -173,14 +173,15 @@ impl Stock {
 
     /// Whether there are as many clones as should be, without asking the server.
     pub(super) fn has_enough(&self, work: &Work) -> bool {
-        let ready = match work.shelf() {
+        let ready = || match work.shelf() {
             Some(shelf) => {
                 let count = shelf.count(&self.digest);
                 count.ready + count.returned
             }
             None => self.ready.borrow().len(),
         };
-        ready >= self.wanted()
+        let wanted = self.wanted();
+        wanted == 0 || ready() >= wanted
     }
 
     /// By now the template's size is known: by its label, or because it was built.

@@ -158,8 +158,15 @@ impl Shelf {
 
     /// How many of the template `digest` there are, for an estimate: others take them meanwhile.
     pub(super) fn count(&self, digest: &str) -> Count {
-        let of_state = |state| self.list(digest, state).len();
-        Count { ready: of_state(State::Ready), returned: of_state(State::Returned) }
+        let mut count = Count::default();
+        for (_, state, label) in self.entries() {
+            match state {
+                State::Ready if label.digest == digest => count.ready += 1,
+                State::Returned if label.digest == digest => count.returned += 1,
+                _ => {}
+            }
+        }
+        count
     }
 
     /// The right to put back what was returned, for one process at a time; `None`: another one has it.

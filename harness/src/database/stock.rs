@@ -1,6 +1,7 @@
 //! The clones of one template: those that are ready, those that were put back, and the tests that wait for one.
 
 use super::build::{self, Built};
+use super::handover::SHELF_MIB_MAX;
 use super::name::DatabaseName;
 use super::original::Original;
 use super::prepared::Prepared;
@@ -162,9 +163,15 @@ impl Stock {
     /// name their fixtures.
     pub(super) fn wanted(&self) -> usize {
         if self.is_shared.get() {
-            return self.ahead;
+            return self.in_turn();
         }
         self.ahead.min(self.orders.get().saturating_sub(1))
+    }
+
+    /// How many go round where processes take turns: the more there are, the fewer processes have to put some back.
+    fn in_turn(&self) -> usize {
+        let twice = 2 * self.ahead;
+        if twice as u64 * self.mib.get() <= SHELF_MIB_MAX { twice } else { self.ahead }
     }
 
     /// Whether it is better to wait for a database that is being put back than to take another clone. So many are in

@@ -205,7 +205,11 @@ pub fn problems(dir: impl AsRef<Path>, format: Format) -> Result<Vec<NameProblem
 
 /// Reads a file of the folder.
 pub(super) fn read_script(listing: &Listing, name: &str) -> Result<Script> {
-    Script::read(&listing.path(name), name, Purpose::Migration)
+    let path = listing.path(name);
+    match listing.known_text(name) {
+        Some(text) => Script::checked(name, &path, text, Purpose::Migration),
+        None => Script::read(&path, name, Purpose::Migration),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::error::{Attempt, ErrorKind, Result};
 use libc::{c_char, c_int, passwd};
+use once_cell::sync::OnceCell;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,13 @@ impl User {
         if effective_uid() != 0 {
             return None;
         }
-        let known = ["postgres", "nobody"].into_iter().find_map(User::named);
-        Some(known.unwrap_or_else(|| User { name: "nobody".into(), uid: 65534, gid: 65534 }))
+        /// The user database may be slow to ask.
+        static KNOWN: OnceCell<User> = OnceCell::new();
+        let known = || {
+            let known = ["postgres", "nobody"].into_iter().find_map(User::named);
+            known.unwrap_or_else(|| User { name: "nobody".into(), uid: 65534, gid: 65534 })
+        };
+        Some(KNOWN.get_or_init(known).clone())
     }
 
     /// Looks a user up by name.

@@ -4,7 +4,7 @@ use super::failure::{Purpose, refused};
 use super::place::Place;
 #[cfg(feature = "checks")]
 use super::place::hide_passwords;
-use super::statements::{Effect, Statement, split};
+use super::statements::{Effect, Statement, beginning, split};
 use crate::digest::Digest;
 use crate::error::{Attempt, Error, Result};
 use std::fmt;
@@ -37,7 +37,20 @@ impl Script {
             Error::new(purpose.kind(), format!("{purpose} `{shown}` is not UTF-8 at line {line}"))
                 .with_help("save the file as UTF-8")
         })?;
-        let script = Script::new(name, path, &text);
+        Script::checked(name, path, &text, purpose)
+    }
+
+    /// A script from the text of the file at `path`, which somebody read before.
+    ///
+    /// # Errors
+    /// It holds a zero byte.
+    pub(crate) fn checked(
+        name: impl Into<String>,
+        path: &Path,
+        text: &str,
+        purpose: Purpose,
+    ) -> Result<Script> {
+        let script = Script::new(name, path, text);
         match script.text.find('\0') {
             None => Ok(script),
             Some(at) => Err(script.refuse(purpose, at, "holds a zero byte", "remove it")),
@@ -139,8 +152,10 @@ impl Script {
 
     /// Its comment lines before the first statement, without the dashes, trimmed.
     pub(crate) fn header(&self) -> impl Iterator<Item = &str> {
-        let end = self.statements().first().map_or(self.text.len(), |first| first.offset);
-        self.text[..end].lines().filter_map(|line| line.trim().strip_prefix("--")).map(str::trim)
+        self.text[..beginning(&self.text)]
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("--"))
+            .map(str::trim)
     }
 
     /// What to send in order to run it within a transaction of ours: its text, in which a `BEGIN … COMMIT`

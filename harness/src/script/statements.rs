@@ -29,6 +29,12 @@ pub(super) enum Effect {
     PsqlCommand,
 }
 
+/// Where the first statement of `text` begins, in bytes; its end, if there is none.
+pub(super) fn beginning(text: &str) -> usize {
+    let first = Lexer::new(text).find(|token| !matches!(token.kind, Kind::Skipped | Kind::Semicolon));
+    first.map_or(text.len(), |token| token.start)
+}
+
 /// Splits `text` at the semicolons that end statements: those within quotes, comments, parentheses and
 /// bodies of SQL functions (`BEGIN ATOMIC … END`) end none. Empty statements are left out.
 ///

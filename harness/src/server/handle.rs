@@ -82,14 +82,17 @@ impl Server {
     }
 
     /// Connects to the maintenance database. On a server on this machine a commit then waits for the log to be written:
-    /// what we remember of the server, places in its log above all, holds also after a crash of one of its backends.
+    /// what we remember of the server, places in its log above all, holds also after a crash of one of its backends. A
+    /// statement is planned once there, however often it is asked.
     ///
     /// # Errors
     /// As [`connect`](Server::connect).
     pub(crate) async fn control(&self) -> Result<PgConnection> {
         let options = self.0.endpoint.options(self.0.endpoint.maintenance_database());
         self.connect_with(match self.0.local {
-            Some(_) => options.options([("synchronous_commit", "on")]),
+            Some(_) => {
+                options.options([("synchronous_commit", "on"), ("plan_cache_mode", "force_generic_plan")])
+            }
             None => options,
         })
         .await

@@ -2,6 +2,7 @@
 
 use crate::error::{Attempt, ErrorKind, Result};
 use once_cell::unsync::OnceCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,8 @@ pub(in crate::migration) struct Listing {
     dir: PathBuf,
     files: Vec<String>,
     dirs: Vec<String>,
-    /// The files of SQL, read once for all who look through them.
-    texts: OnceCell<Vec<String>>,
+    /// The files of SQL by their names, read once for all who look through them.
+    texts: OnceCell<BTreeMap<String, String>>,
 }
 
 impl Listing {
@@ -29,8 +30,10 @@ impl Listing {
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
+            let kind = entry.file_type()?;
             // Follows links, as the tools do.
-            if entry.path().is_dir() { self.dirs.push(name) } else { self.files.push(name) }
+            let is_dir = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
+            if is_dir { self.dirs.push(name) } else { self.files.push(name) }
         }
         self.files.sort();
         self.dirs.sort();
@@ -67,8 +70,14 @@ impl Listing {
 
     /// Whether any file of SQL is as `wanted`. One that cannot be read is told when the folder is read.
     pub(super) fn any_text(&self, wanted: impl Fn(&str) -> bool) -> bool {
-        let read = || self.scripts().filter_map(|name| fs::read_to_string(self.path(name)).ok()).collect();
-        self.texts.get_or_init(read).iter().any(|text| wanted(text))
+        let text = |name: &str| Some((name.to_owned(), fs::read_to_string(self.path(name)).ok()?));
+        let texts = self.texts.get_or_init(|| self.scripts().filter_map(text).collect());
+        texts.values().any(|text| wanted(text))
+    }
+
+    /// The text of a file, if all were looked through.
+    pub(in crate::migration) fn known_text(&self, name: &str) -> Option<&str> {
+        Some(self.texts.get()?.get(name)?.as_str())
     }
 
     /// The files of SQL.
