@@ -38,6 +38,14 @@ impl Work {
         }
     }
 
+    /// Drops a database that we took from the shelf, when that can be done.
+    pub(super) fn drop_shelved(&self, place: Place) {
+        let name = place.name.clone();
+        self.drops.own(&name);
+        self.hold(place);
+        self.drops.drop_later(name);
+    }
+
     /// All that we had of the shelf went with its server.
     pub(super) fn forget_shelf(&self) {
         self.places.borrow_mut().clear();

@@ -139,7 +139,7 @@ async fn connect_patiently(server: &Server) -> Result<PgConnection> {
 }
 
 /// Whether the connection, not the statement, is what failed.
-fn is_lost_connection(error: &Error) -> bool {
+pub(super) fn is_lost_connection(error: &Error) -> bool {
     use std::error::Error as _;
     if matches!(error.sqlstate().as_deref(), Some("57P01" | "57P02" | "57P03")) {
         return true;

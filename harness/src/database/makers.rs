@@ -136,7 +136,7 @@ impl Stock {
         if shelf.is_none() {
             *self.ready.borrow_mut() = self.list_ready(connection).await?;
         }
-        if self.has_enough(work) || self.admit(work, connection).await.is_err() {
+        if self.has_enough(work) || self.why_full(work, connection).await?.is_some() {
             return Ok(false);
         }
         if let Some(shelf) = shelf {

@@ -26,22 +26,21 @@ pub(super) struct Full {
 }
 
 impl Stock {
-    /// Whether there is room for another clone.
-    pub(super) async fn admit(&self, work: &Work, connection: &mut PgConnection) -> Result<(), Full> {
+    /// Why there is no room for another clone, unless there is some.
+    ///
+    /// # Errors
+    /// The server does not answer: then nobody knows.
+    pub(super) async fn why_full(&self, work: &Work, connection: &mut PgConnection) -> Result<Option<Full>> {
         let server = work.server();
-        let Some(space) = server.space() else { return Ok(()) };
-        let hopeless = |why| Full { why, may_change: false };
-        let mib = self.built(work).await.map_err(hopeless)?.size_mib;
+        let Some(space) = server.space() else { return Ok(None) };
+        let mib = self.built(work).await?.size_mib;
         let ours = format!("from pg_database where starts_with(datname::text, {})", quote_literal(PREFIX));
         let count = format!("select count(*) {ours}");
-        let count: i64 = sqlx::query_scalar(AssertSqlSafe(count))
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(|error| hopeless(error.into()))?;
+        let count: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *connection).await?;
         // Most templates are as large as this one, and to measure all databases would take as long as to make one.
         let count = u64::try_from(count).unwrap_or_default();
         if space.admit(mib, mib, count.saturating_sub(1) * mib).is_ok() {
-            return Ok(());
+            return Ok(None);
         }
         // Templates are closed to connections.
         let sizes = format!(
@@ -50,12 +49,11 @@ impl Stock {
                     count(*) filter (where datallowconn)
              from (select datallowconn, pg_database_size(oid) as size {ours}) sized"
         );
-        let (templates, clones, count): (i64, i64, i64) = sqlx::query_as(AssertSqlSafe(sizes))
-            .fetch_one(connection)
-            .await
-            .map_err(|error| hopeless(error.into()))?;
+        let (templates, clones, count): (i64, i64, i64) =
+            sqlx::query_as(AssertSqlSafe(sizes)).fetch_one(connection).await?;
         let mib_of = |number: i64| u64::try_from(number).unwrap_or_default();
-        space.admit(mib, mib_of(templates), mib_of(clones)).map_err(|why| Full { why, may_change: count > 0 })
+        let admitted = space.admit(mib, mib_of(templates), mib_of(clones));
+        Ok(admitted.err().map(|why| Full { why, may_change: count > 0 }))
     }
 
     /// Drops clones that nobody uses: of other templates, and of this one where `order` is for none that was put back;
@@ -64,10 +62,11 @@ impl Stock {
         let but = if order.is_recycled { self.digest.as_str() } else { "" };
         let mut is_evicted = work.drop_spares_but(but);
         for place in work.shelf().map(|shelf| shelf.take_unused_but(but)).unwrap_or_default() {
-            if drop_whole(&work.server(), connection, &place.name).await.is_ok() {
-                place.clear();
-                is_evicted = true;
+            match drop_whole(&work.server(), connection, &place.name).await {
+                Ok(()) => place.clear(),
+                Err(_) => work.drop_shelved(place),
             }
+            is_evicted = true;
         }
         is_evicted || work.drop_forgotten(connection).await
     }
@@ -76,11 +75,11 @@ impl Stock {
     /// use what there is.
     ///
     /// # Errors
-    /// There is none, and nothing that would make some.
+    /// There is none, and nothing that would make some; or the server does not answer.
     pub(super) async fn make_room(&self, work: &Work, connection: &mut PgConnection) -> Result<()> {
         let order = Order { test: String::new(), is_recycled: false };
         let started = Instant::now();
-        while let Err(full) = self.admit(work, connection).await {
+        while let Some(full) = self.why_full(work, connection).await? {
             if self.evict(work, connection, &order).await {
                 continue;
             }
@@ -96,7 +95,7 @@ impl Stock {
     /// meanwhile, where that will do.
     ///
     /// # Errors
-    /// There is no room, and nothing that would make some.
+    /// There is no room, and nothing that would make some; or the server does not answer.
     pub(super) async fn wait_for_room(
         self: &Rc<Self>,
         work: &Rc<Work>,
@@ -105,17 +104,17 @@ impl Stock {
     ) -> Result<Option<Handed>> {
         let started = Instant::now();
         loop {
-            match self.admit(work, connection).await {
-                Ok(()) => return Ok(None),
-                Err(_) if self.evict(work, connection, order).await => continue,
-                Err(Full { why, may_change }) if !may_change || started.elapsed() > ROOM_DEADLINE => {
+            match self.why_full(work, connection).await? {
+                None => return Ok(None),
+                Some(_) if self.evict(work, connection, order).await => continue,
+                Some(Full { why, may_change }) if !may_change || started.elapsed() > ROOM_DEADLINE => {
                     return Err(why);
                 }
                 // Drops that are on their way are no reason to say anything.
-                Err(Full { why, .. }) if work.drops.pending() == 0 && !self.is_told.replace(true) => {
+                Some(Full { why, .. }) if work.drops.pending() == 0 && !self.is_told.replace(true) => {
                     notice::warn(&format!("a test waits for room: {}", why.report()));
                 }
-                Err(_) => {}
+                Some(_) => {}
             }
             wait::pass(PAUSE).await;
             if let Some(handed) = self.claim_returned(work, order).await {

@@ -5,7 +5,7 @@ use super::keep::Kept;
 use super::keepsake;
 use super::name::{DatabaseName, PREFIX};
 use super::original::Original;
-use super::shelf::Shelf;
+use super::shelf::{Place, Shelf};
 use crate::error::Result;
 use crate::server::{OwnerId, Server};
 use sqlx::PgConnection;
@@ -36,8 +36,7 @@ impl Listed {
 
 /// Whether it is time to sweep: nobody did a moment ago, or somebody has died since. Notes that somebody does.
 pub(super) fn is_due(server: &Server) -> bool {
-    let Some(base) = server.base() else { return true };
-    let mark = base.join("swept");
+    let Some(mark) = mark(server) else { return true };
     let age = std::fs::metadata(&mark).and_then(|file| file.modified()).map(|time| time.elapsed());
     let is_recent = age.is_ok_and(|age| age.is_ok_and(|age| age < INTERVAL));
     if is_recent && server.leases().dead_owners().is_empty() {
@@ -46,6 +45,16 @@ pub(super) fn is_due(server: &Server) -> bool {
     // Without the mark the next process sweeps as well, which is only work.
     let _ = std::fs::write(mark, "");
     true
+}
+
+/// Has the next process sweep: something was not done.
+pub(super) fn want_sweep(server: &Server) {
+    let _ = mark(server).map(std::fs::remove_file);
+}
+
+/// Says when somebody swept.
+fn mark(server: &Server) -> Option<PathBuf> {
+    Some(server.base()?.join("swept"))
 }
 
 /// Drops the databases of dead owners, invalid ones of ours, kept ones beyond their number, and templates
@@ -119,11 +128,21 @@ async fn drop_lent(server: &Server, control: &mut PgConnection) -> Result<()> {
     let databases = if lent.is_empty() { Vec::new() } else { list(control).await? };
     for place in lent {
         let is_kept = databases.iter().any(|database| database.text == place.name && database.is_kept());
-        if is_kept || drop_whole(server, control, &place.name).await.is_ok() {
+        if is_kept {
             place.clear();
+        } else {
+            drop_taken(server, control, place).await;
         }
     }
     Ok(())
+}
+
+/// Drops a database that was taken from the shelf for that; the next process does where this one cannot.
+async fn drop_taken(server: &Server, control: &mut PgConnection, place: Place) {
+    match drop_whole(server, control, &place.name).await {
+        Ok(()) => place.clear(),
+        Err(_) => want_sweep(server),
+    }
 }
 
 async fn drop_old_templates(server: &Server, control: &mut PgConnection, databases: &[Listed]) -> Result<()> {
@@ -164,9 +183,7 @@ async fn drop_old_templates(server: &Server, control: &mut PgConnection, databas
     let was_listed = |name: &str| databases.iter().any(|database| database.text == name);
     let unwanted = |name: &str, digest: &str| !living.contains(&digest) && was_listed(name);
     for place in shelf.take_condemned(|name, label| unwanted(name, &label.digest)) {
-        if drop_whole(server, control, &place.name).await.is_ok() {
-            place.clear();
-        }
+        drop_taken(server, control, place).await;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::drops::Drops;
 use super::host::{Claimed, Request};
 use super::keep::Kept;
-use super::living::Introduction;
+use super::living::{Introduction, is_lost_connection};
 use super::loans::Loans;
 use super::look::Looker;
 use super::name::DatabaseName;
@@ -155,9 +155,10 @@ impl Work {
         name
     }
 
-    /// The server was asked for the database and gave this error: if that is its own answer, there is none.
+    /// The server was asked for the database and gave this error: if that is its own answer, there is none. A session that
+    /// is ended may have done it before.
     pub(super) fn is_refused(&self, name: &str, error: &Error) {
-        if error.sqlstate().is_some() {
+        if error.sqlstate().is_some() && !is_lost_connection(error) {
             self.drops.disown(name);
         }
     }
@@ -369,10 +370,14 @@ impl Work {
         let backend = self.backend.clone();
         // On a plain thread: it blocks. Without a thread somebody else does it.
         let tidied = on_a_thread("pgharness-tidy", move || backend.tidy());
-        // A sweep that fails is done by the next process.
-        if let Ok(mut connection) = self.connect().await {
-            let _ = sweep::sweep(&self.server(), &mut connection).await;
+        let swept = async {
+            let mut connection = self.connect().await?;
+            let swept = sweep::sweep(&self.server(), &mut connection).await;
             let _ = connection.close().await;
+            swept
+        };
+        if swept.await.is_err() {
+            sweep::want_sweep(&self.server());
         }
         if let Ok(tidied) = tidied {
             let _ = tidied.await;

@@ -207,14 +207,16 @@ impl Field {
                     answer.complaint()
                 )));
             }
-            let is_for_others = |name: &String| {
-                let label = fs::read(look.join("pgharness.shelf").join(name)).unwrap_or_default();
-                label.starts_with(b"+") || label.starts_with(b"-")
-            };
+            let with_state =
+                |name: String| match fs::read(look.join("pgharness.shelf").join(&name)).as_deref() {
+                    Ok([b'+' | b'-', ..]) => None,
+                    Ok([b'!', ..]) => Some(format!("{name} (lent)")),
+                    _ => Some(name),
+                };
             let names = text
                 .lines()
                 .filter_map(|line| line.split_once("datname = \"")?.1.split('"').next().map(str::to_owned));
-            found.extend(names.filter(|name| !is_for_others(name)));
+            found.extend(names.filter_map(with_state));
             fs::remove_dir_all(&look)?;
         }
         Ok(found)
