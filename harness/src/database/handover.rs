@@ -27,6 +27,7 @@ impl Work {
 
     /// A database from the shelf is ours.
     pub(super) fn hold(&self, place: Place) {
+        self.drops.own(&place.name);
         self.places.borrow_mut().insert(place.name.clone(), place);
     }
 
@@ -41,7 +42,6 @@ impl Work {
     /// Drops a database that we took from the shelf, when that can be done.
     pub(super) fn drop_shelved(&self, place: Place) {
         let name = place.name.clone();
-        self.drops.own(&name);
         self.hold(place);
         self.drops.drop_later(name);
     }
@@ -148,7 +148,6 @@ impl Stock {
         self.mib.set(mib);
         sweep::note_use(&server, &self.digest);
         let name = place.name.clone();
-        work.drops.own(&name);
         work.hold(place);
         if order.is_recycled
             && let Some(since) = work.loans.watch_ready(&server, &work.facts.borrow(), oid, since)
@@ -164,7 +163,6 @@ impl Stock {
         self.mib.set(mib);
         let mut name = place.name.clone();
         let old = name.clone();
-        work.drops.own(&name);
         work.hold(place);
         let loan = Loan { stock: self.clone(), oid, mark, since, uses };
         let is_watched = work.loans.watch_from(&work.server(), &work.facts.borrow(), oid, since);
