@@ -155,6 +155,58 @@ async fn errors_point_into_the_file(#[case] text: &str, #[case] place: &str, #[c
 }
 
 #[rstest]
+#[case("create table t (id int);\ncreate table t (id int);", "0003_x.sql:2:1", "42P07")]
+#[case("create table t (id int);\n\tcreate tabel u ();", "0003_x.sql:2:9", "42601")]
+#[case("insert into a values ('é', nosuch);", "0003_x.sql:1:28", "42703")]
+#[case("alter table nosuch add n int;", "0003_x.sql:1:1", "42P01")]
+#[case(
+    "create table t (n int unique deferrable initially deferred);\ninsert into t values (1), (1);",
+    "",
+    "23505"
+)]
+#[tokio::test]
+async fn what_fails_among_several_is_told_as_if_it_came_alone(
+    #[case] text: &str,
+    #[case] place: &str,
+    #[case] code: &str,
+) {
+    let target = empty_database().await;
+    let dir = folder(&[
+        ("0001_a.sql", "create table a (b text, c int); -- é"),
+        ("0002_b.sql", "comment on table a is 'éé';\ninsert into a values ('x', 1), ('y', 2);\n"),
+        ("0003_x.sql", text),
+        ("0004_d.sql", "create table d ();"),
+    ]);
+    let error = apply(&dir, &target).await.unwrap_err();
+    assert!(error.to_string().contains(place), "{error}");
+    assert!(error.to_string().contains("`0003_x.sql`"), "{error}");
+    assert_eq!(error.sqlstate().as_deref(), Some(code));
+    assert_eq!(ask::<i64>(&target, "select count(*) from schema_migrations").await, 2);
+    assert_eq!(ask::<i64>(&target, "select count(*) from a").await, 2);
+    assert_eq!(ask::<i64>(&target, LOCKS).await, 0);
+    fs::write(dir.path().join("0003_x.sql"), "create table mended ();").unwrap();
+    assert_eq!(names(&apply(&dir, &target).await.unwrap()), ["0003_x.sql", "0004_d.sql"]);
+}
+
+#[tokio::test]
+async fn each_of_several_has_its_own_time() {
+    let target = empty_database().await;
+    let dir = folder(&[
+        ("0001_a.sql", "create table a (b int);\ninsert into a values (1);"),
+        ("0002_slow.sql", "alter table a add c text default pg_sleep(0.2)::text;"),
+        ("0003_d.sql", "create table d ();"),
+    ]);
+    let applied = apply(&dir, &target).await.unwrap();
+    let slow = Duration::from_millis(200);
+    let took: Vec<bool> = applied.applied.iter().map(|one| one.took >= slow).collect();
+    assert_eq!(took, [false, true, false], "{applied:?}");
+    let recorded =
+        "select string_agg((duration_ms >= 200)::text, ' ' order by applied_at) from schema_migrations";
+    assert_eq!(ask::<String>(&target, recorded).await, "false true false");
+    assert_eq!(ask::<i64>(&target, "select count(distinct applied_at) from schema_migrations").await, 3);
+}
+
+#[rstest]
 #[case("create extension nosuch;", "the extension `nosuch` is not installed on this server")]
 #[case("create table t (email citext);", "comes with the extension `citext`")]
 #[case("create table t (id int);\ncreate index concurrently i on t (id);", "put `-- no-transaction`")]
@@ -377,6 +429,30 @@ async fn a_dropped_run_gives_the_lock_back_at_once() {
     wait_for(&target, "the lock to be free", LOCKS, 0).await;
     fs::write(dir.path().join("0001_slow.sql"), "create table half (id int);").unwrap();
     assert_eq!(apply(&dir, &target).await.unwrap().applied.len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_ends_among_several_goes_on_behind_what_it_did() {
+    let target = empty_database().await;
+    let dir = folder(&[
+        ("0001_a.sql", "create table a (b int);\ninsert into a values (1);"),
+        ("0002_slow.sql", "alter table a add c text default pg_sleep(600)::text;"),
+        ("0003_d.sql", "create table d ();"),
+    ]);
+    let source = load(&dir);
+    let slow = {
+        let target = target.clone();
+        tokio::spawn(async move { Runner::new(&source).apply(&target).await })
+    };
+    let asleep = "from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";
+    wait_for(&target, "the migration to run", &format!("select count(*) {asleep}"), 1).await;
+    run(&target, &format!("select pg_terminate_backend(pid) {asleep}")).await;
+    let error = slow.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("`0002_slow.sql`"), "{error}");
+    wait_for(&target, "the lock to be free", LOCKS, 0).await;
+    assert_eq!(ask::<i64>(&target, "select count(*) from schema_migrations").await, 1);
+    fs::write(dir.path().join("0002_slow.sql"), "alter table a add c text;").unwrap();
+    assert_eq!(names(&apply(&dir, &target).await.unwrap()), ["0002_slow.sql", "0003_d.sql"]);
 }
 
 async fn wait_for(target: &PgConnectOptions, what: &str, sql: &str, expected: i64) {

@@ -1,6 +1,6 @@
 //! Building a template: under another name, by one process, and published by a rename.
 
-use super::drops::drop_whole;
+use super::drops::{drop_whole, wait_for_sessions};
 use super::keep::Kept;
 use super::name::{DIGEST_DIGITS, DatabaseName};
 use super::original::Original;
@@ -128,9 +128,9 @@ async fn build(
         None
     };
     let new = work.building_name();
-    create(work, control, &new, base.as_deref()).await?;
-    // On a server that is not ours nobody else's roles are our business, and there is no other server to go to.
-    let before = if server.base().is_some() { Some(SharedObjects::read(control).await?) } else { None };
+    let (created, before) = tokio::join!(create(work, control, &new, base.as_deref()), shared_objects(work));
+    created?;
+    let before = before?;
     let filled = prepared.recipe.fill(&server, &new).await;
     if let Some(before) = &before {
         if !prepared.has_own_server() {
@@ -157,6 +157,15 @@ async fn build(
         // Session locks are per database: somebody who keeps house in another one was quicker with the same.
         Err(error) if error.sqlstate().as_deref() == Some("42P04") && exists(control, &name).await? => Ok(()),
         other => other,
+    }
+}
+
+/// What a template must not change. On a server that is not ours nobody else's roles are our business, and there is no
+/// other server to go to.
+async fn shared_objects(work: &Work) -> Result<Option<SharedObjects>> {
+    match work.server().base() {
+        Some(_) => SharedObjects::read(&mut *work.control().await?).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -247,11 +256,12 @@ async fn finish(
     let options = server.endpoint().options(new);
     let mut connection = crate::server::connect(&options).await?;
     settle(&mut connection).await?;
-    let _ = connection.close().await;
     // One more session: it leaves the relation cache file, which makes every clone's first connection faster.
-    let mut connection = crate::server::connect(&options).await?;
-    Original::record(&mut connection, server, digest).await?;
+    let last = async { crate::server::connect(&options).await?.close().await.map_err(Error::from) };
+    let (recorded, last) = tokio::join!(Original::record(&mut connection, server, digest), last);
     let _ = connection.close().await;
+    recorded.and(last)?;
+    wait_for_sessions(control, new).await;
     publish(control, server, new, name).await
 }
 

@@ -105,8 +105,8 @@ async fn drop_next(work: &Work, connection: &mut Option<PgConnection>, name: &st
     drop_whole(&work.server(), connection, name).await
 }
 
-/// A forced drop waits 100 ms when it meets a session on its way out: this looks first, but not for long.
-async fn wait_for_sessions(connection: &mut PgConnection, name: &str) {
+/// A forced drop or a rename waits 100 ms when it meets a session on its way out: this looks first, but not for long.
+pub(super) async fn wait_for_sessions(connection: &mut PgConnection, name: &str) {
     let _ = wait::until_async("the sessions of a database to leave", Duration::from_millis(50), async || {
         let is_busy = has_sessions(connection, name).await?;
         Ok(if is_busy { Look::NotYet("busy".into()) } else { Look::Ready(()) })

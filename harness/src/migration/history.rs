@@ -257,6 +257,11 @@ impl History {
         }
     }
 
+    /// Whether a migration is written down when it begins, too.
+    pub(super) fn says_beginnings(&self, table: &QualifiedName, migration: &Migration) -> bool {
+        self.ledger.begin(&table.sql(), migration).is_some()
+    }
+
     /// Says that a migration begins, if the tool does.
     pub(super) async fn begin(
         &self,

@@ -36,7 +36,8 @@ pub(super) trait Ledger: Sync {
         None
     }
 
-    /// Records `migration`, which is applied; in its transaction, if it has one.
+    /// Records `migration`, which is applied; in its transaction, if it has one. The time is the clock's: transactions that
+    /// came in one message have one time.
     fn record(&self, table: &str, migration: &Migration, took: Took) -> String;
 
     /// The keys of the advisory locks that the tool takes while it migrates the database of that name, with its

@@ -6,11 +6,11 @@ use super::lock::MigrationLock;
 use super::plan::Plan;
 use super::source::Migrations;
 use super::step::{Delivery, Migration, Version};
-use super::took::Took;
+use super::took::{Took, mark};
 use crate::error::{Error, Result};
 use crate::ident::QualifiedName;
 use crate::postgres::{Installation, command_path};
-use crate::script::{Closing, Purpose, Session, Uncommitted};
+use crate::script::{Chain, Closing, Frame, Outcome, Purpose, Session, Uncommitted};
 use crate::server::explain;
 use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
@@ -213,13 +213,59 @@ impl<'a> Runner<'a> {
         if !located.exists {
             self.history.create(session, &located.table).await?;
         }
-        for migration in plan.pending {
-            let outcome = self.apply_one(session, lock, &located.table, migration).await;
-            let took = outcome.map_err(|error| self.advise(error, migration))?;
-            let (version, name) = (migration.version.clone(), migration.name().to_owned());
-            applied.applied.push(AppliedMigration { version, name, took });
+        let mut pending = plan.pending.as_slice();
+        while !pending.is_empty() {
+            let mut took = self.apply_chain(session, lock, &located.table, pending).await?;
+            if took.is_empty() {
+                let outcome = self.apply_one(session, lock, &located.table, pending[0]).await;
+                took.push(outcome.map_err(|error| self.advise(error, pending[0]))?);
+            }
+            let (done, rest) = pending.split_at(took.len());
+            applied.applied.extend(done.iter().zip(took).map(|(migration, took)| {
+                let (version, name) = (migration.version.clone(), migration.name().to_owned());
+                AppliedMigration { version, name, took }
+            }));
+            pending = rest;
         }
         Ok(applied)
+    }
+
+    /// The first of `pending` that can go as one message.
+    fn chain(&self, table: &QualifiedName, pending: &[&'a Migration]) -> Chain<'a> {
+        let mut chain = Chain::default();
+        let _ = pending.iter().all(|migration| {
+            migration.delivery == Delivery::Transaction
+                && !self.history.says_beginnings(table, migration)
+                && chain.takes(&migration.script, Purpose::Migration)
+        });
+        chain
+    }
+
+    /// Applies the first of `pending` as one message, as many as the server takes. Hands out how long each took.
+    async fn apply_chain(
+        &self,
+        session: &mut Session,
+        lock: &MigrationLock,
+        table: &QualifiedName,
+        pending: &[&'a Migration],
+    ) -> Result<Vec<Duration>> {
+        let chain = self.chain(table, pending);
+        if chain.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let record = |migration: &&Migration| self.history.record(table, migration, Took::SinceMark);
+        let lasts: Vec<String> = pending[..chain.len()].iter().map(record).collect();
+        let (condition, lock_timeout) = (&lock.is_held(), self.history.lock_timeout());
+        let frame = Frame { condition, mark: &mark(), lasts: &lasts, lock_timeout };
+        let Outcome { took, stopped } = session.apply_chain(chain, Purpose::Migration, frame).await;
+        match stopped {
+            None => Ok(took),
+            Some(uncommitted) => {
+                let migration = pending[took.len()];
+                let error = self.uncommitted(uncommitted, session, lock, table, migration).await;
+                Err(self.advise(error, migration))
+            }
+        }
     }
 
     async fn apply_one(
@@ -263,16 +309,27 @@ impl<'a> Runner<'a> {
         let closing = Closing { condition, last: &record, lock_timeout };
         match session.apply(&migration.script, Purpose::Migration, closing).await {
             Ok(()) => Ok(()),
-            Err(Uncommitted::Last(error)) => {
-                Err(self.history.not_written(error, session, table, migration).await)
-            }
-            Err(Uncommitted::Moved(error)) => {
+            Err(uncommitted) => Err(self.uncommitted(uncommitted, session, lock, table, migration).await),
+        }
+    }
+
+    /// Why a migration was not committed.
+    async fn uncommitted(
+        &self,
+        uncommitted: Uncommitted,
+        session: &mut Session,
+        lock: &MigrationLock,
+        table: &QualifiedName,
+        migration: &Migration,
+    ) -> Error {
+        match uncommitted {
+            Uncommitted::Last(error) => self.history.not_written(error, session, table, migration).await,
+            Uncommitted::Moved(error) => {
                 session.roll_back().await;
                 // Where the lock is not to blame, the transaction is.
-                lock.check(session, migration.name()).await?;
-                Err(error)
+                lock.check(session, migration.name()).await.err().unwrap_or(error)
             }
-            Err(Uncommitted::Script(error) | Uncommitted::Refused(error)) => Err(error),
+            Uncommitted::Script(error) | Uncommitted::Refused(error) => error,
         }
     }
 

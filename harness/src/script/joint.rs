@@ -3,8 +3,10 @@
 use super::failure::{Purpose, Sent, failed, refused};
 use super::file::Script;
 use super::lexer::{Kind, Lexer};
+use super::plain::is_plain;
 use super::session::{Closing, DISCARD, DIVISION_BY_ZERO, RESET, Session, Uncommitted};
 use super::statements::split;
+use std::time::Duration;
 
 /// Words without which no transaction ends.
 const CONTROLS: [&str; 6] = ["abort", "begin", "commit", "end", "rollback", "transaction"];
@@ -12,9 +14,76 @@ const CONTROLS: [&str; 6] = ["abort", "begin", "commit", "end", "rollback", "tra
 /// What statements begin with that define things.
 const DEFINING: [&str; 6] = ["alter", "comment", "create", "drop", "grant", "revoke"];
 
-/// Words of definitions that run something, or make what a session keeps.
-const RUNNING: [&str; 8] =
-    ["execute", "extension", "pg_temp", "refresh", "select", "temp", "temporary", "values"];
+/// What statements begin with that write to tables.
+const WRITING: [&str; 3] = ["delete", "insert", "update"];
+
+/// What is defined by a text that runs later.
+const LATER: [&str; 6] = ["function", "policy", "procedure", "rule", "trigger", "view"];
+
+/// Words between CREATE and those.
+const BETWEEN: [&str; 5] = ["constraint", "event", "or", "recursive", "replace"];
+
+/// Words of definitions that run something.
+const RUNNING: [&str; 5] = ["execute", "extension", "refresh", "select", "values"];
+
+/// Words of definitions that make what a session keeps.
+const KEPT: [&str; 3] = ["pg_temp", "temp", "temporary"];
+
+/// A script, and what belongs to its transaction besides, as a part of a message.
+#[derive(Debug)]
+pub(super) struct Joint<'a> {
+    pub(super) script: &'a Script,
+    /// What is sent of the script.
+    pub(super) text: String,
+    /// What begins the transaction.
+    pub(super) opening: String,
+    /// What goes between the script and the last statements.
+    pub(super) guard: String,
+    /// The last statements.
+    pub(super) last: String,
+}
+
+impl Joint<'_> {
+    pub(super) fn message(&self) -> String {
+        // A comment may stand in the last line.
+        format!("{}{}\n{} {}; commit;", self.opening, self.text, self.guard, self.last)
+    }
+
+    pub(super) fn statements(&self) -> usize {
+        split(&self.message()).len()
+    }
+
+    /// Says what the server answered when it had done so many statements of this; `before` characters of the message stand
+    /// before it.
+    pub(super) fn uncommitted(
+        &self,
+        purpose: Purpose,
+        error: sqlx::Error,
+        completed: usize,
+        before: usize,
+    ) -> Uncommitted {
+        let script = self.script;
+        let (own, statements) = (split(&self.opening).len(), split(&self.text));
+        let done = completed.saturating_sub(own);
+        let guarded = statements.len() + split(&self.guard).len();
+        let answer = error.as_database_error();
+        if answer.is_none() || done < statements.len() {
+            let statement = completed.checked_sub(own).and_then(|own| statements.get(own));
+            let offset = statement.map(|failing| failing.offset);
+            let sent = Sent::behind(before + self.opening.chars().count());
+            return Uncommitted::Script(failed(script, purpose, error, sent, offset));
+        }
+        let is_division =
+            answer.and_then(|answer| answer.code()).is_some_and(|code| code == DIVISION_BY_ZERO);
+        if is_division && done + 1 == guarded {
+            Uncommitted::Moved(refused(script, purpose, None, "lost the lock of who runs it"))
+        } else if done >= guarded + split(&self.last).len() {
+            Uncommitted::refused(script, purpose, error)
+        } else {
+            Uncommitted::Last(error)
+        }
+    }
+}
 
 impl Session {
     /// Runs a script in a transaction and commits it together with `closing`: all of it as one message where it is
@@ -31,7 +100,7 @@ impl Session {
     ) -> Result<(), Uncommitted> {
         let text = script.for_one_transaction(purpose).map_err(Uncommitted::Script)?;
         if is_closed(&text) {
-            return self.apply_joined(script, &text, purpose, closing).await;
+            return self.apply_joined(script, text, purpose, closing).await;
         }
         let transaction = self.load(script, purpose).await.map_err(Uncommitted::Script)?;
         self.commit(transaction, script, purpose, Some(closing)).await
@@ -40,57 +109,50 @@ impl Session {
     async fn apply_joined(
         &mut self,
         script: &Script,
-        text: &str,
+        text: String,
         purpose: Purpose,
         closing: Closing<'_>,
     ) -> Result<(), Uncommitted> {
         let Closing { condition, last, lock_timeout } = closing;
+        let is_tidy = is_tidy(&text);
+        let clean = if is_tidy { String::new() } else { format!("{RESET} {}", self.watch()) };
+        let guard = format!("{clean} {} {}", wait_at_most(lock_timeout), stop_unless(condition));
+        let joint = Joint { script, text, opening: self.opening(), guard, last: last.to_owned() };
+        match self.send(&joint.message()).await {
+            Ok(_) => {
+                self.is_clean = is_tidy;
+                Ok(())
+            }
+            Err((error, completed)) => Err(joint.uncommitted(purpose, error, completed, 0)),
+        }
+    }
+
+    /// What begins a transaction, after all that the script before may have left is taken back.
+    pub(super) fn opening(&self) -> String {
         // To take back what there is not would cost more than to write down that a script ran.
-        let opening = match self.is_clean {
+        match self.is_clean {
             true => "begin;".to_owned(),
             false => format!("reset lock_timeout; {DISCARD} begin;"),
-        };
-        let is_tidy = only_defines(text);
-        let clean = if is_tidy { String::new() } else { format!("{RESET} {}", self.watch()) };
-        let guard = format!(
-            "{clean} set local lock_timeout = {}; select 1 / ({condition})::int;",
-            lock_timeout.as_millis().max(1)
-        );
-        // A comment may stand in the last line.
-        let message = format!("{opening}{text}\n{guard} {last}; commit;");
-        let Err((error, completed)) = self.send(&message).await else {
-            self.is_clean = is_tidy;
-            return Ok(());
-        };
-        // The server answers once a statement: those before the failing one have been counted.
-        let (own, statements) = (split(&opening).len(), split(text));
-        let done = completed.saturating_sub(own);
-        let guarded = statements.len() + split(&guard).len();
-        let answer = error.as_database_error();
-        if answer.is_none() || done < statements.len() {
-            let statement = completed.checked_sub(own).and_then(|own| statements.get(own));
-            let offset = statement.map(|failing| failing.offset);
-            let sent = Sent::behind(opening.len());
-            return Err(Uncommitted::Script(failed(script, purpose, error, sent, offset)));
         }
-        let is_division =
-            answer.and_then(|answer| answer.code()).is_some_and(|code| code == DIVISION_BY_ZERO);
-        Err(if is_division && done + 1 == guarded {
-            Uncommitted::Moved(refused(script, purpose, None, "lost the lock of who runs it"))
-        } else if done >= guarded + split(last).len() {
-            Uncommitted::refused(script, purpose, error)
-        } else {
-            Uncommitted::Last(error)
-        })
     }
+}
+
+/// Has the rest of the transaction wait for a lock no longer than that.
+pub(super) fn wait_at_most(lock_timeout: Duration) -> String {
+    format!("set local lock_timeout = {};", lock_timeout.as_millis().max(1))
+}
+
+/// Stops the message unless the condition holds.
+pub(super) fn stop_unless(condition: &str) -> String {
+    format!("select 1 / ({condition})::int;")
 }
 
 /// Whether `text` is one of whole statements whatever follows it, and ends no transaction: of that our rules of what is
 /// quoted must be the server's, and a backslash means what a setting says.
-fn is_closed(text: &str) -> bool {
-    let controls = |word: &str| CONTROLS.iter().any(|control| word.eq_ignore_ascii_case(control));
+pub(super) fn is_closed(text: &str) -> bool {
     if text.contains('\\')
-        || Lexer::new(text).any(|token| token.kind == Kind::Word && controls(&text[token.start..token.end]))
+        || Lexer::new(text)
+            .any(|token| token.kind == Kind::Word && is_one(&CONTROLS, &text[token.start..token.end]))
     {
         return false;
     }
@@ -98,23 +160,45 @@ fn is_closed(text: &str) -> bool {
     matches!(split(&followed).as_slice(), [.., _, last] if last.text == "x")
 }
 
-/// Whether a script of whole statements defines things and runs nothing, so that its session is as it was before. (A
-/// function that a default or an event trigger calls could change it; that lasts until the next script that may, or
-/// the end of the run.)
-fn only_defines(text: &str) -> bool {
-    let is_one = |words: &[&str], word: &str| words.iter().any(|known| word.eq_ignore_ascii_case(known));
-    let mut is_first = true;
-    Lexer::new(text).filter(|token| token.kind != Kind::Skipped).all(|token| {
-        let word = &text[token.start..token.end];
-        let fits = match token.kind {
-            Kind::Semicolon => true,
-            _ if is_first => token.kind == Kind::Word && is_one(&DEFINING, word),
-            Kind::Word => !is_one(&RUNNING, word),
+/// Whether a script of whole statements defines things or writes to tables, and runs nothing else, so that its session is
+/// as it was before, and it answers no rows. (A function that a default or a trigger calls could change the session; that
+/// lasts until the next script that may, or the end of the run.)
+pub(super) fn is_tidy(text: &str) -> bool {
+    split(text).iter().all(|statement| only_defines(statement.text) || only_writes(statement.text))
+}
+
+fn only_defines(statement: &str) -> bool {
+    let runs_later = runs_later(statement);
+    let mut words = words(statement);
+    words.next().is_some_and(|(kind, word)| kind == Kind::Word && is_one(&DEFINING, word))
+        && words.all(|(kind, word)| match kind {
+            Kind::Word => !is_one(&KEPT, word) && (runs_later || !is_one(&RUNNING, word)),
             _ => !word.eq_ignore_ascii_case("\"pg_temp\""),
-        };
-        is_first = token.kind == Kind::Semicolon;
-        fits
-    })
+        })
+}
+
+/// Whether a statement creates what has queries or calls of its own, and runs none of them.
+fn runs_later(statement: &str) -> bool {
+    let mut words = words(statement).map(|(_, word)| word);
+    words.next().is_some_and(|word| word.eq_ignore_ascii_case("create"))
+        && words.find(|word| !is_one(&BETWEEN, word)).is_some_and(|word| is_one(&LATER, word))
+}
+
+fn only_writes(statement: &str) -> bool {
+    let mut words = words(statement).map(|(_, word)| word);
+    words.next().is_some_and(|word| is_one(&WRITING, word))
+        && !words.any(|word| word.eq_ignore_ascii_case("returning"))
+        && is_plain(statement)
+}
+
+fn words(statement: &str) -> impl Iterator<Item = (Kind, &str)> {
+    Lexer::new(statement)
+        .filter(|token| token.kind != Kind::Skipped)
+        .map(|token| (token.kind, &statement[token.start..token.end]))
+}
+
+fn is_one(words: &[&str], word: &str) -> bool {
+    words.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]
@@ -131,13 +215,31 @@ mod tests {
     #[case("create temp table a ();", false)]
     #[case("create table pg_temp.a ();", false)]
     #[case("create table \"pg_temp\".a ();", false)]
+    #[case("create or replace view a as select f() from b;", true)]
+    #[case("create trigger a before insert on b for each row execute function f();", true)]
+    #[case("create policy a on b using (exists (select from c where f(d)));", true)]
+    #[case("create view pg_temp.a as select 1;", false)]
+    #[case("create temp view a as select 1;", false)]
     #[case("create materialized view a as select f();", false)]
+    #[case("create table view as select f();", false)]
+    #[case("create view a as values (1); create table b as values (f());", false)]
     #[case("create table a as execute b;", false)]
     #[case("create extension a;", false)]
     #[case("listen a;", false)]
     #[case("do $$ begin end $$;", false)]
-    fn what_only_defines_is_told(#[case] text: &str, #[case] expected: bool) {
-        assert_eq!(only_defines(text), expected);
+    #[case(
+        "insert into a (b, c) values (1, 'x'), (2, default);\nupdate a set b = c + 1 where d in (1, 2);",
+        true
+    )]
+    #[case("delete from a where b = lower('C');", true)]
+    #[case("insert into a select b from c;", true)]
+    #[case("insert into a values (1) returning b;", false)]
+    #[case("update a set b = f(c);", false)]
+    #[case("insert into a values (set_config('a.b', 'c', false));", false)]
+    #[case("set a = b;", false)]
+    #[case("lock a;", false)]
+    fn what_leaves_its_session_alone_is_told(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_tidy(text), expected);
     }
 
     #[rstest]

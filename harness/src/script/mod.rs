@@ -1,6 +1,7 @@
 //! What runs against a database from outside the crate's own SQL: files of SQL, whose errors point into the
 //! file, and commands, which get the database's URL in their environment. Migrations and fixtures are both.
 
+mod chain;
 mod command;
 mod connect;
 mod failure;
@@ -10,7 +11,6 @@ mod lexer;
 #[cfg(feature = "explore")]
 mod mask;
 mod place;
-#[cfg(feature = "explore")]
 mod plain;
 #[cfg(feature = "explore")]
 mod preparable;
@@ -18,6 +18,7 @@ mod session;
 mod statements;
 mod target;
 
+pub(crate) use chain::{Chain, Frame, Outcome, TIME};
 pub(crate) use command::CommandLine;
 #[cfg(feature = "checks")]
 pub(crate) use command::last_lines;

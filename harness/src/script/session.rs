@@ -175,15 +175,29 @@ impl Session {
         &mut self,
         text: &str,
     ) -> std::result::Result<Option<PgRow>, (sqlx::Error, usize)> {
+        let mut first = None;
+        let keep_first = |row| first = first.take().or(Some(row));
+        match self.send_each(text, keep_first).await {
+            (_, Ok(())) => Ok(first),
+            (completed, Err(error)) => Err((error, completed)),
+        }
+    }
+
+    /// Sends `text` as one message and takes every row of the answers; hands out how many statements were done.
+    pub(super) async fn send_each(
+        &mut self,
+        text: &str,
+        mut take: impl FnMut(PgRow),
+    ) -> (usize, sqlx::Result<()>) {
         self.is_clean = false;
-        let (mut first, mut completed) = (None, 0);
+        let mut completed = 0;
         let mut answers = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).fetch_many(&mut self.connection);
         loop {
             match answers.try_next().await {
                 Ok(Some(Either::Left(_))) => completed += 1,
-                Ok(Some(Either::Right(row))) => first = first.or(Some(row)),
-                Ok(None) => return Ok(first),
-                Err(error) => return Err((error, completed)),
+                Ok(Some(Either::Right(row))) => take(row),
+                Ok(None) => return (completed, Ok(())),
+                Err(error) => return (completed, Err(error)),
             }
         }
     }

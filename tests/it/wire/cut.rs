@@ -52,7 +52,9 @@ impl Ground {
             let sql = format!(
                 "create table step_{number} (n int, text text);\ninsert into step_{number} values ({number}, 'secret');\n"
             );
-            std::fs::write(dir.path().join(format!("{number:04}_step.sql")), &sql).unwrap();
+            // One that asks for something comes alone.
+            std::fs::write(dir.path().join(format!("{number:04}_step.sql")), format!("{sql}select 1;\n"))
+                .unwrap();
             script.push_str(&sql);
         }
         std::fs::write(dir.path().join("all.psql"), script).unwrap();

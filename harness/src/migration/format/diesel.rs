@@ -160,7 +160,8 @@ impl Ledger for Diesel {
     }
 
     fn record(&self, table: &str, migration: &Migration, _took: Took) -> String {
-        format!("insert into {table} (version) values ({})", quote_literal(&migration.version.to_string()))
+        let version = quote_literal(&migration.version.to_string());
+        format!("insert into {table} (version, run_on) values ({version}, pg_catalog.clock_timestamp())")
     }
 }
 

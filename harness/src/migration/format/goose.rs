@@ -239,7 +239,10 @@ impl Ledger for Goose {
     }
 
     fn record(&self, table: &str, migration: &Migration, _took: Took) -> String {
-        format!("insert into {table} (version_id, is_applied) values ({}, true)", migration.version)
+        format!(
+            "insert into {table} (version_id, is_applied, tstamp) values ({}, true, pg_catalog.clock_timestamp())",
+            migration.version
+        )
     }
 }
 

@@ -150,8 +150,8 @@ impl Ledger for Sqlx {
 
     fn record(&self, table: &str, migration: &Migration, took: Took) -> String {
         format!(
-            "insert into {table} (version, description, success, checksum, execution_time) \
-             values ({}, {}, true, pg_catalog.decode('{}', 'hex'), {})",
+            "insert into {table} (version, description, installed_on, success, checksum, execution_time) \
+             values ({}, {}, pg_catalog.clock_timestamp(), true, pg_catalog.decode('{}', 'hex'), {})",
             migration.version,
             quote_literal(&migration.description),
             migration.checksum.as_deref().unwrap_or_default(),

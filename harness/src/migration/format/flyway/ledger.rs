@@ -95,8 +95,9 @@ impl Ledger for Flyway {
             name.filter(|name| name.kind != Kind::Repeatable).map(|name| quote_literal(&name.version));
         format!(
             "insert into {table} (installed_rank, version, description, type, script, checksum, installed_by, \
-               execution_time, success) \
-             select coalesce(max(installed_rank), 0) + 1, {}, {}, {}, {}, {}, current_user, {}, true from {table}",
+               installed_on, execution_time, success) \
+             select coalesce(max(installed_rank), 0) + 1, {}, {}, {}, {}, {}, current_user, \
+               pg_catalog.clock_timestamp(), {}, true from {table}",
             version.as_deref().unwrap_or("null"),
             quote_literal(&migration.description),
             quote_literal(if kind == Some(Kind::Baseline) { "SQL_BASELINE" } else { "SQL" }),
