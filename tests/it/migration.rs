@@ -189,6 +189,18 @@ async fn what_fails_among_several_is_told_as_if_it_came_alone(
 }
 
 #[tokio::test]
+async fn rows_of_two_files_have_two_times() {
+    let target = empty_database().await;
+    let dir = folder(&[
+        ("0001_a.sql", "create table a (b int, c timestamptz not null default now());"),
+        ("0002_seed.sql", "insert into a (b) values (1);"),
+        ("0003_seed.sql", "insert into a (b) values (2);"),
+    ]);
+    apply(&dir, &target).await.unwrap();
+    assert_eq!(ask::<i64>(&target, "select count(distinct c) from a").await, 2);
+}
+
+#[tokio::test]
 async fn each_of_several_has_its_own_time() {
     let target = empty_database().await;
     let dir = folder(&[

@@ -2,7 +2,7 @@
 
 use super::failure::Purpose;
 use super::file::Script;
-use super::joint::{Joint, is_closed, is_tidy, stop_unless, wait_at_most};
+use super::joint::{Joint, is_closed, is_tidy, only_defines, stop_unless, wait_at_most};
 use super::session::{Session, Uncommitted};
 use sqlx::Row;
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition, PgRow};
@@ -46,12 +46,14 @@ pub(crate) struct Outcome {
 
 impl<'a> Chain<'a> {
     /// Takes `script` in as the next one, if it can be one of several: it leaves its session alone, so that those behind it
-    /// are read and run as if each came by itself.
+    /// are read and run as if each came by itself. The transactions of one message have one `now()`: only the first writes
+    /// rows, so that those of two scripts have two times.
     pub(crate) fn takes(&mut self, script: &'a Script, purpose: Purpose) -> bool {
         // What is wrong with a script is told when it is run alone.
         let Ok(text) = script.for_one_transaction(purpose) else { return false };
         self.bytes += text.len();
-        let fits = self.bytes <= LONGEST && is_closed(&text) && is_tidy(&text);
+        let is_fit = if self.links.is_empty() { is_tidy } else { only_defines };
+        let fits = self.bytes <= LONGEST && is_closed(&text) && is_fit(&text);
         if fits {
             self.links.push((script, text));
         }
@@ -159,6 +161,15 @@ mod tests {
         let mut chain = Chain::default();
         assert_eq!(chain.takes(&script, Purpose::Migration), expected);
         assert_eq!(chain.len(), usize::from(expected));
+    }
+
+    #[test]
+    fn only_the_first_writes_rows() {
+        let texts = ["insert into a values (1);", "create table b ();", "insert into a values (2);"];
+        let scripts = texts.map(|text| Script::new("a.sql", "a.sql", text));
+        let mut chain = Chain::default();
+        let taken: Vec<bool> = scripts.iter().map(|script| chain.takes(script, Purpose::Migration)).collect();
+        assert_eq!(taken, [true, true, false]);
     }
 
     #[test]

@@ -164,10 +164,15 @@ pub(super) fn is_closed(text: &str) -> bool {
 /// as it was before, and it answers no rows. (A function that a default or a trigger calls could change the session; that
 /// lasts until the next script that may, or the end of the run.)
 pub(super) fn is_tidy(text: &str) -> bool {
-    split(text).iter().all(|statement| only_defines(statement.text) || only_writes(statement.text))
+    split(text).iter().all(|statement| is_definition(statement.text) || is_write(statement.text))
 }
 
-fn only_defines(statement: &str) -> bool {
+/// Whether all its statements define things and run nothing.
+pub(super) fn only_defines(text: &str) -> bool {
+    split(text).iter().all(|statement| is_definition(statement.text))
+}
+
+fn is_definition(statement: &str) -> bool {
     let runs_later = runs_later(statement);
     let mut words = words(statement);
     words.next().is_some_and(|(kind, word)| kind == Kind::Word && is_one(&DEFINING, word))
@@ -184,7 +189,7 @@ fn runs_later(statement: &str) -> bool {
         && words.find(|word| !is_one(&BETWEEN, word)).is_some_and(|word| is_one(&LATER, word))
 }
 
-fn only_writes(statement: &str) -> bool {
+fn is_write(statement: &str) -> bool {
     let mut words = words(statement).map(|(_, word)| word);
     words.next().is_some_and(|word| is_one(&WRITING, word))
         && !words.any(|word| word.eq_ignore_ascii_case("returning"))
