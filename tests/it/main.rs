@@ -23,6 +23,7 @@ mod floors;
 mod formats;
 mod handover;
 mod installation;
+mod joined;
 mod keeper;
 mod kept;
 mod load;

@@ -158,6 +158,7 @@ async fn errors_point_into_the_file(#[case] text: &str, #[case] place: &str, #[c
 #[case("create table t (id int);\ncreate table t (id int);", "0003_x.sql:2:1", "42P07")]
 #[case("create table t (id int);\n\tcreate tabel u ();", "0003_x.sql:2:9", "42601")]
 #[case("insert into a values ('é', nosuch);", "0003_x.sql:1:28", "42703")]
+#[case("create view v as select 'é', nosuch;", "0003_x.sql:1:30", "42703")]
 #[case("alter table nosuch add n int;", "0003_x.sql:1:1", "42P01")]
 #[case(
     "create table t (n int unique deferrable initially deferred);\ninsert into t values (1), (1);",

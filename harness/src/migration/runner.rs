@@ -21,7 +21,8 @@ const IN_A_TRANSACTION: &str = "25001";
 /// Applies migrations, each once, however many runners there are.
 ///
 /// A migration runs in one transaction together with its row in the history; how one that opts out is sent is its
-/// format's [`Delivery`](super::Delivery). The history is the one that the format's own tool keeps, so that either
+/// format's [`Delivery`](super::Delivery). Several that only define things may come in one message: each is committed
+/// before the next one begins. The history is the one that the format's own tool keeps, so that either
 /// goes on where the other stopped. A session advisory lock keeps runners apart, and that of the format's own tool,
 /// where it has one, keeps it and the runner apart; both are given back on every path, and the server frees them when
 /// the connection ends, which a dropped future brings about. A migration begins with

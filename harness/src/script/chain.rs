@@ -92,6 +92,7 @@ impl Session {
             let mut took = durations(&marks, started.elapsed());
             let Err(error) = outcome else {
                 self.is_clean = true;
+                took.resize(joints.len(), Duration::ZERO);
                 return Outcome { took, stopped: None };
             };
             if completed == 0
@@ -106,7 +107,7 @@ impl Session {
                 before += joints[done].message().chars().count();
                 done += 1;
             }
-            took.truncate(done);
+            took.resize(done, Duration::ZERO);
             return Outcome { took, stopped: Some(joints[done].uncommitted(purpose, error, left, before)) };
         }
     }
