@@ -1,12 +1,16 @@
 //! Migrations that go to the server together do what they do one by one.
 
+use crate::migration::{ASLEEP, LOCKS, apply, ask, folder, names, run, start_slow, wait_for};
+use crate::support::empty_database;
 use pgharness::catalog::Catalog;
 use pgharness::migration::{Format, Migrations, Runner};
 use pgharness::{Template, template};
 use proptest::prelude::*;
+use rstest::rstest;
 use sqlx::{ConnectOptions, Executor, Row};
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
 
 static EMPTY: Template = template! {};
@@ -57,7 +61,7 @@ struct Outcome {
     error: Option<String>,
 }
 
-async fn run(dir: &Path, files: &[String], are_together: bool) -> Outcome {
+async fn outcome(dir: &Path, files: &[String], are_together: bool) -> Outcome {
     let db = EMPTY.get().await.unwrap();
     let mut error = None;
     for place in 0..files.len() {
@@ -95,8 +99,91 @@ proptest! {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let [one_by_one, together] = [false, true].map(|are_together| {
             let dir = TempDir::new().unwrap();
-            runtime.block_on(run(dir.path(), &files, are_together))
+            runtime.block_on(outcome(dir.path(), &files, are_together))
         });
         prop_assert_eq!(together, one_by_one);
     }
+}
+
+#[rstest]
+#[case("create table t (id int);\ncreate table t (id int);", "0003_x.sql:2:1", "42P07")]
+#[case("create table t (id int);\n\tcreate tabel u ();", "0003_x.sql:2:9", "42601")]
+#[case("insert into a values ('é', nosuch);", "0003_x.sql:1:28", "42703")]
+#[case("create view v as select 'é', nosuch;", "0003_x.sql:1:30", "42703")]
+#[case("alter table nosuch add n int;", "0003_x.sql:1:1", "42P01")]
+#[case(
+    "create table t (n int unique deferrable initially deferred);\ninsert into t values (1), (1);",
+    "",
+    "23505"
+)]
+#[tokio::test]
+async fn what_fails_among_several_is_told_as_if_it_came_alone(
+    #[case] text: &str,
+    #[case] place: &str,
+    #[case] code: &str,
+) {
+    let target = empty_database().await;
+    let dir = folder(&[
+        ("0001_a.sql", "create table a (b text, c int); -- é"),
+        ("0002_b.sql", "comment on table a is 'éé';\ninsert into a values ('x', 1), ('y', 2);\n"),
+        ("0003_x.sql", text),
+        ("0004_d.sql", "create table d ();"),
+    ]);
+    let error = apply(&dir, &target).await.unwrap_err();
+    assert!(error.to_string().contains(place), "{error}");
+    assert!(error.to_string().contains("`0003_x.sql`"), "{error}");
+    assert_eq!(error.sqlstate().as_deref(), Some(code));
+    assert_eq!(ask::<i64>(&target, "select count(*) from schema_migrations").await, 2);
+    assert_eq!(ask::<i64>(&target, "select count(*) from a").await, 2);
+    assert_eq!(ask::<i64>(&target, LOCKS).await, 0);
+    fs::write(dir.path().join("0003_x.sql"), "create table mended ();").unwrap();
+    assert_eq!(names(&apply(&dir, &target).await.unwrap()), ["0003_x.sql", "0004_d.sql"]);
+}
+
+#[tokio::test]
+async fn rows_of_two_files_have_two_times() {
+    let target = empty_database().await;
+    let dir = folder(&[
+        ("0001_a.sql", "create table a (b int, c timestamptz not null default now());"),
+        ("0002_seed.sql", "insert into a (b) values (1);"),
+        ("0003_seed.sql", "insert into a (b) values (2);"),
+    ]);
+    apply(&dir, &target).await.unwrap();
+    assert_eq!(ask::<i64>(&target, "select count(distinct c) from a").await, 2);
+}
+
+#[tokio::test]
+async fn each_of_several_has_its_own_time() {
+    let target = empty_database().await;
+    let dir = folder(&[
+        ("0001_a.sql", "create table a (b int);\ninsert into a values (1);"),
+        ("0002_slow.sql", "alter table a add c text default pg_sleep(0.2)::text;"),
+        ("0003_d.sql", "create table d ();"),
+    ]);
+    let applied = apply(&dir, &target).await.unwrap();
+    let slow = Duration::from_millis(200);
+    let took: Vec<bool> = applied.applied.iter().map(|one| one.took >= slow).collect();
+    assert_eq!(took, [false, true, false], "{applied:?}");
+    let recorded =
+        "select string_agg((duration_ms >= 200)::text, ' ' order by applied_at) from schema_migrations";
+    assert_eq!(ask::<String>(&target, recorded).await, "false true false");
+    assert_eq!(ask::<i64>(&target, "select count(distinct applied_at) from schema_migrations").await, 3);
+}
+
+#[tokio::test]
+async fn a_run_that_ends_among_several_goes_on_behind_what_it_did() {
+    let target = empty_database().await;
+    let dir = folder(&[
+        ("0001_a.sql", "create table a (b int);\ninsert into a values (1);"),
+        ("0002_slow.sql", "alter table a add c text default pg_sleep(600)::text;"),
+        ("0003_d.sql", "create table d ();"),
+    ]);
+    let slow = start_slow(&dir, &target).await;
+    run(&target, &format!("select pg_terminate_backend(pid) {ASLEEP}")).await;
+    let error = slow.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("`0002_slow.sql`"), "{error}");
+    wait_for(&target, "the lock to be free", LOCKS, 0).await;
+    assert_eq!(ask::<i64>(&target, "select count(*) from schema_migrations").await, 1);
+    fs::write(dir.path().join("0002_slow.sql"), "alter table a add c text;").unwrap();
+    assert_eq!(names(&apply(&dir, &target).await.unwrap()), ["0002_slow.sql", "0003_d.sql"]);
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// How long a test waits for a state that must come.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-fn folder(files: &[(&str, &str)]) -> TempDir {
+pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
         fs::write(dir.path().join(name), text).unwrap();
@@ -21,19 +21,19 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
     dir
 }
 
-fn load(dir: &TempDir) -> Migrations {
+pub(crate) fn load(dir: &TempDir) -> Migrations {
     Migrations::load(dir.path(), Format::Plain).unwrap()
 }
 
-async fn apply(dir: &TempDir, target: &PgConnectOptions) -> pgharness::Result<Applied> {
+pub(crate) async fn apply(dir: &TempDir, target: &PgConnectOptions) -> pgharness::Result<Applied> {
     Runner::new(&load(dir)).with_lock_timeout(DEADLINE).apply(target).await
 }
 
-fn names(applied: &Applied) -> Vec<&str> {
+pub(crate) fn names(applied: &Applied) -> Vec<&str> {
     applied.applied.iter().map(|migration| migration.name.as_str()).collect()
 }
 
-async fn ask<T>(target: &PgConnectOptions, sql: &str) -> T
+pub(crate) async fn ask<T>(target: &PgConnectOptions, sql: &str) -> T
 where
     T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {
@@ -41,13 +41,13 @@ where
     connection.fetch_one(AssertSqlSafe(sql.to_owned())).await.unwrap().get(0)
 }
 
-async fn run(target: &PgConnectOptions, sql: &str) {
+pub(crate) async fn run(target: &PgConnectOptions, sql: &str) {
     let mut connection = PgConnection::connect_with(target).await.unwrap();
     connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
 }
 
 /// The advisory locks in the database.
-const LOCKS: &str = "select count(*) from pg_locks where locktype = 'advisory' \
+pub(crate) const LOCKS: &str = "select count(*) from pg_locks where locktype = 'advisory' \
     and database = (select oid from pg_database where datname = current_database())";
 
 const TWO: &[(&str, &str)] = &[
@@ -152,71 +152,6 @@ async fn errors_point_into_the_file(#[case] text: &str, #[case] place: &str, #[c
     assert!(error.to_string().contains(place), "{error}");
     assert_eq!(error.sqlstate().as_deref(), Some(code));
     assert_eq!(ask::<i64>(&target, LOCKS).await, 0);
-}
-
-#[rstest]
-#[case("create table t (id int);\ncreate table t (id int);", "0003_x.sql:2:1", "42P07")]
-#[case("create table t (id int);\n\tcreate tabel u ();", "0003_x.sql:2:9", "42601")]
-#[case("insert into a values ('é', nosuch);", "0003_x.sql:1:28", "42703")]
-#[case("create view v as select 'é', nosuch;", "0003_x.sql:1:30", "42703")]
-#[case("alter table nosuch add n int;", "0003_x.sql:1:1", "42P01")]
-#[case(
-    "create table t (n int unique deferrable initially deferred);\ninsert into t values (1), (1);",
-    "",
-    "23505"
-)]
-#[tokio::test]
-async fn what_fails_among_several_is_told_as_if_it_came_alone(
-    #[case] text: &str,
-    #[case] place: &str,
-    #[case] code: &str,
-) {
-    let target = empty_database().await;
-    let dir = folder(&[
-        ("0001_a.sql", "create table a (b text, c int); -- é"),
-        ("0002_b.sql", "comment on table a is 'éé';\ninsert into a values ('x', 1), ('y', 2);\n"),
-        ("0003_x.sql", text),
-        ("0004_d.sql", "create table d ();"),
-    ]);
-    let error = apply(&dir, &target).await.unwrap_err();
-    assert!(error.to_string().contains(place), "{error}");
-    assert!(error.to_string().contains("`0003_x.sql`"), "{error}");
-    assert_eq!(error.sqlstate().as_deref(), Some(code));
-    assert_eq!(ask::<i64>(&target, "select count(*) from schema_migrations").await, 2);
-    assert_eq!(ask::<i64>(&target, "select count(*) from a").await, 2);
-    assert_eq!(ask::<i64>(&target, LOCKS).await, 0);
-    fs::write(dir.path().join("0003_x.sql"), "create table mended ();").unwrap();
-    assert_eq!(names(&apply(&dir, &target).await.unwrap()), ["0003_x.sql", "0004_d.sql"]);
-}
-
-#[tokio::test]
-async fn rows_of_two_files_have_two_times() {
-    let target = empty_database().await;
-    let dir = folder(&[
-        ("0001_a.sql", "create table a (b int, c timestamptz not null default now());"),
-        ("0002_seed.sql", "insert into a (b) values (1);"),
-        ("0003_seed.sql", "insert into a (b) values (2);"),
-    ]);
-    apply(&dir, &target).await.unwrap();
-    assert_eq!(ask::<i64>(&target, "select count(distinct c) from a").await, 2);
-}
-
-#[tokio::test]
-async fn each_of_several_has_its_own_time() {
-    let target = empty_database().await;
-    let dir = folder(&[
-        ("0001_a.sql", "create table a (b int);\ninsert into a values (1);"),
-        ("0002_slow.sql", "alter table a add c text default pg_sleep(0.2)::text;"),
-        ("0003_d.sql", "create table d ();"),
-    ]);
-    let applied = apply(&dir, &target).await.unwrap();
-    let slow = Duration::from_millis(200);
-    let took: Vec<bool> = applied.applied.iter().map(|one| one.took >= slow).collect();
-    assert_eq!(took, [false, true, false], "{applied:?}");
-    let recorded =
-        "select string_agg((duration_ms >= 200)::text, ' ' order by applied_at) from schema_migrations";
-    assert_eq!(ask::<String>(&target, recorded).await, "false true false");
-    assert_eq!(ask::<i64>(&target, "select count(distinct applied_at) from schema_migrations").await, 3);
 }
 
 #[rstest]
@@ -428,14 +363,7 @@ async fn a_runner_that_waits_too_long_says_for_whom() {
 async fn a_dropped_run_gives_the_lock_back_at_once() {
     let target = empty_database().await;
     let dir = folder(&[("0001_slow.sql", "create table half (id int);\nselect pg_sleep(600);")]);
-    let source = load(&dir);
-    let slow = {
-        let target = target.clone();
-        tokio::spawn(async move { Runner::new(&source).apply(&target).await })
-    };
-    let asleep =
-        "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";
-    wait_for(&target, "the migration to run", asleep, 1).await;
+    let slow = start_slow(&dir, &target).await;
     assert_eq!(ask::<i64>(&target, LOCKS).await, 1);
     slow.abort();
     assert!(slow.await.unwrap_err().is_cancelled());
@@ -444,31 +372,22 @@ async fn a_dropped_run_gives_the_lock_back_at_once() {
     assert_eq!(apply(&dir, &target).await.unwrap().applied.len(), 1);
 }
 
-#[tokio::test]
-async fn a_run_that_ends_among_several_goes_on_behind_what_it_did() {
-    let target = empty_database().await;
-    let dir = folder(&[
-        ("0001_a.sql", "create table a (b int);\ninsert into a values (1);"),
-        ("0002_slow.sql", "alter table a add c text default pg_sleep(600)::text;"),
-        ("0003_d.sql", "create table d ();"),
-    ]);
-    let source = load(&dir);
-    let slow = {
-        let target = target.clone();
-        tokio::spawn(async move { Runner::new(&source).apply(&target).await })
-    };
-    let asleep = "from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";
-    wait_for(&target, "the migration to run", &format!("select count(*) {asleep}"), 1).await;
-    run(&target, &format!("select pg_terminate_backend(pid) {asleep}")).await;
-    let error = slow.await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("`0002_slow.sql`"), "{error}");
-    wait_for(&target, "the lock to be free", LOCKS, 0).await;
-    assert_eq!(ask::<i64>(&target, "select count(*) from schema_migrations").await, 1);
-    fs::write(dir.path().join("0002_slow.sql"), "alter table a add c text;").unwrap();
-    assert_eq!(names(&apply(&dir, &target).await.unwrap()), ["0002_slow.sql", "0003_d.sql"]);
+/// The sessions of the database in which a migration sleeps.
+pub(crate) const ASLEEP: &str =
+    "from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";
+
+/// A run, when it has come to the migration that sleeps.
+pub(crate) async fn start_slow(
+    dir: &TempDir,
+    target: &PgConnectOptions,
+) -> tokio::task::JoinHandle<pgharness::Result<Applied>> {
+    let (source, options) = (load(dir), target.clone());
+    let slow = tokio::spawn(async move { Runner::new(&source).apply(&options).await });
+    wait_for(target, "the migration to run", &format!("select count(*) {ASLEEP}"), 1).await;
+    slow
 }
 
-async fn wait_for(target: &PgConnectOptions, what: &str, sql: &str, expected: i64) {
+pub(crate) async fn wait_for(target: &PgConnectOptions, what: &str, sql: &str, expected: i64) {
     wait::until_async(what, DEADLINE, async || {
         let found: i64 = ask(target, sql).await;
         Ok(if found == expected { Look::Ready(()) } else { Look::NotYet(found.to_string()) })

@@ -2,8 +2,9 @@
 
 use super::failure::Purpose;
 use super::file::Script;
-use super::joint::{Joint, is_closed, is_tidy, only_defines, stop_unless, wait_at_most};
-use super::session::{Session, Uncommitted};
+use super::joint::Joint;
+use super::session::{Session, Uncommitted, stop_unless, wait_at_most};
+use super::tidy::{is_closed, is_tidy, only_defines};
 use sqlx::Row;
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition, PgRow};
 use std::time::{Duration, Instant};

@@ -17,6 +17,7 @@ mod preparable;
 mod session;
 mod statements;
 mod target;
+mod tidy;
 
 pub(crate) use chain::{Chain, Frame, Outcome, TIME};
 pub(crate) use command::CommandLine;

@@ -24,7 +24,7 @@ pub(super) const DISCARD: &str =
 const BEGIN: &str = "begin; select pg_catalog.pg_current_xact_id()::text;";
 
 /// The SQLSTATE of a division by zero, which is how an expression stops a message.
-pub(super) const DIVISION_BY_ZERO: &str = "22012";
+const DIVISION_BY_ZERO: &str = "22012";
 
 /// Has the server look, while a statement runs, whether we are still there. Without it a statement whose client
 /// has gone runs to its end, and holds its locks until then.
@@ -221,23 +221,17 @@ impl Session {
         );
         let (guard, last, after) = match closing {
             // What is checked at the commit is checked with the script's own settings.
-            None => (format!("select 1 / ({is_ours})::int;"), "", clean),
+            None => (stop_unless(&is_ours), "", clean),
             Some(Closing { condition, last, lock_timeout }) => {
-                let lock_timeout = lock_timeout.as_millis().max(1);
-                let guard = format!(
-                    "{clean} set local lock_timeout = {lock_timeout}; select 1 / ({is_ours} and {condition})::int;"
-                );
-                (guard, last, String::new())
+                let stop = stop_unless(&format!("{is_ours} and {condition}"));
+                (format!("{clean} {} {stop}", wait_at_most(lock_timeout)), last, String::new())
             }
         };
         let Err((error, completed)) = self.send(&format!("{guard} {last}; commit; {after}")).await else {
             return Ok(());
         };
-        let answer = error.as_database_error();
-        let is_division =
-            answer.and_then(|answer| answer.code()).is_some_and(|code| code == DIVISION_BY_ZERO);
-        let (is_answer, guarded) = (answer.is_some(), split(&guard).len());
-        Err(if is_division && completed + 1 == guarded {
+        let (is_answer, guarded) = (error.as_database_error().is_some(), split(&guard).len());
+        Err(if is_division(&error) && completed + 1 == guarded {
             let moved = refused(script, purpose, None, "ended the transaction that it ran in").with_help(
                 "what it did before that is committed, though not recorded: put it right by hand, and take \
                  BEGIN, COMMIT and ROLLBACK out of the file",
@@ -328,4 +322,20 @@ impl Session {
     pub(crate) async fn close(self) {
         let _ = self.connection.close().await;
     }
+}
+
+/// Has the rest of the transaction wait for a lock no longer than that.
+pub(super) fn wait_at_most(lock_timeout: Duration) -> String {
+    format!("set local lock_timeout = {};", lock_timeout.as_millis().max(1))
+}
+
+/// Stops the message unless the condition holds.
+pub(super) fn stop_unless(condition: &str) -> String {
+    format!("select 1 / ({condition})::int;")
+}
+
+/// Whether that is how a message was stopped.
+pub(super) fn is_division(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|answer| answer.code());
+    code.is_some_and(|code| code == DIVISION_BY_ZERO)
 }
